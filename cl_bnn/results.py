@@ -1,0 +1,215 @@
+"""The file of one run: a tidy CSV of measurements and a JSON of everything that determined it.
+
+A run is written whole or not at all. The JSON holds the SHA-256 of the CSV and is written last, so
+that a run counts as finished only when every byte is on disk, and an edited CSV is noticed.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from cl_bnn.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Six significant digits: far below the noise of any measurement, and short to read.
+VALUE_FORMAT = ".6g"
+#: The pandas type of every column; `on` and `epoch` may be empty.
+COLUMNS = {
+    "benchmark": "str",
+    "strategy": "str",
+    "seed": "int64",
+    "after": "int64",
+    "on": "Int64",
+    "epoch": "Int64",
+    "metric": "str",
+    "value": "float64",
+}
+#: The columns that name a run.
+RUN = ["benchmark", "strategy", "seed"]
+
+
+class Row(NamedTuple):
+    """One measurement: `metric` on task `on` once the tasks 0 to `after` are learned.
+
+    `on` is None for a quantity of the whole network. `epoch` counts from 0 within task `after` and
+    is None at the end of that task. Accuracies, errors and shares are fractions, `nll` is in nats
+    and `entropy` in bits.
+    """
+
+    benchmark: str
+    strategy: str
+    seed: int
+    after: int
+    on: int | None
+    epoch: int | None
+    metric: str
+    value: float
+
+
+def csv_path(out: Path, benchmark: str, strategy: str, seed: int) -> Path:
+    """Where the measurements of a run belong below `out`; the JSON lies beside the CSV."""
+    return out / benchmark / strategy / f"seed{seed}.csv"
+
+
+def write(
+    path: Path, rows: Sequence[Row], spec: Mapping[str, object], info: Mapping[str, object]
+) -> None:
+    """Write the CSV at `path` and then its JSON; killed in between, the run is not finished.
+
+    `spec` is what determined the numbers and is compared by `finished`; `info` (commit, versions,
+    wall time) is only kept. Raises `UserError` where the directory cannot be written.
+    """
+    data = _csv_bytes(rows)
+    record = {"spec": spec, "csv_sha256": hashlib.sha256(data).hexdigest(), "info": info}
+    text = json.dumps(record, indent=2, sort_keys=True) + "\n"
+    _remove(_json_path(path))  # an older JSON must never vouch for the new CSV
+    atomic_write(path, data)
+    atomic_write(_json_path(path), text.encode())
+
+
+def finished(path: Path, spec: Mapping[str, object]) -> bool:
+    """Whether the run with this CSV and this `spec` is on file, whole and unchanged.
+
+    A run measured after every epoch also answers a request for one measured after every task.
+    Raises `UserError` if the file belongs to another spec, was edited, or has an unreadable JSON.
+    """
+    if not (path.is_file() and _json_path(path).is_file()):
+        return False
+    on_file = _checked_record(path)["spec"]
+    asked = json.loads(json.dumps(spec))
+    if asked.get("eval_every") == "task" and on_file.get("eval_every") == "epoch":
+        asked["eval_every"] = "epoch"
+    difference = _difference(on_file, asked)
+    if difference is not None:
+        raise UserError(
+            f"{path} holds a run with {difference[0]} = {difference[1]!r}, not {difference[2]!r}: "
+            f"use another --out, or delete the file"
+        )
+    return True
+
+
+def read(directory: Path) -> pd.DataFrame:
+    """All runs below `directory` (every `seed*.csv`) as one data frame, a row a measurement.
+
+    The columns are the fields of `Row`; `on` and `epoch` are nullable integers. A CSV without a
+    JSON is taken as it is; one whose JSON disagrees with it is refused. Raises `UserError` naming
+    the file that is damaged or edited, two files of one run, or a directory without runs.
+    """
+    import pandas as pd  # 0.5 s, and a run that only writes does not need it
+
+    runs: dict[tuple[Hashable, ...], tuple[Path, pd.DataFrame]] = {}
+    for path in sorted(directory.rglob("seed*.csv")):
+        for run, frame in _read_one(path).groupby(RUN):
+            if run in runs:
+                raise UserError(
+                    f"{run[0]}/{run[1]}, seed {run[2]}, is in {runs[run][0]} and in {path}: "
+                    f"name the directory of one of them"
+                )
+            runs[run] = path, frame
+    if not runs:
+        raise UserError(f"no results in {directory}: expected <benchmark>/<strategy>/seed<k>.csv")
+    return pd.concat([frame for _, (_, frame) in sorted(runs.items())], ignore_index=True)
+
+
+def atomic_write(path: Path, data: bytes) -> None:
+    """Replace `path` by `data` in one step: whoever reads it sees the old or the new, never a half.
+
+    Makes the folder if needed. Raises `UserError` if it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def _json_path(path: Path) -> Path:
+    return path.parent / f"{path.name.removesuffix('.csv')}.json"
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except NotADirectoryError:
+        pass  # the folder is a file: writing into it says so in a moment
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def _cannot_write(path: Path, error: OSError) -> UserError:
+    return UserError(f"cannot write {path}: {error.strerror}; choose a folder you can write to")
+
+
+def _csv_bytes(rows: Sequence[Row]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(Row._fields)
+    for row in rows:
+        writer.writerow(row._replace(value=format(row.value, VALUE_FORMAT)))  # type: ignore[arg-type]
+    return text.getvalue().encode()
+
+
+def _checked_record(path: Path) -> dict[str, dict[str, object]]:
+    """The JSON beside the CSV at `path`, if it is whole and vouches for that CSV."""
+    json_path = _json_path(path)
+    mend = "delete it and the CSV and run again"
+    try:
+        record = json.loads(json_path.read_bytes())
+        sha256, spec = record["csv_sha256"], record["spec"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{json_path} is not the JSON of a run ({error!r}): {mend}") from error
+    if not isinstance(spec, dict):
+        raise UserError(f"{json_path} is not the JSON of a run (its spec is no table): {mend}")
+    if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+        raise UserError(
+            f"{path} was edited after it was written (its SHA-256 is not the one in "
+            f"{json_path.name}): restore it, or delete both files and run again"
+        )
+    return dict(record)
+
+
+def _difference(
+    on_file: Mapping[str, object], asked: Mapping[str, object], prefix: str = ""
+) -> tuple[str, object, object] | None:
+    """The first key, in order of name, with two values, and the values; a missing one is None."""
+    for key in sorted({*on_file, *asked}):
+        old, new = on_file.get(key), asked.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            inner = _difference(old, new, f"{prefix}{key}.")
+            if inner is not None:
+                return inner
+        elif old != new or (key in on_file) != (key in asked):
+            return f"{prefix}{key}", old, new
+    return None
+
+
+def _read_one(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    if _json_path(path).is_file():
+        _checked_record(path)
+    try:
+        frame = pd.read_csv(path, dtype=COLUMNS)
+        return frame[list(COLUMNS)]
+    except (ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{path} is not a table of results ({reason}): expected columns {', '.join(COLUMNS)}"
+        ) from error
