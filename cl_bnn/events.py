@@ -1,0 +1,29 @@
+"""What a run tells while it is under way; plain data, sent between processes."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Event:
+    """One piece of news of one run.
+
+    `run` is the run's name. Kinds: "skipped" (already on file), "started", "resumed" (from a
+    checkpoint; `task` and `epoch` are the next to be trained), "epoch" (one training epoch is
+    done), "task" (the evaluation at a task's end is done), "finished" (the files are written),
+    "note" (something the user should read, in `text`).
+
+    `task` and `epoch` count from 0, `epoch` within its task. `loss` is the mean training loss of
+    the epoch in nats. `accuracy` is a fraction: of the training data after an epoch, the mean over
+    the test sets of the tasks seen after a task.
+    """
+
+    run: str
+    kind: Literal["skipped", "started", "resumed", "epoch", "task", "finished", "note"]
+    task: int = 0
+    n_tasks: int = 0
+    epoch: int = 0
+    n_epochs: int = 0
+    loss: float | None = None
+    accuracy: float | None = None
+    text: str = ""

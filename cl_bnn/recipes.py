@@ -1,0 +1,287 @@
+"""Recipes: the TOML files that say what is run, and how they become calls of functions.
+
+A strategy recipe names a strategy class and its keyword arguments, a benchmark recipe names a
+stream, a network and what every method shares. Three levels, the later wins: `[defaults]`,
+`[on.<benchmark>]`, the user's overrides. The builder's signature is the schema.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from cl_bnn._builders import bind, import_target, one_line
+from cl_bnn.errors import UserError, near
+
+Kind = Literal["strategies", "benchmarks"]
+
+STRATEGY_KEYS = {"title": str, "paper": str, "build": str, "defaults": dict, "on": dict}
+BENCHMARK_KEYS = {"title": str, "epochs": int, "batch_size": int, "stream": dict, "model": dict}
+TYPE_NAMES = {str: "text", int: "a whole number of at least 1", dict: "a table"}
+
+# What the runner itself hands to each builder, and what a recipe may therefore not set.
+FROM_RUNNER = {
+    "stream": frozenset({"seed", "data_root"}),
+    "model": frozenset({"in_features", "out_features", "n_tasks", "n_heads"}),
+    "strategy": frozenset({"model", "train_set_size", "eval_seed"}),
+}
+
+
+@dataclass(frozen=True)
+class StrategyRecipe:
+    """One method: the class that learns, and its settings in general and on single benchmarks."""
+
+    name: str
+    title: str
+    paper: str
+    build: str
+    defaults: dict[str, Any]
+    on: dict[str, dict[str, Any]]
+    path: Path
+
+
+@dataclass(frozen=True)
+class BenchmarkRecipe:
+    """What every method shares: stream, network, epochs a task, examples a batch."""
+
+    name: str
+    title: str
+    epochs: int
+    batch_size: int
+    stream: dict[str, Any]
+    model: dict[str, Any]
+    path: Path
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A strategy on a benchmark with every setting resolved; the seed alone is missing.
+
+    `benchmark` and `strategy` are labels: the recipe's name and, in brackets, what differs from it.
+    `folders` are where modules of the user's own are looked for; they are no part of `as_dict`,
+    because the same run on another machine has the same description.
+    """
+
+    benchmark: str
+    strategy: str
+    epochs: int
+    batch_size: int
+    stream: dict[str, Any]
+    model: dict[str, Any]
+    build: str
+    settings: dict[str, Any]
+    folders: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """All that determines the run but its seed, ready for JSON."""
+        fields = {key: value for key, value in vars(self).items() if key != "folders"}
+        return {key: dict(v) if isinstance(v, dict) else v for key, v in fields.items()}
+
+
+def _root() -> Path:
+    """The folder that holds `strategies/` and `benchmarks/`: in the wheel, or in the checkout."""
+    packaged = Path(__file__).parent / "_recipes"
+    return packaged if packaged.is_dir() else Path(__file__).parents[1]
+
+
+def names(kind: Kind) -> list[str]:
+    """The names of the recipes that come with the package, sorted."""
+    return sorted(path.stem for path in (_root() / kind).glob("*.toml"))
+
+
+def load_strategy(name_or_path: str) -> StrategyRecipe:
+    """The strategy recipe of this name or in this TOML file.
+
+    Raises:
+        UserError: unknown name, unreadable file, broken TOML, unknown or missing keys.
+    """
+    path = _find("strategies", name_or_path)
+    table = _read(path, STRATEGY_KEYS, required={"title", "build"})
+    for benchmark, section in table.get("on", {}).items():
+        if not isinstance(section, dict):
+            raise UserError(f"{path}: on.{benchmark} must be a table, as in [on.{benchmark}]")
+    return StrategyRecipe(
+        name=path.stem,
+        title=table["title"],
+        paper=table.get("paper", ""),
+        build=table["build"],
+        defaults=table.get("defaults", {}),
+        on=table.get("on", {}),
+        path=path,
+    )
+
+
+def load_benchmark(name_or_path: str) -> BenchmarkRecipe:
+    """The benchmark recipe of this name or in this TOML file.
+
+    Raises:
+        UserError: unknown name, unreadable file, broken TOML, unknown or missing keys.
+    """
+    path = _find("benchmarks", name_or_path)
+    table = _read(path, BENCHMARK_KEYS, required=set(BENCHMARK_KEYS))
+    for section in ("stream", "model"):
+        if not isinstance(table[section].get("build"), str):
+            raise UserError(f'{path}: [{section}] needs the line build = "module:function"')
+    return BenchmarkRecipe(name=path.stem, path=path, **table)
+
+
+def resolve(
+    benchmark: BenchmarkRecipe, strategy: StrategyRecipe, overrides: Mapping[str, object]
+) -> Spec:
+    """Put a strategy on a benchmark, with the user's overrides on top.
+
+    Keys of `overrides`: `epochs`, `batch_size`, `stream.<key>`, `model.<key>`; any other is a
+    setting of the strategy. Nothing is imported and no value is judged here: see `check`.
+
+    Raises:
+        UserError: a key with a prefix other than `stream.` and `model.`.
+    """
+    tables = {
+        "": {"epochs": benchmark.epochs, "batch_size": benchmark.batch_size},
+        "stream": dict(benchmark.stream),
+        "model": dict(benchmark.model),
+        "strategy": strategy.defaults | strategy.on.get(benchmark.name, {}),
+    }
+    changed: dict[str, dict[str, object]] = {"benchmark": {}, "strategy": {}}
+    for key, value in overrides.items():
+        section, short = _place(key)
+        if _override(tables[section], short, value):
+            changed["strategy" if section == "strategy" else "benchmark"][short] = tables[section][
+                short
+            ]
+    return Spec(
+        benchmark=_label(benchmark.name, changed["benchmark"]),
+        strategy=_label(strategy.name, changed["strategy"]),
+        stream=tables["stream"],
+        model=tables["model"],
+        build=strategy.build,
+        settings=tables["strategy"],
+        folders=tuple(dict.fromkeys(_folder(recipe.path) for recipe in (benchmark, strategy))),
+        **tables[""],
+    )
+
+
+def check(spec: Spec) -> None:
+    """Import the three builders and hold every key and value against their signatures.
+
+    Raises:
+        UserError: a builder that cannot be imported, an unknown or missing key, a value of the
+            wrong type.
+    """
+    for key in ("epochs", "batch_size"):
+        value = getattr(spec, key)
+        if not _is_count(value):
+            raise UserError(f"{key} = {value!r}: expected {TYPE_NAMES[int]}")
+    for section, prefix, table in (
+        ("stream", "stream.", spec.stream),
+        ("model", "model.", spec.model),
+        ("strategy", "", {"build": spec.build, **spec.settings}),
+    ):
+        settings = {key: value for key, value in table.items() if key != "build"}
+        if section == "strategy" and "build" in spec.settings:
+            raise UserError("build is no setting of a strategy; write a recipe file of your own")
+        builder = import_target(table["build"], spec.folders)
+        bind(builder, settings, FROM_RUNNER[section], prefix, where=table["build"])
+
+
+def build(target: str, folders: Sequence[str] = (), /, **kwargs: Any) -> Any:
+    """Call `target` ("module:function" or "module:Class") with these keyword arguments.
+
+    `folders` are searched for modules besides the usual places; the current directory always is.
+
+    Raises:
+        UserError: the target cannot be imported, or refuses a value with a `ValueError`.
+    """
+    builder = import_target(target, folders)
+    try:
+        return builder(**kwargs)
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"{target}: {one_line(error)}") from error
+
+
+def _find(kind: Kind, name_or_path: str) -> Path:
+    """The file that a name or a path stands for."""
+    if "/" in name_or_path or name_or_path.endswith(".toml"):
+        return Path(name_or_path)
+    known = names(kind)
+    if name_or_path not in known:
+        singular = {"strategies": "strategy", "benchmarks": "benchmark"}[kind]
+        raise UserError(f"unknown {singular} {name_or_path!r}{near(name_or_path, known)}")
+    return _root() / kind / f"{name_or_path}.toml"
+
+
+def _read(path: Path, keys: Mapping[str, type], required: set[str]) -> dict[str, Any]:
+    """The table in a recipe file, its top-level keys judged."""
+    table = _parse(path)
+    for key, value in table.items():
+        if key not in keys:
+            raise UserError(f"{path}: unknown key {key!r}{near(key, keys)}")
+        if not (_is_count(value) if keys[key] is int else isinstance(value, keys[key])):
+            raise UserError(f"{path}: {key} = {value!r}: expected {TYPE_NAMES[keys[key]]}")
+    for key in sorted(required - set(table)):
+        raise UserError(f"{path}: the key {key!r} is missing ({TYPE_NAMES[keys[key]]})")
+    return table
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    """The TOML in a file; every failure is one line that names the file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the recipe: {error.strerror}") from error
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        lines = text.split("\n")
+        end = f"at line {len(lines)}, column {len(lines[-1]) + 1}"
+        message = one_line(error).replace("at end of document", end)
+        raise UserError(f"{path}: broken TOML: {message}") from error
+
+
+def _place(key: str) -> tuple[str, str]:
+    """The table that an override belongs to, and its key there."""
+    if key in ("epochs", "batch_size"):
+        return "", key
+    section, dot, short = key.partition(".")
+    if not dot:
+        return "strategy", key
+    if section not in ("stream", "model") or not short:
+        raise UserError(f"--set {key}: unknown section {section!r}{near(section, FROM_RUNNER)}")
+    return section, short
+
+
+def _override(table: dict[str, Any], key: str, value: object) -> bool:
+    """Set a key; False if that is what the recipe says already."""
+    before = table.get(key)
+    if isinstance(before, float) and type(value) is int:
+        value = float(value)
+    table[key] = value
+    return type(before) is not type(value) or before != value
+
+
+def _label(name: str, changed: Mapping[str, object]) -> str:
+    """A recipe's name with what differs from it; safe as the name of a folder."""
+    if not changed:
+        return name
+    parts = (f"{key}={_text(value)}" for key, value in sorted(changed.items()))
+    return f"{name}[{','.join(parts)}]"
+
+
+def _text(value: object) -> str:
+    """A value in a label; whatever a file system might mind becomes an underscore."""
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return re.sub(r"[^\w.+-]+", "_", text)
+
+
+def _folder(path: Path) -> str:
+    return str(path.resolve().parent)
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 1
