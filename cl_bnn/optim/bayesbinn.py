@@ -1,0 +1,304 @@
+"""BayesBiNN: the Bayesian learning rule for binary weights (Meng et al. 2020, arXiv:2002.10778)."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Optimizer
+
+from cl_bnn.optim.equations import (
+    REFERENCE_EPS,
+    bounded_gradient_scale,
+    gradient_scale,
+    natural_step,
+    relaxed_argument,
+    relaxed_weights,
+)
+from cl_bnn.optim.weights import WeightSamples, require, restored
+
+__all__ = ["BayesBiNN", "Mode", "gradient_scale", "natural_step", "relaxed_weights"]
+
+Mode = Literal["sound", "reference"]
+MODES: tuple[Mode, ...] = ("sound", "reference")
+
+
+class BayesBiNN(Optimizer):
+    r"""Bayesian learning of weights that are +-1 (Meng, Bachmann, Khan 2020, arXiv:2002.10778).
+
+    Each weight has a Bernoulli posterior with `P(w = +1) = sigmoid(2 lambda)` and mean
+    `mu = tanh(lambda)`. A step draws S relaxed samples, takes the gradient g of the mean loss at each, and
+    follows the Bayesian learning rule (eqs 15, 17, 21 of the paper):
+
+        w_s    =  tanh((lambda + delta_s) / tau),    delta_s = log(u_s / (1 - u_s)) / 2
+        g_hat  =  N/S sum_s s_s g_s,                 s_s = (1 - w_s^2) / (tau (1 - mu^2))
+        m      <- beta m + (1 - beta) (g_hat + kappa (lambda - lambda_prior))
+        lambda <- lambda - alpha m / (1 - beta^t)
+
+    Two modes differ in how the scale s is computed:
+
+    * `"reference"`: as the authors' code. It adds 1e-10 to numerator and denominator, and its mu lags one
+      step behind (it is computed from lambda before the last update). In float32, tanh(lambda) is
+      exactly 1 for |lambda| above about 9 and w is exactly +-1 for |lambda + delta| / tau above about 9,
+      so both parts round to 1e-10 and s is exactly 1/tau: a weight that starts at lambda = +-10 gets a
+      straight-through gradient times N/tau. In float64 the same start gives s = 1.2 instead of 100 at
+      tau = 0.01, and learning begins only after the prior has pulled lambda below about 3: another
+      algorithm. The two constants *are* the algorithm there.
+    * `"sound"`: no lag, and `1 - tanh^2` computed as `sech^2` without rounding. The exact ratio is heavy
+      tailed (it is unbounded when the sample falls near zero while mu is near +-1), so tau s is bounded by
+      `scale_bound`; `math.inf` gives the unbiased estimator of the paper.
+
+    Use either `step(closure)`, where the closure zeroes the gradients, computes the loss, calls
+    `backward` and returns the loss, and is called S times; or, for S = 1, `draw()` before the forward
+    pass and `step()` after the backward pass. Between steps the parameters hold the last relaxed sample:
+    evaluate inside `mode()` or `posterior_samples()`, which put back what was there.
+
+    Parameters without a gradient (the head of another task) are left alone by a step.
+
+    Args:
+        params: the weights to be binary (parameters or groups, like every torch optimiser).
+        lr: alpha > 0.
+        train_set_size: N >= 1, the number of training samples that the mean loss stands for.
+        temperature: tau > 0.
+        momentum: beta in [0, 1).
+        mc_samples: S >= 0, used by `step(closure)`; 0 is the deterministic variant `w = tanh(lambda)`,
+            `g_hat = N g`.
+        kl_weight: kappa >= 0.
+        init_lambda: lambda starts at plus or minus this value, with equal probability.
+        mode: `"sound"` or `"reference"`.
+        scale_bound: the bound on tau s in the sound mode, > 0.
+        inner: an optimiser for the real-valued parameters (BatchNorm gains, biases); stepped and saved
+            along. Its learning-rate scheduler, if any, is the user's own.
+        uniform: the source of the draws u in [0, 1); gets a tensor and returns one like it.
+
+    Raises:
+        ValueError: a value is outside its range.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        *,
+        train_set_size: int,
+        temperature: float = 1e-2,
+        momentum: float = 0.0,
+        mc_samples: int = 1,
+        kl_weight: float = 1.0,
+        init_lambda: float = 10.0,
+        mode: Mode = "sound",
+        scale_bound: float = 1.0,
+        inner: Optimizer | None = None,
+        uniform: Callable[[Tensor], Tensor] = torch.rand_like,
+    ) -> None:
+        require(lr > 0, "lr", lr, "> 0")
+        require(train_set_size >= 1, "train_set_size", train_set_size, ">= 1")
+        require(temperature > 0, "temperature", temperature, "> 0")
+        require(0 <= momentum < 1, "momentum", momentum, "in [0, 1)")
+        require(mc_samples >= 0, "mc_samples", mc_samples, ">= 0")
+        require(kl_weight >= 0, "kl_weight", kl_weight, ">= 0")
+        require(init_lambda >= 0, "init_lambda", init_lambda, ">= 0")
+        require(mode in MODES, "mode", mode, f"one of {', '.join(MODES)}")
+        require(scale_bound > 0, "scale_bound", scale_bound, "> 0")
+        super().__init__(params, dict(
+            lr=lr, train_set_size=train_set_size, temperature=temperature, momentum=momentum,
+            kl_weight=kl_weight, init_lambda=init_lambda, scale_bound=scale_bound,
+        ))  # fmt: skip
+        self.mc_samples, self.reference, self.inner = mc_samples, mode == "reference", inner
+        self.uniform = uniform
+        self._argument: dict[Tensor, Tensor] = {}  # of the sample that the parameters hold now
+        self._gradient: dict[Tensor, Tensor] = {}  # sum of s g over the samples since the last step
+        self._n_samples = 0
+
+    # The four verbs: draw, step, evaluate, hand on -----------------------------------------------
+
+    @torch.no_grad()
+    def draw(self) -> None:
+        """Load a relaxed sample (tanh(lambda) in the deterministic variant) into the parameters."""
+        for group, parameter, state in self._posteriors():
+            argument = state["natural"]
+            if self.mc_samples > 0:
+                noise = self.uniform(parameter)
+                argument = relaxed_argument(argument, noise, group["temperature"])
+            self._argument[parameter] = argument
+            parameter.data = torch.tanh(argument)
+
+    @torch.no_grad()
+    def accumulate(self) -> None:
+        """Take the gradients at the drawn weights into the Monte-Carlo estimate, and clear them.
+
+        Raises:
+            RuntimeError: no weights were drawn since the last step.
+        """
+        if not self._argument:
+            raise RuntimeError("BayesBiNN has gradients at weights it did not draw: call draw() first")
+        for group, parameter, state in self._posteriors():
+            if parameter.grad is None:
+                continue
+            scaled = self._scale(group, parameter, state) * parameter.grad
+            total = self._gradient.get(parameter)
+            self._gradient[parameter] = scaled if total is None else total.add_(scaled)
+            parameter.grad = None
+        self._argument.clear()
+        self._n_samples += 1
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """One update of lambda; with a closure, the mean of its losses over the S samples is returned."""
+        loss = None
+        if closure is not None:
+            loss = sum(self._sampled_loss(closure) for _ in range(self._draws)) / self._draws
+        elif self._argument:
+            self.accumulate()
+        for group, parameter, state in self._posteriors():
+            if parameter in self._gradient:
+                self._update(group, state, self._gradient.pop(parameter))
+        self._n_samples = 0
+        if self.inner is not None:
+            self.inner.step()
+        return loss
+
+    @contextmanager
+    def mode(self) -> Iterator[None]:
+        """Inside, the parameters hold the mode of the posterior: +1 where mu > 0, else -1.
+
+        The reference mode uses its lagging mu, as the authors' code does.
+        """
+        entries = [(p, state["mean" if self.reference else "natural"]) for _, p, state in self._posteriors()]
+        with restored(p for p, _ in entries):
+            for parameter, centre in entries:
+                parameter.data = torch.where(centre > 0, 1.0, -1.0).to(parameter.dtype)
+            yield
+
+    @contextmanager
+    def posterior_samples(
+        self, count: int, generator: torch.Generator | None = None
+    ) -> Iterator[WeightSamples]:
+        """Inside, iterating over the result loads `count` independent samples of the binary weights.
+
+        They are drawn once, on entering (8 bit a weight and sample), so several batches or test sets
+        can be predicted with the same networks.
+
+        Args:
+            count: C >= 1.
+            generator: source of randomness on the parameters' device; the global one if None.
+        """
+        with restored(p for _, p, _ in self._posteriors()) as parameters:
+            signs = [self._binary_draws(p, count, generator) for p in parameters]
+            yield WeightSamples(cast(list[Parameter], parameters), signs)
+
+    def posterior_to_prior(self) -> None:
+        """Continual learning: the posterior becomes the prior, `lambda_prior <- lambda`."""
+        for _, _, state in self._posteriors():
+            state["prior"] = state["natural"].clone()
+
+    # What the posterior is -----------------------------------------------------------------------
+
+    def naturals(self) -> list[Tensor]:
+        """The natural parameter lambda of every binary parameter, in the order of the groups."""
+        return [state["natural"] for _, _, state in self._posteriors()]
+
+    @torch.no_grad()
+    def grow(self, old: Parameter, new: Parameter) -> None:
+        """Replace `old` by the larger `new` (a head that grew): the overlap keeps its posterior.
+
+        Weights that `old` did not have start like those of a new network.
+        """
+        for group in self.param_groups:
+            group["params"] = [new if p is old else p for p in group["params"]]
+        before = self.state.pop(old, None)
+        if before is None:
+            return
+        overlap = tuple(slice(0, n) for n in old.shape)
+        for key, value in self._posterior_of(self._group_of(new), new).items():
+            if isinstance(value, Tensor):
+                value[overlap] = before[key]
+            else:
+                self.state[new][key] = before[key]
+
+    # Arithmetic ----------------------------------------------------------------------------------
+
+    @property
+    def _draws(self) -> int:
+        return max(self.mc_samples, 1)
+
+    def _sampled_loss(self, closure: Callable[[], Any]) -> Any:
+        self.draw()
+        with torch.enable_grad():
+            loss = closure()
+        self.accumulate()
+        return loss.detach() if isinstance(loss, Tensor) else loss
+
+    def _scale(self, group: dict[str, Any], weights: Tensor, state: dict[str, Any]) -> Tensor | float:
+        if self.mc_samples == 0:
+            return 1.0
+        if self.reference:
+            return gradient_scale(weights, state["mean"], group["temperature"], REFERENCE_EPS)
+        argument = self._argument[weights]
+        return bounded_gradient_scale(
+            argument, state["natural"], group["temperature"], group["scale_bound"]
+        )
+
+    def _update(self, group: dict[str, Any], state: dict[str, Any], gradient: Tensor) -> None:
+        state["step"] += 1
+        if self.reference:
+            state["mean"] = torch.tanh(state["natural"])
+        state["natural"], state["buffer"] = natural_step(
+            state["natural"], state["prior"],
+            gradient.mul_(group["train_set_size"] / self._n_samples), state["buffer"],
+            lr=group["lr"], momentum=group["momentum"], kl_weight=group["kl_weight"], step=state["step"],
+        )  # fmt: skip
+
+    def _binary_draws(self, parameter: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
+        probability = torch.sigmoid(2 * self.state[parameter]["natural"])
+        signs = torch.empty((count, *parameter.shape), dtype=torch.int8, device=parameter.device)
+        for sample in signs:
+            noise = torch.rand(
+                parameter.shape, generator=generator, dtype=parameter.dtype, device=parameter.device
+            )
+            sample.copy_(noise < probability).mul_(2).sub_(1)
+        return signs
+
+    # State: made lazily, because Avalanche wipes `state` when training begins -----------------------
+
+    def _posteriors(self) -> Iterator[tuple[dict[str, Any], Parameter, dict[str, Any]]]:
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                yield group, parameter, self._posterior_of(group, parameter)
+
+    def _posterior_of(self, group: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
+        state: dict[str, Any] = self.state[parameter]
+        if "natural" not in state:
+            sign = torch.randint_like(parameter, 2).mul_(2).sub_(1)
+            state["natural"] = sign * group["init_lambda"]
+            state["prior"] = torch.zeros_like(sign)
+            state["buffer"] = torch.zeros_like(sign)
+            state["step"] = 0
+            if self.reference:
+                state["mean"] = torch.tanh(state["natural"])
+        return state
+
+    def _group_of(self, parameter: Tensor) -> dict[str, Any]:
+        return next(g for g in self.param_groups if any(p is parameter for p in g["params"]))
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clear the gradients of the binary parameters and of those of the inner optimiser."""
+        super().zero_grad(set_to_none)
+        if self.inner is not None:
+            self.inner.zero_grad(set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a run needs to continue, that of the inner optimiser under `"inner"`."""
+        own = super().state_dict()
+        return own if self.inner is None else {**own, "inner": self.inner.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:  # type: ignore[override]
+        """Restore what `state_dict` returned; weights drawn but not yet used are forgotten."""
+        super().load_state_dict(state_dict)
+        if self.inner is not None:
+            self.inner.load_state_dict(state_dict["inner"])
+        self._argument.clear()
+        self._gradient.clear()
+        self._n_samples = 0

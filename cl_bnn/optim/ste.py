@@ -1,0 +1,118 @@
+"""Straight-through estimator: real latent weights, their signs in the network."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.optim import Adam
+
+from cl_bnn.optim.weights import require, restored
+
+Backward = Literal["identity", "hard_tanh"]
+BACKWARDS: tuple[Backward, ...] = ("identity", "hard_tanh")
+
+
+def signs(latent: Tensor) -> Tensor:
+    """+1 where `latent >= 0`, else -1 (never 0), any shape."""
+    return torch.where(latent >= 0, 1.0, -1.0).to(latent.dtype)
+
+
+class STE(Adam):
+    """Adam on latent weights, with the gradient taken at their signs (Courbariaux et al. 2015,
+    arXiv:1511.00363; constants of the BayesBiNN authors' baseline, arXiv:2002.10778, Table 9).
+
+        w = sign(v),    g = dloss/dw,    v <- clip(v - Adam(g * h(v)), -c, c)
+
+    with `h = 1` for the identity and `h(v) = 1 where |v| <= 1, else 0` for the hard tanh.
+
+    Call `draw()` before the forward pass, `step()` after the backward pass; or `step(closure)`, which does
+    both. The parameters hold the latent weights between steps, so that `model.state_dict()` and
+    `state_dict()` together are everything a run needs to continue; evaluate inside `mode()`.
+
+    A group with `binary=False` holds real-valued parameters (BatchNorm gains, biases): plain Adam.
+
+    Args:
+        params: parameters or groups; their values are the initial latent weights.
+        lr: learning rate of Adam, > 0.
+        betas: Adam's decay rates.
+        eps: Adam's constant.
+        backward: `"identity"` or `"hard_tanh"`.
+        clamp: c > 0, or None for unbounded latent weights.
+        grad_clip: gradients are clipped element by element to plus or minus this value, > 0, or None.
+
+    Raises:
+        ValueError: a value is outside its range.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-2,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        backward: Backward = "identity",
+        clamp: float | None = 1.0,
+        grad_clip: float | None = None,
+    ) -> None:
+        require(lr > 0, "lr", lr, "> 0")
+        require(backward in BACKWARDS, "backward", backward, f"one of {', '.join(BACKWARDS)}")
+        require(clamp is None or clamp > 0, "clamp", clamp, "> 0 or None")
+        require(grad_clip is None or grad_clip > 0, "grad_clip", grad_clip, "> 0 or None")
+        super().__init__(params, lr=lr, betas=betas, eps=eps)
+        self.backward, self.clamp, self.grad_clip = backward, clamp, grad_clip
+        self._latent: dict[Tensor, Tensor] = {}  # while the parameters hold signs
+
+    def _binary(self) -> Iterator[Tensor]:
+        for group in self.param_groups:
+            if group.get("binary", True):
+                yield from group["params"]
+
+    @torch.no_grad()
+    def draw(self) -> None:
+        """Load the signs of the latent weights into the parameters."""
+        for parameter in self._binary():
+            if parameter not in self._latent:
+                self._latent[parameter] = parameter.data
+                parameter.data = signs(parameter.data)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """One update of the latent weights; with a closure, its loss at the signs is returned.
+
+        Raises:
+            RuntimeError: without a closure, `draw()` was not called since the last step.
+        """
+        loss = None
+        if closure is not None:
+            self.draw()
+            with torch.enable_grad():
+                loss = closure()
+        elif not self._latent and any(True for _ in self._binary()):
+            raise RuntimeError("STE has gradients at latent weights: call draw() before the forward pass")
+        for parameter in self._binary():
+            parameter.data = self._latent.pop(parameter)
+            self._shape_gradient(parameter)
+        super().step()
+        if self.clamp is not None:
+            for parameter in self._binary():
+                parameter.clamp_(-self.clamp, self.clamp)
+        return loss
+
+    def _shape_gradient(self, latent: Tensor) -> None:
+        if latent.grad is None:
+            return
+        if self.backward == "hard_tanh":
+            latent.grad.mul_(latent.abs() <= 1)
+        if self.grad_clip is not None:
+            latent.grad.clamp_(-self.grad_clip, self.grad_clip)
+
+    @contextmanager
+    def mode(self) -> Iterator[None]:
+        """Inside, the parameters hold the signs of the latent weights."""
+        with restored(self._binary()) as parameters:
+            for parameter in parameters:
+                parameter.data = signs(self._latent.get(parameter, parameter.data))
+            yield

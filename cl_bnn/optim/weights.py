@@ -1,0 +1,49 @@
+"""What all optimisers of binary weights share: swapping weights in for a while, checking values."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from torch import Tensor
+from torch.nn import Parameter
+
+
+def require(holds: bool, name: str, value: object, allowed: str) -> None:
+    """Raise `ValueError` naming argument and value unless the condition `holds`."""
+    if not holds:
+        raise ValueError(f"{name} must be {allowed}, got {value!r}")
+
+
+@contextmanager
+def restored(parameters: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+    """Hand out `parameters` as a list; on leaving, each has the values that it had on entering.
+
+    Only the storage is swapped (`parameter.data`), so nothing is copied. Code inside must therefore
+    *assign* `parameter.data`, not write into it.
+    """
+    held = list(parameters)
+    before = [parameter.data for parameter in held]
+    try:
+        yield held
+    finally:
+        for parameter, data in zip(held, before, strict=True):
+            parameter.data = data
+
+
+class WeightSamples:
+    """Binary weights drawn once and loaded as often as wanted: iterating loads sample after sample.
+
+    Attributes:
+        signs: per parameter an int8 tensor of +-1, of shape `(n_samples, *parameter.shape)`.
+    """
+
+    def __init__(self, parameters: list[Parameter], signs: list[Tensor]) -> None:
+        self.parameters, self.signs = parameters, signs
+
+    def __len__(self) -> int:
+        return len(self.signs[0]) if self.signs else 0
+
+    def __iter__(self) -> Iterator[int]:
+        for sample in range(len(self)):
+            for parameter, signs in zip(self.parameters, self.signs, strict=True):
+                parameter.data = signs[sample].to(parameter.dtype)
+            yield sample
