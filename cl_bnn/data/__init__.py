@@ -1,0 +1,6 @@
+"""Data sets as tensors in memory: bytes, their labels and the normalisation that goes with them."""
+
+from cl_bnn.data.dataset import Dataset, Split
+from cl_bnn.data.sources import NAMES, data_root, load
+
+__all__ = ["NAMES", "Dataset", "Split", "data_root", "load"]
