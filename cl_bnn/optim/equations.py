@@ -32,7 +32,7 @@ def gradient_scale(weights: Tensor, mean: Tensor, temperature: float, eps: float
         temperature: tau > 0.
         eps: the authors use 1e-10 (`REFERENCE_EPS`).
     """
-    return (1 - weights * weights + eps).div_(1 - mean * mean + eps).div_(temperature)
+    return (1 - weights * weights + eps).div_(temperature).div_(1 - mean * mean + eps)
 
 
 def bounded_gradient_scale(
