@@ -1,0 +1,156 @@
+"""Numbers that sum up runs: accuracy matrix, ACC, BWT, forgetting, and intervals over seeds.
+
+Notation, with tasks counted from 1 to T as in the literature: R[t, i] is the test accuracy on task
+i once the tasks 1 to t are learned. All functions are pure functions of the frame that
+`results.read` returns, in which tasks are counted from 0.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+#: Level of every interval of the reports and figures.
+CONFIDENCE = 0.95
+#: The strategy that the others are compared with, where it was run.
+YARDSTICK = "bayesbinn"
+
+
+def slug(benchmark: str) -> str:
+    """A benchmark's name as the beginning of a file name: `split_mnist_scenario=class`."""
+    return re.sub(r"[^A-Za-z0-9_.=-]+", "_", benchmark).strip("_.")
+
+
+class Interval(NamedTuple):
+    """A mean with the half width of its 95 % t interval (NaN for fewer than two values)."""
+
+    mean: float
+    half: float
+    n: int
+
+
+def interval(values: Iterable[float]) -> Interval:
+    """The mean of independent `values` (seeds) and its 95 % Student t interval; NaNs are left out.
+
+    The half width is t(0.975, n - 1) s / sqrt(n) with s the standard deviation with n - 1.
+    """
+    finite = np.array([value for value in values if not math.isnan(value)])
+    n = len(finite)
+    if n < 2:
+        return Interval(float(finite[0]) if n else math.nan, math.nan, n)
+    quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1))
+    return Interval(float(finite.mean()), quantile * float(finite.std(ddof=1)) / math.sqrt(n), n)
+
+
+def at_task_ends(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The rows of `metric` measured at the end of a task, those during training left out."""
+    return frame[frame["epoch"].isna() & (frame["metric"] == metric)]
+
+
+def accuracy_matrix(
+    frame: pd.DataFrame, metric: str = "accuracy", seed: int | None = None
+) -> pd.DataFrame:
+    """R[after, on] of the one benchmark and strategy in `frame`: of one `seed`, or their mean.
+
+    Tasks count from 0, values are those of the CSV (fractions for the accuracy). Always square;
+    NaN where nothing was measured: `joint` has only its last row. Raises `ValueError` if the frame
+    holds several strategies or benchmarks, whose mean would mean nothing.
+    """
+    if len(frame[["benchmark", "strategy"]].drop_duplicates()) > 1:
+        raise ValueError("an accuracy matrix belongs to one strategy on one benchmark")
+    rows = at_task_ends(frame, metric)
+    if seed is not None:
+        rows = rows[rows["seed"] == seed]
+    tasks = range(int(rows["on"].max()) + 1) if len(rows) else range(0)
+    table = rows.pivot_table(index="after", columns="on", values="value", aggfunc="mean")
+    return table.reindex(index=tasks, columns=tasks).astype(float)
+
+
+def average_accuracy(matrix: NDArray[np.float64]) -> float:
+    """ACC = mean over i <= T of R[T, i]: the mean over all tasks once the last is learned."""
+    return float(matrix[-1].mean())
+
+
+def learning_accuracy(matrix: NDArray[np.float64]) -> float:
+    """LA = mean over i <= T of R[i, i]: how well each task is known just after it was learned."""
+    return float(np.diag(matrix).mean())
+
+
+def backward_transfer(matrix: NDArray[np.float64]) -> float:
+    """BWT = mean over i < T of R[T, i] - R[i, i]; negative where tasks are forgotten.
+
+    Lopez-Paz and Ranzato (2017), equation 3. NaN for a single task and where R[i, i] is missing.
+    """
+    return -forgetting_first_last(matrix)
+
+
+def forgetting_first_last(matrix: NDArray[np.float64]) -> float:
+    """First minus last: mean over i < T of R[i, i] - R[T, i] (the forgetting of Avalanche)."""
+    return _mean(np.diag(matrix)[:-1] - matrix[-1, :-1])
+
+
+def forgetting_max_last(matrix: NDArray[np.float64]) -> float:
+    """Maximum minus last: mean over i < T of max over i <= t < T of R[t, i], minus R[T, i].
+
+    Chaudhry et al. (2018), with the maximum over the times at which task i had been learned.
+    """
+    best = np.array([matrix[i:-1, i].max() for i in range(len(matrix) - 1)])
+    return _mean(best - matrix[-1, :-1])
+
+
+#: The measures made from the accuracy matrix, by their names in tables and in `reference.csv`.
+MEASURES = {
+    "ACC": average_accuracy,
+    "BWT": backward_transfer,
+    "forgetting_first_last": forgetting_first_last,
+    "forgetting_max_last": forgetting_max_last,
+    "LA": learning_accuracy,
+}
+#: Metrics of which the mean over all tasks after the last one is reported as well.
+FINAL_MEANS = ("nll", "ece", "accuracy_mode", "nll_mode", "ece_mode")
+
+
+def summary(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row a run: `benchmark, strategy, seed`, then the `MEASURES` and the `FINAL_MEANS`.
+
+    NaN where a measure does not exist: BWT, forgetting and LA for `joint`, which knows no order of
+    tasks; BWT and forgetting for one task; the mode of a strategy without a posterior.
+    """
+    rows = []
+    for (benchmark, strategy, seed), run in frame.groupby(["benchmark", "strategy", "seed"]):
+        matrix = accuracy_matrix(run).to_numpy()
+        row = {"benchmark": benchmark, "strategy": strategy, "seed": seed}
+        row |= {name: measure(matrix) for name, measure in MEASURES.items() if len(matrix)}
+        rows.append(row | {metric: _final_mean(run, metric) for metric in FINAL_MEANS})
+    columns = ["benchmark", "strategy", "seed", *MEASURES, *FINAL_MEANS]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def differences(runs: pd.DataFrame, measure: str = "ACC") -> tuple[str, dict[str, Interval]]:
+    """How the strategies of one benchmark differ from its yardstick, paired by seed.
+
+    `runs` are the rows of `summary` of one benchmark. Returns the name of the yardstick (BayesBiNN,
+    or the first strategy where that was not run) and, per other strategy, the mean of its measure
+    minus the yardstick's over the seeds of both, with the paired 95 % t interval.
+    """
+    table = runs.pivot(index="seed", columns="strategy", values=measure)
+    names = sorted(table.columns)
+    yardstick = YARDSTICK if YARDSTICK in names else names[0]
+    gaps = {name: table[name] - table[yardstick] for name in names if name != yardstick}
+    return yardstick, {name: interval(gap) for name, gap in gaps.items()}
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    return float(values.mean()) if len(values) else math.nan
+
+
+def _final_mean(run: pd.DataFrame, metric: str) -> float:
+    rows = at_task_ends(run, metric)
+    return float(rows[rows["after"] == run["after"].max()]["value"].mean())
