@@ -33,7 +33,7 @@ def import_target(target: str, folders: Sequence[str]) -> Callable[..., Any]:
     try:
         with _importable(folders):
             found = resolve_name(target)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, SyntaxError) as error:
         raise UserError(f"build = {target!r}: cannot be imported: {one_line(error)}") from error
     if not callable(found):
         raise UserError(f"build = {target!r}: is not a function or class")

@@ -1,0 +1,134 @@
+"""The arguments of `cl-bnn`: what each command takes, and errors that are one line."""
+
+import argparse
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from cl_bnn import __version__
+from cl_bnn.errors import UserError, near
+
+Command = Callable[[argparse.Namespace], None]
+
+#: Types that a value of `--set` may have; anything else in TOML (dates, tables) is taken as text.
+SETTING_TYPES = (bool, int, float, str, list)
+
+
+def parse(argv: Sequence[str], commands: Mapping[str, Command]) -> argparse.Namespace:
+    """The arguments of one call; its command is the attribute `command`, a function.
+
+    Raises:
+        UserError: any misuse, near names offered for an unknown command or option.
+    """
+    if argv and argv[0] not in commands and not argv[0].startswith("-"):
+        raise UserError(f"unknown command {argv[0]!r}{near(argv[0], commands)}")
+    parser, parsers = _parsers(commands)
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        usage = parsers.get(argv[0], parser).format_usage()
+        options = near(unknown[0], re.findall(r"--[\w-]+", usage))
+        raise UserError(f"unknown argument {unknown[0]!r}{options}")
+    if "command" not in arguments:
+        raise UserError(f"a command is missing: one of {', '.join(commands)}; see cl-bnn --help")
+    return arguments
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, without the usage in front."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def _parsers(commands: Mapping[str, Command]) -> tuple[_Parser, dict[str, _Parser]]:
+    """The parser of the whole command line, and those of the commands by name."""
+    description = "Continual learning with binary neural networks."
+    parser = _Parser(prog="cl-bnn", description=description, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"cl-bnn {__version__}")
+    made = parser.add_subparsers(metavar="COMMAND")
+    parsers = {}
+    for name, command in commands.items():
+        text = " ".join((command.__doc__ or "").split())
+        parsers[name] = made.add_parser(name, help=text, description=text, allow_abbrev=False)
+        parsers[name].set_defaults(command=command)
+        FILL[name](parsers[name])
+    return parser, parsers
+
+
+def _fill_run(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("benchmark", metavar="BENCHMARK", help="a name from 'cl-bnn list', or a TOML file")
+    strategy_help = "a name from 'cl-bnn list', or a TOML file; several with commas"
+    add("--strategy", metavar="NAME", action="append", default=[], help=strategy_help)
+    add("--scenario", help="task, domain or class: what is known at test time")
+    add("--seeds", type=_seeds, default=[0], help="5: the seeds 0 to 4; 0,3,7: these (default 0)")
+    add("--jobs", metavar="N", type=_count, default=1, help="runs side by side (default 1)")
+    set_help = "a setting of the strategy, or stream.KEY or model.KEY of the benchmark"
+    add("--set", metavar="KEY=VALUE", action="append", type=_setting, default=[], help=set_help)
+    add("--tasks", metavar="N", type=_count, help="short for --set stream.n_experiences=N")
+    add("--epochs", metavar="N", type=_count, help="epochs per task")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    every_help = "how often the test sets are measured (default: task)"
+    add("--eval-every", choices=("task", "epoch"), default="task", help=every_help)
+    add("--out", metavar="DIR", type=Path, default=Path("runs"), help="default: runs")
+    add("--data-root", metavar="DIR", type=Path, help="default: CL_BNN_DATA, else the cache")
+    add("--no-plot", action="store_true", help="draw no figures at the end")
+    add("--dry-run", action="store_true", help="print the plan and stop")
+
+
+def _fill_nothing(parser: argparse.ArgumentParser) -> None:
+    """A command without arguments."""
+
+
+def _fill_directory(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", metavar="DIR", type=Path, nargs="?", default=Path("results"))
+
+
+def _fill_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("list", "fetch", "verify"))
+    parser.add_argument("names", metavar="NAME", nargs="*")
+    parser.add_argument("--data-root", metavar="DIR", type=Path)
+
+
+FILL = {
+    "run": _fill_run,
+    "list": _fill_nothing,
+    "report": _fill_directory,
+    "plot": _fill_directory,
+    "data": _fill_data,
+    "bench": _fill_nothing,
+}
+
+
+def _seeds(text: str) -> list[int]:
+    """`5` is the seeds 0 to 4; a comma makes it a list of seeds: `0,3,7`, or `3,` for one."""
+    try:
+        numbers = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        numbers = []
+    if "," not in text and numbers:
+        numbers = list(range(numbers[0]))
+    if not numbers or min(numbers) < 0:
+        wanted = "a number of seeds, as 5, or the seeds themselves, as 0,3,7 (or 3, for one)"
+        raise argparse.ArgumentTypeError(f"{text!r}: expected {wanted}")
+    return list(dict.fromkeys(numbers))
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of at least 1")
+    return int(text)
+
+
+def _setting(text: str) -> tuple[str, object]:
+    """`key=value`, the value read as TOML where it is TOML, else as text."""
+    key, _, value = text.partition("=")
+    if not (key and value):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected KEY=VALUE, as in lr=1e-3")
+    try:
+        parsed: Any = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key, value
+    return key, parsed if isinstance(parsed, SETTING_TYPES) else value

@@ -1,0 +1,210 @@
+"""The command line `cl-bnn`. A command is one function; what is slow to import, it imports."""
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cl_bnn.arguments import parse
+from cl_bnn.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cl_bnn.runner import Run
+
+#: Exit codes: a mistake of the user; stopped with Ctrl-C (128 + the number of SIGINT).
+MISUSE, INTERRUPTED = 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 2 for a mistake of the user, 130 for Ctrl-C."""
+    try:
+        arguments = parse(sys.argv[1:] if argv is None else argv, COMMANDS)
+        arguments.command(arguments)
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"cl-bnn: error: {error}", file=sys.stderr)
+        return MISUSE
+    except KeyboardInterrupt:
+        message = "interrupted: the state is saved; the same command continues"
+        print(f"\ncl-bnn: {message}", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader (`| head`) has seen enough; without this Python complains while it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    """Train strategies on a benchmark, one task after the other."""
+    strategies = [name for text in arguments.strategy for name in text.split(",") if name]
+    if not strategies:
+        raise UserError("--strategy NAME is missing; 'cl-bnn list' shows the names")
+    from cl_bnn import runner
+    from cl_bnn.progress import progress
+
+    runs = runner.plan(
+        arguments.benchmark,
+        strategies,
+        arguments.seeds,
+        _overrides(arguments),
+        arguments.eval_every,
+        arguments.out,
+    )
+    if arguments.dry_run:
+        return _print_plan(runs)
+    _check_device(arguments.device)
+    _check_writable(arguments.out)
+    with progress(len(runs)) as on_event:
+        runner.run_all(
+            runs,
+            jobs=arguments.jobs,
+            device=arguments.device,
+            data_root=arguments.data_root,
+            on_event=on_event,
+        )
+    _sum_up(runs, arguments.out, draw=not arguments.no_plot)
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    """Print the benchmarks and strategies there are."""
+    from cl_bnn import recipes
+
+    benchmarks = [recipes.load_benchmark(name) for name in recipes.names("benchmarks")]
+    strategies = [recipes.load_strategy(name) for name in recipes.names("strategies")]
+    width = max(len(recipe.name) for recipe in (*benchmarks, *strategies))
+    for heading, found in (("benchmarks", benchmarks), ("strategies", strategies)):
+        print(f"{heading}:")
+        for recipe in found:
+            print(f"  {recipe.name:{width}}  {recipe.title}")
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    """Write DIR/README.md, the tables of all results in DIR (default: results)."""
+    from cl_bnn.report import write_readme
+
+    print(write_readme(arguments.directory))
+
+
+def _plot(arguments: argparse.Namespace) -> None:
+    """Draw the figures of all results in DIR (default: results) into DIR/figures."""
+    from cl_bnn import results
+
+    _draw(results.read(arguments.directory), arguments.directory)
+
+
+def _data(arguments: argparse.Namespace) -> None:
+    """List, fetch or verify data sets."""
+    from cl_bnn import data
+
+    names, root = arguments.names, arguments.data_root
+    if arguments.action == "list":
+        print(data.describe(root))
+        return
+    if arguments.action == "fetch" and not names:
+        raise UserError(f"data fetch: name a data set: {', '.join(data.NAMES)}")
+    act = data.fetch if arguments.action == "fetch" else data.verify
+    for name in names or data.NAMES:
+        print(act(name, root))
+
+
+def _bench(arguments: argparse.Namespace) -> None:
+    """Measure the speed beside a bare PyTorch loop and stock Avalanche."""
+    from cl_bnn import bench
+
+    bench.main()
+
+
+COMMANDS = {
+    "run": _run,
+    "list": _list,
+    "report": _report,
+    "plot": _plot,
+    "data": _data,
+    "bench": _bench,
+}
+
+
+def _overrides(arguments: argparse.Namespace) -> dict[str, object]:
+    """What `--set` and its short forms change; a short form wins."""
+    short = {
+        "stream.scenario": arguments.scenario,
+        "stream.n_experiences": arguments.tasks,
+        "epochs": arguments.epochs,
+    }
+    given = {key: value for key, value in short.items() if value is not None}
+    return dict(arguments.set) | given
+
+
+def _print_plan(runs: Sequence["Run"]) -> None:
+    """What would be run: every run with its file, every different pair with its settings."""
+    for run in runs:
+        print(f"{run.name} -> {run.path}")
+    for spec in {(run.spec.benchmark, run.spec.strategy): run.spec for run in runs}.values():
+        print(f"\n{spec.benchmark}/{spec.strategy}")
+        for key, value in spec.as_dict().items():
+            print(f"  {key} = {value}")
+
+
+def _check_device(device: str) -> None:
+    """Refuse `cuda` where there is none, before anything is trained."""
+    if device != "cuda":
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        raise UserError("--device cuda: PyTorch finds no CUDA device here; use --device cpu")
+
+
+def _check_writable(directory: Path) -> None:
+    """Refuse an output directory that cannot be written, before anything is trained."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise UserError(f"--out {directory}: cannot be written: {error.strerror}") from error
+
+
+def _sum_up(runs: Sequence["Run"], out: Path, draw: bool) -> None:
+    """Print the tables of these runs, draw their figures, and say where everything is."""
+    from rich.console import Console
+
+    from cl_bnn import tables
+
+    frame, console = _measurements(runs), Console()
+    for table in tables.terminal_tables(frame):
+        if console.is_terminal:
+            console.print(tables.rich_table(table))
+        else:
+            print("\n".join(tables.text_lines(table)))
+    for run in runs:
+        print(run.path)
+    if draw:
+        _draw(frame, out)
+
+
+def _measurements(runs: Sequence["Run"]) -> "pd.DataFrame":
+    """What these runs measured; other seeds in the same folders are left out."""
+    import pandas as pd
+
+    from cl_bnn import results
+
+    seeds: dict[Path, set[int]] = {}
+    for run in runs:
+        seeds.setdefault(run.path.parent, set()).add(run.seed)
+    frames = [results.read(folder) for folder in seeds]
+    kept = [f[f["seed"].isin(s)] for f, s in zip(frames, seeds.values(), strict=True)]
+    return pd.concat(kept, ignore_index=True)
+
+
+def _draw(frame: "pd.DataFrame", directory: Path) -> None:
+    """Draw a frame's figures into `directory`/figures and print their paths."""
+    from cl_bnn import plots
+
+    for path in plots.draw(frame, directory / "figures"):
+        print(path)

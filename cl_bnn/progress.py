@@ -1,0 +1,111 @@
+"""Events of runs -> progress bars on a terminal, one quiet line per task elsewhere."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from cl_bnn.events import Event
+
+#: Seconds of history behind the remaining time; an epoch may last minutes.
+SPEED_PERIOD = 600.0
+
+
+@contextmanager
+def progress(n_runs: int, console: Console | None = None) -> Iterator[Callable[[Event], None]]:
+    """A function that shows each `Event` it is given, for as long as the block lasts."""
+    console = console or Console()
+    if not console.is_terminal:
+        yield lambda event: _say(console, line(event))
+        return
+    bars = _Bars(n_runs, console)
+    with bars.display:
+        yield bars
+
+
+def line(event: Event) -> str:
+    """An event as one line of text; "" for the end of an epoch, which only bars show."""
+    where = f"task {event.task + 1}/{event.n_tasks}"
+    texts = {
+        "skipped": "on file already, skipped",
+        "started": f"started: {event.n_tasks} tasks, {event.n_epochs} epochs each",
+        "resumed": f"continues at {where}, epoch {event.epoch + 1}/{event.n_epochs}",
+        "epoch": "",
+        "task": f"{where} learned{_measured(event)} on the tasks so far",
+        "finished": "finished",
+        "note": event.text,
+    }
+    text = texts[event.kind]
+    if event.text and event.kind != "note":
+        text = f"{text} ({event.text})" if text else ""
+    return f"{event.run}: {text}" if text else ""
+
+
+def _measured(event: Event) -> str:
+    """Loss and accuracy of an event, each with its comma in front."""
+    loss = "" if event.loss is None else f", loss {event.loss:.3f}"
+    accuracy = "" if event.accuracy is None else f", accuracy {100 * event.accuracy:.1f} %"
+    return loss + accuracy
+
+
+def _say(console: Console, text: str) -> None:
+    if text:
+        # Run names hold brackets, which rich would take for markup.
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class _Bars:
+    """One bar for every run under way and, where there are several runs, one for all of them."""
+
+    def __init__(self, n_runs: int, console: Console) -> None:
+        self.display = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[state]}", markup=False),
+            TimeElapsedColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+            console=console,
+            speed_estimate_period=SPEED_PERIOD,
+        )
+        self.bars: dict[str, TaskID] = {}
+        self.n_runs, self.n_done = n_runs, 0
+        self.all_runs = (
+            self.display.add_task("all runs", total=n_runs, state=f"0/{n_runs}")
+            if n_runs > 1
+            else None
+        )
+
+    def __call__(self, event: Event) -> None:
+        _say(self.display.console, line(event))
+        if event.kind in ("started", "resumed", "epoch"):
+            self._move(event)
+        elif event.kind in ("finished", "skipped"):
+            self._end(event)
+
+    def _move(self, event: Event) -> None:
+        """Put a run's bar where the event says, and make the bar when it is new."""
+        done = event.task * event.n_epochs + event.epoch + (event.kind == "epoch")
+        where = f"task {event.task + 1}/{event.n_tasks} epoch {event.epoch + 1}/{event.n_epochs}"
+        total, state = event.n_tasks * event.n_epochs, where + _measured(event)
+        if event.run not in self.bars:
+            bar = self.display.add_task(event.run, total=total, completed=done, state=state)
+            self.bars[event.run] = bar
+        self.display.update(self.bars[event.run], total=total, completed=done, state=state)
+
+    def _end(self, event: Event) -> None:
+        """Take a run's bar away and count the run."""
+        if event.run in self.bars:
+            self.display.remove_task(self.bars.pop(event.run))
+        self.n_done += 1
+        if self.all_runs is not None:
+            state = f"{self.n_done}/{self.n_runs}"
+            self.display.update(self.all_runs, completed=self.n_done, state=state)
