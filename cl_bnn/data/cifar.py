@@ -7,6 +7,7 @@ import torch
 
 from cl_bnn.data.dataset import Split
 from cl_bnn.data.idx import damaged
+from cl_bnn.errors import UserError
 
 
 def torchvision_class(name: str) -> Any:
@@ -36,6 +37,8 @@ def read(name: str, root: Path, mend: str) -> tuple[Split, Split]:
     except RuntimeError:  # torchvision's message does not say which file it is.
         check(name, root / source.base_folder, mend)
         raise
+    except OSError as error:
+        raise UserError(f"{error.filename} cannot be read: {error.strerror}; {mend}") from error
 
 
 def check(name: str, folder: Path, mend: str) -> None:
@@ -45,7 +48,7 @@ def check(name: str, folder: Path, mend: str) -> None:
     for filename, expected in files(name).items():
         path = folder / filename
         if not path.is_file():
-            raise damaged(path, "the file is missing", mend)
+            raise UserError(f"{path} is missing; {mend}")
         digest = calculate_md5(path)
         if digest != expected:
             raise damaged(

@@ -24,6 +24,7 @@ class Source:
 
     name: str
     title: str
+    content: str
     folder: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -38,7 +39,10 @@ class Source:
     def present(self, root: Path) -> bool:
         """Whether the folder is there with a file in it; whether it is whole, `read` tells."""
         folder = self.where(root)
-        return folder.is_dir() and any(folder.iterdir())
+        try:
+            return folder.is_dir() and any(folder.iterdir())
+        except OSError as error:
+            raise UserError(f"{folder} cannot be read: {error.strerror}") from error
 
     def read(self, root: Path) -> tuple[Split, Split]:
         """Training and test split, every byte checked; UserError if one is missing or damaged."""
@@ -85,6 +89,7 @@ def _idx_files(train_x: str, train_y: str, test_x: str, test_y: str) -> tuple[Id
 MNIST = Source(
     name="mnist",
     title="MNIST",
+    content="60,000 + 10,000 grey images, 28 x 28, 10 classes",
     folder="mnist",
     mean=(0.1307,),
     std=(0.3081,),
@@ -100,6 +105,7 @@ MNIST = Source(
 FASHION_MNIST = Source(
     name="fashion_mnist",
     title="Fashion-MNIST",
+    content="60,000 + 10,000 grey images, 28 x 28, 10 classes",
     folder="FashionMNIST/raw",
     mean=(0.2860,),
     std=(0.3530,),
@@ -116,6 +122,7 @@ FASHION_MNIST = Source(
 CIFAR10 = Source(
     name="cifar10",
     title="CIFAR-10",
+    content="50,000 + 10,000 colour images, 32 x 32, 10 classes",
     folder="cifar-10-batches-py",
     mean=(0.4914, 0.4822, 0.4465),
     # Usual in the literature: the mean of the images' own deviations, not that of all pixels.
@@ -127,6 +134,7 @@ CIFAR10 = Source(
 CIFAR100 = Source(
     name="cifar100",
     title="CIFAR-100",
+    content="50,000 + 10,000 colour images, 32 x 32, 100 classes",
     folder="cifar-100-python",
     mean=(0.507, 0.487, 0.441),
     std=(0.267, 0.256, 0.276),

@@ -1,0 +1,109 @@
+"""What `cl-bnn data list`, `fetch` and `verify` do. The command line prints what these return."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from cl_bnn.data.cifar import torchvision_class
+from cl_bnn.data.idx import IdxFile
+from cl_bnn.data.sources import SOURCES, Source, data_root, source_of
+from cl_bnn.errors import UserError
+
+MEGABYTE = 1_000_000
+
+
+def list_lines(root: str | Path | None = None) -> list[str]:
+    """One line for each data set: its name, what it holds, where it is, and whether it is there."""
+    folder = data_root(root)
+    name_width = max(len(source.name) for source in SOURCES.values())
+    content_width = max(len(source.content) for source in SOURCES.values())
+    return [
+        f"{s.name:{name_width}}  {s.content:{content_width}}  {_state(s, folder)}"
+        for s in SOURCES.values()
+    ]
+
+
+def _state(source: Source, root: Path) -> str:
+    folder = source.where(root)
+    if not source.present(root):
+        return f"not in {folder}: `cl-bnn data fetch {source.name}`"
+    size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+    return f"in {folder}, {size / MEGABYTE:.0f} MB"
+
+
+def verify(names: Sequence[str] = (), root: str | Path | None = None) -> Iterator[str]:
+    """Read the data sets `names` and check every byte; a line for each, as soon as it is known.
+
+    Without names, all that are there. After the last line, the first data set that is damaged or
+    missing is raised as a UserError, which names the file, and says what was expected.
+    """
+    sources = [source_of(name) for name in names]
+    return _verify(sources, data_root(root)) if sources else _verify_present(data_root(root))
+
+
+def _verify_present(root: Path) -> Iterator[str]:
+    return _verify([source for source in SOURCES.values() if source.present(root)], root)
+
+
+def _verify(sources: Sequence[Source], root: Path) -> Iterator[str]:
+    errors = []
+    for source in sources:
+        try:
+            source.read(root)
+            yield f"{source.name}: every file in {source.where(root)} is whole"
+        except UserError as error:
+            errors.append(error)
+            yield f"{source.name}: {error}"
+    if errors:
+        raise errors[0]
+
+
+def fetch(name: str, root: str | Path | None = None) -> str:
+    """Download the data set `name` into the data root with torchvision, which shows its progress.
+
+    What is there and whole is left alone; damaged files are replaced. Returns a line that says what
+    was done. UserError if the name is unknown, or the download or writing fails.
+    """
+    source, folder = source_of(name), data_root(root)
+    where = source.where(folder)
+    if source.torchvision is None:
+        return f"{source.title} is part of cl_bnn: nothing to fetch"
+    if source.present(folder) and _whole(source, folder):
+        return f"{source.title} is whole in {where}: nothing to fetch"
+    try:
+        _download(source, source.torchvision, folder)
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{source.title} cannot be fetched into {where}: {reason}") from error
+    source.read(folder)
+    return f"{source.title} is now in {where}"
+
+
+def _whole(source: Source, root: Path) -> bool:
+    try:
+        source.read(root)
+    except UserError:
+        return False
+    return True
+
+
+def _download(source: Source, class_name: str, root: Path) -> None:
+    """By torchvision, made to replace damaged files: it asks only whether some of them exist."""
+    from torchvision.datasets.utils import download_and_extract_archive
+
+    torchvision = torchvision_class(class_name)
+    root.mkdir(parents=True, exist_ok=True)
+    if not source.files:
+        archive = {"filename": torchvision.filename, "md5": torchvision.tgz_md5}
+        download_and_extract_archive(torchvision.url, str(root), **archive)
+        return
+    for file in source.files:
+        _remove_if_damaged(file, source.where(root) / file.name)
+    torchvision(root, download=True)
+
+
+def _remove_if_damaged(file: IdxFile, path: Path) -> None:
+    if path.is_file():
+        try:
+            file.read(path, mend="")
+        except UserError:
+            path.unlink()
