@@ -1,5 +1,6 @@
 """Does a value from a TOML file fit an annotation? And what would, in words?"""
 
+import math
 from collections.abc import Sequence
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -7,7 +8,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 SCALARS: dict[Any, tuple[str, tuple[type, ...]]] = {
     bool: ("true or false", (bool,)),
     int: ("a whole number", (int,)),
-    float: ("a number", (int, float)),
+    float: ("a finite number", (int, float)),
     str: ("text", (str,)),
     NoneType: ("nothing", (NoneType,)),
 }
@@ -16,14 +17,15 @@ SCALARS: dict[Any, tuple[str, tuple[type, ...]]] = {
 def fits(value: object, annotation: Any) -> bool:
     """Whether `value` may be passed where `annotation` stands.
 
-    A whole number passes as a float, but true and false are no numbers. Annotations that no TOML
+    A whole number passes as a float, but true and false are no numbers, nor are infinity and
+    NaN. Annotations that no TOML
     value can be judged by (text that could not be evaluated, classes) let everything pass: their
     function has the last word.
     """
     if annotation is None:
         annotation = NoneType
     if annotation in SCALARS:
-        return type(value) in SCALARS[annotation][1]
+        return type(value) in SCALARS[annotation][1] and not _endless(value)
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return any(type(value) is type(choice) and value == choice for choice in arguments)
@@ -47,3 +49,7 @@ def describe(annotation: Any) -> str:
     if origin in (list, tuple, Sequence):
         return f"a list of: {describe(arguments[0])}"
     return str(annotation)
+
+
+def _endless(value: object) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)

@@ -28,7 +28,7 @@ def _importable(folders: Sequence[str]) -> Iterator[None]:
 
 def import_target(target: str, folders: Sequence[str]) -> Callable[..., Any]:
     """The function or class that "module:name" stands for."""
-    if not re.fullmatch(r"[\w.]+:[\w.]+", target):
+    if not isinstance(target, str) or not re.fullmatch(r"[\w.]+:[\w.]+", target):
         raise UserError(f"build = {target!r}: expected 'module:function' or 'module:Class'")
     try:
         with _importable(folders):

@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,13 +74,15 @@ def _list(arguments: argparse.Namespace) -> None:
     """Print the benchmarks and strategies there are."""
     from cl_bnn import recipes
 
-    benchmarks = [recipes.load_benchmark(name) for name in recipes.names("benchmarks")]
-    strategies = [recipes.load_strategy(name) for name in recipes.names("strategies")]
-    width = max(len(recipe.name) for recipe in (*benchmarks, *strategies))
-    for heading, found in (("benchmarks", benchmarks), ("strategies", strategies)):
-        print(f"{heading}:")
-        for recipe in found:
-            print(f"  {recipe.name:{width}}  {recipe.title}")
+    titles: dict[recipes.Kind, dict[str, str]] = {
+        "benchmarks": {n: recipes.load_benchmark(n).title for n in recipes.names("benchmarks")},
+        "strategies": {n: recipes.load_strategy(n).title for n in recipes.names("strategies")},
+    }
+    width = max(len(name) for found in titles.values() for name in found)
+    for kind, found in titles.items():
+        print(f"{kind}:")
+        for name, title in found.items():
+            print(f"  {name:{width}}  {title}")
 
 
 def _report(arguments: argparse.Namespace) -> None:
@@ -99,17 +101,19 @@ def _plot(arguments: argparse.Namespace) -> None:
 
 def _data(arguments: argparse.Namespace) -> None:
     """List, fetch or verify data sets."""
-    from cl_bnn import data
+    from cl_bnn.data import NAMES, command
 
     names, root = arguments.names, arguments.data_root
     if arguments.action == "list":
-        print(data.describe(root))
-        return
-    if arguments.action == "fetch" and not names:
-        raise UserError(f"data fetch: name a data set: {', '.join(data.NAMES)}")
-    act = data.fetch if arguments.action == "fetch" else data.verify
-    for name in names or data.NAMES:
-        print(act(name, root))
+        lines: Iterable[str] = command.list_lines(root)
+    elif arguments.action == "verify":
+        lines = command.verify(names, root)
+    elif names:
+        lines = (command.fetch(name, root) for name in names)
+    else:
+        raise UserError(f"data fetch: which data set? known: {', '.join(NAMES)}")
+    for line in lines:
+        print(line, flush=True)
 
 
 def _bench(arguments: argparse.Namespace) -> None:
@@ -185,21 +189,24 @@ def _sum_up(runs: Sequence["Run"], out: Path, draw: bool) -> None:
     for run in runs:
         print(run.path)
     if draw:
-        _draw(frame, out)
+        # With the other strategies on file, for a figure shows a whole benchmark.
+        _draw(_read_all({run.path.parent.parent for run in runs}), out)
 
 
 def _measurements(runs: Sequence["Run"]) -> "pd.DataFrame":
     """What these runs measured; other seeds in the same folders are left out."""
+    frame = _read_all({run.path.parent for run in runs})
+    wanted = {(run.spec.benchmark, run.spec.strategy, run.seed) for run in runs}
+    keys = zip(frame["benchmark"], frame["strategy"], frame["seed"], strict=True)
+    return frame[[key in wanted for key in keys]]
+
+
+def _read_all(folders: Iterable[Path]) -> "pd.DataFrame":
     import pandas as pd
 
     from cl_bnn import results
 
-    seeds: dict[Path, set[int]] = {}
-    for run in runs:
-        seeds.setdefault(run.path.parent, set()).add(run.seed)
-    frames = [results.read(folder) for folder in seeds]
-    kept = [f[f["seed"].isin(s)] for f, s in zip(frames, seeds.values(), strict=True)]
-    return pd.concat(kept, ignore_index=True)
+    return pd.concat([results.read(folder) for folder in sorted(folders)], ignore_index=True)
 
 
 def _draw(frame: "pd.DataFrame", directory: Path) -> None:

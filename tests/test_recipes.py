@@ -1,0 +1,309 @@
+import json
+import pickle
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from cl_bnn import recipes
+from cl_bnn._annotations import describe, fits
+from cl_bnn.errors import UserError
+
+STRATEGY = """
+title = "Mine"
+build = "my_method:Learner"
+[defaults]
+lr = 0.1
+steps = 3
+[on.toy]
+steps = 5
+"""
+BENCHMARK = """
+title = "Toy"
+epochs = 2
+batch_size = 10
+[stream]
+build = "my_method:stream"
+n_experiences = 5
+[model]
+build = "my_method:network"
+width = 8
+"""
+MODULE = """
+from typing import Literal
+
+class Learner:
+    def __init__(self, *, model, lr: float = 0.1, steps: int = 1, clip: float | None = None,
+                 mode: Literal["fast", "slow"] = "fast", verbose: bool = False, **kwargs):
+        if lr <= 0:
+            raise ValueError(f"lr must be positive, got {lr}")
+        self.lr, self.kwargs = lr, kwargs
+
+def stream(*, data_root, seed, n_experiences: int = 5): ...
+def network(*, in_features, out_features, n_tasks, n_heads, width: int): ...
+not_callable = 3
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's folder with a strategy, a benchmark and a module of their own."""
+    (tmp_path / "mine.toml").write_text(STRATEGY)
+    (tmp_path / "toy.toml").write_text(BENCHMARK)
+    (tmp_path / "my_method.py").write_text(MODULE)
+    monkeypatch.delitem(sys.modules, "my_method", raising=False)
+    return tmp_path
+
+
+def spec_of(folder: Path, **overrides: Any) -> recipes.Spec:
+    return recipes.resolve(
+        recipes.load_benchmark(str(folder / "toy.toml")),
+        recipes.load_strategy(str(folder / "mine.toml")),
+        {key.replace("__", "."): value for key, value in overrides.items()},
+    )
+
+
+def test_names_are_the_files_of_the_top_level_folders() -> None:
+    root = Path(__file__).parents[1]
+    for kind in ("strategies", "benchmarks"):
+        files = sorted(path.stem for path in (root / kind).glob("*.toml"))
+        assert recipes.names(kind) == files  # type: ignore[arg-type]
+    assert {"bayesbinn", "bayesbinn_fixed_prior", "ste", "adam", "joint"} <= set(
+        recipes.names("strategies")
+    )
+
+
+@pytest.mark.parametrize("strategy", recipes.names("strategies"))
+@pytest.mark.parametrize("benchmark", recipes.names("benchmarks"))
+def test_every_shipped_pair_fits_the_signatures(benchmark: str, strategy: str) -> None:
+    pair = recipes.load_benchmark(benchmark), recipes.load_strategy(strategy)
+    recipes.check(recipes.resolve(*pair, {}))
+
+
+@pytest.mark.parametrize("name", recipes.names("strategies"))
+def test_sections_on_a_benchmark_name_a_shipped_one(name: str) -> None:
+    assert set(recipes.load_strategy(name).on) <= set(recipes.names("benchmarks"))
+
+
+def test_the_wheel_has_its_recipes_inside_the_package(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packaged = folder / "_recipes" / "strategies"
+    packaged.mkdir(parents=True)
+    (packaged / "mine.toml").write_text(STRATEGY)
+    monkeypatch.setattr(recipes, "__file__", str(folder / "recipes.py"))
+    assert recipes.names("strategies") == ["mine"]
+
+
+def test_the_papers_constants() -> None:
+    strategy = recipes.load_strategy("bayesbinn_reference")
+    benchmark = recipes.load_benchmark("permuted_mnist")
+    assert strategy.defaults["lr"] == 1e-3
+    assert strategy.defaults["temperature"] == 1e-2
+    assert strategy.defaults["init_lambda"] == 10
+    assert strategy.defaults["average"] == "logits"
+    assert (benchmark.epochs, benchmark.batch_size, benchmark.model["width"]) == (100, 100, 100)
+
+
+def test_the_control_differs_from_the_reference_in_the_prior_alone() -> None:
+    reference = recipes.load_strategy("bayesbinn_reference").defaults
+    control = recipes.load_strategy("bayesbinn_fixed_prior").defaults
+    assert reference | {"posterior_as_prior": False} == control
+
+
+def test_precedence_defaults_then_benchmark_then_override(folder: Path) -> None:
+    assert spec_of(folder).settings == {"lr": 0.1, "steps": 5}
+    assert spec_of(folder, steps=7).settings == {"lr": 0.1, "steps": 7}
+
+
+def test_labels_name_what_differs_from_the_recipe(folder: Path) -> None:
+    plain = spec_of(folder)
+    assert (plain.benchmark, plain.strategy) == ("toy", "mine")
+    same = spec_of(folder, steps=5, epochs=2, model__width=8)
+    assert (same.benchmark, same.strategy) == ("toy", "mine")
+    other = spec_of(folder, steps=6, lr=0.01, stream__n_experiences=3, epochs=1)
+    assert other.benchmark == "toy[epochs=1,n_experiences=3]"
+    assert other.strategy == "mine[lr=0.01,steps=6]"
+
+
+def test_a_whole_number_stands_for_a_float_of_the_recipe(folder: Path) -> None:
+    one, float_one = spec_of(folder, lr=1), spec_of(folder, lr=1.0)
+    assert one == float_one
+    assert json.dumps(one.as_dict()) == json.dumps(float_one.as_dict())
+
+
+def test_true_is_not_taken_for_one(folder: Path) -> None:
+    assert spec_of(folder, steps=True).strategy == "mine[steps=true]"
+
+
+def test_a_label_is_a_safe_folder_name(folder: Path) -> None:
+    assert spec_of(folder, mode="../a b:c").strategy == "mine[mode=.._a_b_c]"
+
+
+def test_resolving_leaves_the_recipes_as_they_are(folder: Path) -> None:
+    strategy = recipes.load_strategy(str(folder / "mine.toml"))
+    benchmark = recipes.load_benchmark(str(folder / "toy.toml"))
+    recipes.resolve(benchmark, strategy, {"lr": 5, "model.width": 1, "stream.n_experiences": 2})
+    assert strategy == recipes.load_strategy(str(folder / "mine.toml"))
+    assert benchmark == recipes.load_benchmark(str(folder / "toy.toml"))
+
+
+def test_a_spec_can_be_pickled_and_its_description_names_no_folder(folder: Path) -> None:
+    spec = spec_of(folder)
+    assert pickle.loads(pickle.dumps(spec)) == spec
+    described = json.loads(json.dumps(spec.as_dict()))
+    assert described["settings"] == {"lr": 0.1, "steps": 5}
+    assert str(folder) not in json.dumps(described)
+
+
+def test_a_users_own_module_is_found_beside_the_recipe(folder: Path) -> None:
+    spec, path = spec_of(folder), list(sys.path)
+    recipes.check(spec)
+    learner = recipes.build(spec.build, spec.folders, model=None, plugins=[], **spec.settings)
+    assert learner.lr == 0.1
+    assert learner.kwargs == {"plugins": []}
+    assert sys.path == path
+
+
+def test_a_users_own_module_is_found_in_the_current_directory(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    assert recipes.build("my_method:Learner", model=None).lr == 0.1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"stepz": 1}, "stepz: no setting of my_method:Learner; did you mean 'steps'? known: "),
+        ({"model": 1}, "model: no setting of my_method:Learner"),
+        ({"kwargs": 1}, "kwargs: no setting of my_method:Learner"),
+        ({"build": "x"}, "build is no setting of a strategy"),
+        ({"stream__seed": 1}, "stream.seed: no setting of my_method:stream"),
+        ({"stream__n_experience": 1}, "did you mean 'n_experiences'?"),
+        ({"model__width": 1.5}, "model.width = 1.5: expected a whole number"),
+        ({"lr": "fast"}, "lr = 'fast': expected a finite number"),
+        ({"lr": True}, "lr = True: expected a finite number"),
+        ({"lr": float("nan")}, "lr = nan: expected a finite number"),
+        ({"clip": "x"}, "clip = 'x': expected a finite number"),
+        ({"mode": "fats"}, "mode = 'fats': expected one of 'fast', 'slow'"),
+        ({"verbose": 1}, "verbose = 1: expected true or false"),
+        ({"epochs": 0}, "epochs = 0: expected a whole number of at least 1"),
+        ({"batch_size": "big"}, "batch_size = 'big': expected a whole number"),
+        ({"stream__build": "my_method:not_callable"}, "is not a function or class"),
+        ({"stream__build": "my_method:nothing"}, "cannot be imported"),
+        ({"stream__build": "no_such_module:f"}, "No module named 'no_such_module'"),
+        ({"stream__build": "just_a_name"}, "expected 'module:function'"),
+        ({"stream__build": 3}, "expected 'module:function'"),
+    ],
+)
+def test_check_refuses(folder: Path, overrides: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        recipes.check(spec_of(folder, **overrides))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_section_of_an_override(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"'streem'; did you mean 'stream'\?"):
+        spec_of(folder, streem__seed=1)
+
+
+def test_a_setting_that_the_builder_needs(folder: Path) -> None:
+    path = folder / "toy.toml"
+    path.write_text(BENCHMARK.replace("width = 8", ""))
+    with pytest.raises(UserError, match="model.width is missing: my_method:network needs it"):
+        recipes.check(spec_of(folder))
+
+
+def test_a_users_module_with_a_syntax_error_is_one_line(folder: Path) -> None:
+    (folder / "my_method.py").write_text("def broken(:\n")
+    with pytest.raises(UserError, match="cannot be imported: .*my_method.py, line 1"):
+        recipes.check(spec_of(folder))
+
+
+def test_a_value_out_of_range_is_a_mistake_of_the_user(folder: Path) -> None:
+    spec = spec_of(folder, lr=-1)
+    with pytest.raises(UserError, match="my_method:Learner: lr must be positive, got -1.0"):
+        recipes.build(spec.build, spec.folders, model=None, **spec.settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lr = = 1\n", r"bad\.toml: broken TOML: .*line 1, column 6"),
+        ('title = "x"\nbuild = ', r"bad\.toml: broken TOML: .*line 2, column 9"),
+        ('title = "x"', r"bad\.toml: the key 'build' is missing"),
+        (STRATEGY + "[default]\n", r"unknown key 'default'; did you mean 'defaults'\?"),
+        ('title = 3\nbuild = "a:b"', r"title = 3: expected text"),
+        ('title = "x"\nbuild = "a:b"\ndefaults = 3', r"defaults = 3: expected a table"),
+        (STRATEGY.replace("[on.toy]\nsteps", "[on]\ntoy"), r"on\.toy must be a table"),
+    ],
+)
+def test_a_damaged_strategy_recipe(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as caught:
+        recipes.load_strategy(str(path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("epochs = 2", "epochs = 0", "epochs = 0: expected a whole number of at least 1"),
+        ("epochs = 2", "epochs = true", "epochs = True: expected a whole number"),
+        ("epochs = 2", "", "the key 'epochs' is missing"),
+        ("epochs = 2", "epoch = 2", "unknown key 'epoch'; did you mean 'epochs'"),
+        ('build = "my_method:stream"', "", r"\[stream\] needs the line build"),
+    ],
+)
+def test_a_damaged_benchmark_recipe(folder: Path, old: str, new: str, message: str) -> None:
+    path = folder / "toy.toml"
+    path.write_text(BENCHMARK.replace(old, new))
+    with pytest.raises(UserError, match=message):
+        recipes.load_benchmark(str(path))
+
+
+def test_unknown_names_are_answered_with_the_known_ones() -> None:
+    with pytest.raises(UserError, match="unknown strategy 'bayesbin'; did you mean 'bayesbinn'"):
+        recipes.load_strategy("bayesbin")
+    with pytest.raises(UserError, match="unknown benchmark 'nothing'; known: permuted_mnist, "):
+        recipes.load_benchmark("nothing")
+
+
+def test_recipe_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none\.toml: cannot read the recipe: No such file"):
+        recipes.load_strategy(str(tmp_path / "none.toml"))
+    with pytest.raises(UserError, match="cannot read the recipe: Is a directory"):
+        recipes.load_strategy(str(tmp_path) + "/")
+    (tmp_path / "latin.toml").write_bytes(b'title = "\xe9"')
+    with pytest.raises(UserError, match=r"latin\.toml: not UTF-8 text \(byte 9\)"):
+        recipes.load_strategy(str(tmp_path / "latin.toml"))
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation", "expected"),
+    [
+        (1, int, True),
+        (True, int, False),
+        (1.0, int, False),
+        (1, float, True),
+        (float("inf"), float, False),
+        ("x", str | None, True),
+        (1, str | None, False),
+        ([1, 2], list[int], True),
+        ([1, "x"], tuple[int, ...], False),
+        (1, Literal["1"], False),
+        ("anything", "unevaluated annotation", True),
+    ],
+)
+def test_values_against_annotations(value: object, annotation: Any, expected: bool) -> None:
+    assert fits(value, annotation) is expected
+
+
+def test_annotations_in_words() -> None:
+    assert describe(float | None) == "a finite number"
+    assert describe(list[int]) == "a list of: a whole number"
+    assert describe(Literal["a", "b"] | bool) == "one of 'a', 'b' or true or false"
