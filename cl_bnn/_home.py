@@ -3,9 +3,11 @@
 When Avalanche is imported it reads `~/.avalanche/config.json`, and writes it first if it is not
 there. In a container or on a cluster node the home may be missing or read-only, and the import ends
 in an OSError. The file only holds the folder of Avalanche's own downloads, which cl_bnn does not
-use; so in that case, and for that one module, the home is a temporary folder, which is removed when
-the process ends. Matplotlib looks for another folder itself, but complains in two long lines
-whenever it is loaded, so it is told of the temporary folder beforehand.
+use; so in that case, and for that one module, the home is a temporary folder, which is removed as
+soon as the file has been read.
+
+Matplotlib finds another folder itself, but says so in two long lines whenever it is loaded; so it
+is told beforehand of a temporary folder, which is removed when the process ends.
 """
 
 import os
@@ -26,13 +28,13 @@ def install() -> None:
     RetryFinder("avalanche.benchmarks.datasets.dataset_utils", _mend).install()
     home = os.path.expanduser("~")
     if not (os.path.isdir(home) and os.access(home, os.W_OK)) and "MPLCONFIGDIR" not in os.environ:
-        os.environ["MPLCONFIGDIR"] = _temporary().name
+        os.environ["MPLCONFIGDIR"] = _matplotlib_folder().name
 
 
 @cache
-def _temporary() -> TemporaryDirectory[str]:
-    """One folder for the whole process, removed when it ends."""
-    return TemporaryDirectory(prefix="cl_bnn-")
+def _matplotlib_folder() -> TemporaryDirectory[str]:
+    """Kept here, because the folder is removed together with this object."""
+    return TemporaryDirectory(prefix="cl_bnn-matplotlib-")
 
 
 def _mend(module: ModuleType, error: Exception) -> AbstractContextManager[object] | None:
@@ -42,12 +44,13 @@ def _mend(module: ModuleType, error: Exception) -> AbstractContextManager[object
 @contextmanager
 def _temporary_home() -> Iterator[None]:
     before = {name: os.environ.get(name) for name in HOME_VARIABLES}
-    os.environ.update(dict.fromkeys(HOME_VARIABLES, _temporary().name))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    with TemporaryDirectory(prefix="cl_bnn-home-") as home:
+        os.environ.update(dict.fromkeys(HOME_VARIABLES, home))
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value

@@ -54,7 +54,7 @@ def test_avalanche_is_imported_in_silence(no_home: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     folder = Path(done.stdout.strip())
     assert folder.parts[-3:] == (".avalanche", "data", "cifar10")
-    assert not folder.parents[2].exists(), "the temporary home is removed at the end"
+    assert not folder.parents[2].exists(), "the temporary home is removed"
 
 
 def test_a_home_that_can_be_written_is_used(tmp_path: Path) -> None:

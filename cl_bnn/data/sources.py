@@ -160,7 +160,10 @@ def data_root(root: str | Path | None = None) -> Path:
     for cl_bnn.
     """
     chosen = root or os.environ.get("CL_BNN_DATA") or user_cache_path("cl_bnn")
-    return Path(chosen).expanduser().absolute()
+    try:
+        return Path(chosen).expanduser().absolute()
+    except RuntimeError as error:  # An unknown user after "~".
+        raise UserError(f"data root {str(chosen)!r}: there is no such home") from error
 
 
 def load(name: str, root: str | Path | None = None) -> Dataset:

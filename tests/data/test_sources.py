@@ -144,6 +144,11 @@ def test_data_root_takes_the_argument_then_the_environment_then_the_cache(
     assert data_root() == user_cache_path("cl_bnn")
 
 
+def test_data_root_of_an_unknown_user() -> None:
+    with pytest.raises(UserError, match="data root '~nobody-here/x': there is no such home"):
+        data_root("~nobody-here/x")
+
+
 def real(name: str) -> Dataset:
     """The real data set, where the environment says it is."""
     if not (REAL and sources.SOURCES[name].present(Path(REAL))):
