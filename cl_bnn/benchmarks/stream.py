@@ -1,0 +1,87 @@
+"""A stream: an Avalanche benchmark built from tensors, and what a network must know of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from avalanche.benchmarks import (
+    CLScenario,
+    benchmark_from_datasets,
+    with_classes_timeline,
+    with_task_labels,
+)
+from avalanche.benchmarks.utils import ConstantSequence, DataAttribute
+from avalanche.benchmarks.utils.classification_dataset import TaskAwareSupervisedClassificationDataset
+
+from cl_bnn.data.task import TaskView
+from cl_bnn.errors import UserError
+
+
+@dataclass(frozen=True)
+class Stream:
+    """An Avalanche benchmark and the facts from which a network for it is built.
+
+    Attributes:
+        benchmark: an Avalanche `CLScenario` with a train and a test stream.
+        in_features: length of a flattened input.
+        out_features: outputs of each head.
+        n_heads: 1, or one head a task.
+        task_labels: whether the task label is given at test (task-incremental).
+    """
+
+    benchmark: CLScenario
+    in_features: int
+    out_features: int
+    n_heads: int
+    task_labels: bool
+
+    @property
+    def train(self) -> Any:
+        """The training experiences, in order."""
+        return self.benchmark.train_stream
+
+    @property
+    def test(self) -> Any:
+        """The test experiences: number k belongs to task k."""
+        return self.benchmark.test_stream
+
+    @property
+    def n_tasks(self) -> int:
+        """The number of tasks."""
+        return len(self.train)
+
+
+def experience_data(view: TaskView, task_label: int) -> TaskAwareSupervisedClassificationDataset:
+    """An Avalanche data set over a `TaskView`, every sample with this task label."""
+    label = ConstantSequence(task_label, len(view))
+    return TaskAwareSupervisedClassificationDataset(
+        [view],
+        data_attributes=[
+            DataAttribute(view.targets.tolist(), "targets"),
+            DataAttribute(label, "targets_task_labels", use_in_getitem=True),
+        ],
+    )
+
+
+def build_benchmark(
+    train: Sequence[TaskView], test: Sequence[TaskView], task_labels: Sequence[int]
+) -> CLScenario:
+    """The benchmark of these tasks; `task_labels[k]` is the label of task k.
+
+    Raises:
+        UserError: a task with fewer than two classes.
+    """
+    for k, view in enumerate(train):
+        classes = view.targets.unique().tolist()
+        if len(classes) < 2:
+            raise UserError(f"task {k} has a single class ({classes}): a task needs at least two")
+    sets = {
+        name: [experience_data(v, label) for v, label in zip(views, task_labels, strict=True)]
+        for name, views in (("train", train), ("test", test))
+    }
+    benchmark = with_classes_timeline(with_task_labels(benchmark_from_datasets(**sets)))
+    for stream in benchmark.streams.values():
+        for experience in stream:
+            # Avalanche gives a set, with which its own MultiHeadClassifier cannot index.
+            experience.classes_in_this_experience = sorted(experience.classes_in_this_experience)
+    return benchmark

@@ -1,0 +1,68 @@
+"""Measures of predictions and of the posterior over binary weights."""
+
+import torch
+from torch import Tensor
+
+N_BINS = 15  # of the calibration error, the usual choice since Guo et al. 2017 (arXiv:1706.04599)
+SATURATED_MEAN = 0.999  # a weight is called saturated when |tanh(lambda)| exceeds this
+
+
+def accuracy(log_probabilities: Tensor, targets: Tensor) -> float:
+    """Share of samples whose most probable class is the target; (n, classes) and (n,)."""
+    return (log_probabilities.argmax(1) == targets).double().mean().item()
+
+
+def nll(log_probabilities: Tensor, targets: Tensor) -> float:
+    """Mean negative log-likelihood in nats of targets (n,) under log-probabilities (n, classes)."""
+    return -log_probabilities.double().gather(1, targets[:, None]).mean().item()
+
+
+def ece(log_probabilities: Tensor, targets: Tensor, bins: int = N_BINS) -> float:
+    """Expected calibration error: sum over bins of |accuracy - confidence|, weighted by their share.
+
+    The confidence is the largest probability. The bins have equal width and are closed above, so that
+    p = 1 belongs to the last (Naeini et al. 2015; Guo et al. 2017, arXiv:1706.04599, eq. 3).
+
+    Args:
+        log_probabilities: (n, classes).
+        targets: (n,).
+        bins: number of bins.
+    """
+    confidence, predicted = log_probabilities.double().exp().max(1)
+    index = (confidence * bins).ceil().long().clamp(1, bins) - 1
+    gap = torch.zeros(bins, dtype=torch.float64, device=confidence.device)
+    gap.index_add_(0, index, (predicted == targets).double() - confidence)
+    return gap.abs().sum().item() / len(targets)
+
+
+def prediction(log_probabilities: Tensor, targets: Tensor) -> dict[str, float]:
+    """Accuracy (fraction), NLL (nats) and ECE of log-probabilities (n, classes) for targets (n,)."""
+    return {
+        "accuracy": accuracy(log_probabilities, targets),
+        "nll": nll(log_probabilities, targets),
+        "ece": ece(log_probabilities, targets),
+    }
+
+
+def entropy_bits(natural: Tensor) -> Tensor:
+    """Entropy in bits of each +-1 weight with `P(+1) = sigmoid(2 lambda)`, same shape as lambda."""
+    p = torch.sigmoid(2 * natural.double())
+    return -(torch.xlogy(p, p) + torch.xlogy(1 - p, 1 - p)) / torch.log(torch.tensor(2.0))
+
+
+def posterior(naturals: list[Tensor], modes_before: list[Tensor] | None) -> dict[str, float]:
+    """Of all weights of a network: mean entropy (bits), share saturated, share of flipped modes.
+
+    Args:
+        naturals: lambda of each binary parameter.
+        modes_before: where the mode was +1 at the end of the last task (bool, same shapes), or None.
+    """
+    flat = torch.cat([n.flatten() for n in naturals])
+    found = {
+        "entropy": entropy_bits(flat).mean().item(),
+        "saturated": (flat.double().tanh().abs() > SATURATED_MEAN).double().mean().item(),
+    }
+    if modes_before is not None:
+        before = torch.cat([m.flatten() for m in modes_before])
+        found["flipped"] = ((flat > 0) != before).double().mean().item()
+    return found

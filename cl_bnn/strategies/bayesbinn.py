@@ -1,0 +1,215 @@
+"""BayesBiNN as an Avalanche strategy: the posterior of task t becomes the prior of task t + 1."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from avalanche.core import SupervisedPlugin
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cl_bnn.nn import binary_parameters
+from cl_bnn.optim import BayesBiNN
+from cl_bnn.optim.bayesbinn import Mode
+from cl_bnn.optim.weights import WeightSamples
+from cl_bnn.strategies.schedules import Schedule
+from cl_bnn.strategies.template import Template
+
+Average = Literal["probabilities", "logits"]
+AVERAGES: tuple[Average, ...] = ("probabilities", "logits")
+
+
+class PosteriorAsPrior(SupervisedPlugin):
+    """After every experience the posterior becomes the prior of the next (arXiv:2002.10778, section 3.4).
+
+    For any strategy whose optimiser has `posterior_to_prior()`, as `BayesBiNN` has.
+    """
+
+    def after_training_exp(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+        """Avalanche calls this when an experience has been learned."""
+        strategy.optimizer.posterior_to_prior()
+
+
+class DrawWeights(SupervisedPlugin):
+    """Lets any stock Avalanche strategy train an optimiser of binary weights.
+
+    Weights are drawn before every forward pass of training, and evaluation sees the mode.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._mode: Any = None
+
+    def before_forward(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+        """Avalanche calls this before a forward pass of training."""
+        strategy.optimizer.draw()
+
+    def before_eval(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+        """Avalanche calls this before an evaluation."""
+        self._mode = strategy.optimizer.mode()
+        self._mode.__enter__()
+
+    def after_eval(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+        """Avalanche calls this after an evaluation."""
+        self._mode.__exit__(None, None, None)
+
+
+class BayesBiNNStrategy(Template):
+    """Continual learning of binary weights with BayesBiNN (Meng et al. 2020, arXiv:2002.10778, section 4.3).
+
+    Weights of linear and convolutional layers are binary; other parameters (biases, gains of norms) are
+    real and trained by Adam. Predictions average the probabilities of `eval_samples` networks drawn
+    from the posterior once per evaluation; the mode can be evaluated as well (`predictor = "mode"`).
+
+    Args:
+        model: the network.
+        lr: learning rate alpha of the first epoch of every task.
+        temperature: tau of the relaxed weights.
+        momentum: beta.
+        mc_samples: S, samples a training step; 0 is the deterministic variant.
+        eval_samples: C, sampled networks an evaluation; 0 predicts with the mode.
+        average: `"probabilities"`, or `"logits"` as the authors' code does.
+        init_lambda: lambda starts at plus or minus this value.
+        kl_weight: weight of the Kullback-Leibler term.
+        mode: `"sound"` or `"reference"`, see `cl_bnn.optim.BayesBiNN`.
+        scale_bound: bound on the scale of the gradient in the sound mode.
+        schedule: see `cl_bnn.strategies.schedules`.
+        posterior_as_prior: False keeps the prior at lambda = 0 for all tasks (the paper's control).
+        real_lr: learning rate of Adam for the real parameters.
+        train_set_size: N; the number of samples of each experience if None.
+        eval_seed: seed of the networks drawn for evaluation, the same at every evaluation, so that evaluating
+            more often changes nothing.
+        template: every keyword of Avalanche's `SupervisedTemplate`.
+
+    Raises:
+        ValueError: a value is outside its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        lr: float = 1e-3,
+        temperature: float = 1e-2,
+        momentum: float = 0.0,
+        mc_samples: int = 1,
+        eval_samples: int = 100,
+        average: Average = "probabilities",
+        init_lambda: float = 10.0,
+        kl_weight: float = 1.0,
+        mode: Mode = "sound",
+        scale_bound: float = 1.0,
+        schedule: Schedule = "cosine",
+        posterior_as_prior: bool = True,
+        real_lr: float = 1e-3,
+        train_set_size: int | None = None,
+        eval_seed: int = 0,
+        **template: Any,
+    ) -> None:
+        if eval_samples < 0:
+            raise ValueError(f"eval_samples must be >= 0, got {eval_samples!r}")
+        if average not in AVERAGES:
+            raise ValueError(f"average must be one of {', '.join(AVERAGES)}, got {average!r}")
+        optimizer = BayesBiNN(
+            binary_parameters(model), lr, train_set_size=train_set_size or 1, temperature=temperature,
+            momentum=momentum, mc_samples=mc_samples, kl_weight=kl_weight, init_lambda=init_lambda,
+            mode=mode, scale_bound=scale_bound, inner=_inner(model, real_lr),
+        )  # fmt: skip
+        self.predictors = ("posterior", "mode") if eval_samples else ("mode",)
+        super().__init__(model=model, optimizer=optimizer, schedule=schedule, **template)
+        self.eval_samples, self.average, self.eval_seed = eval_samples, average, eval_seed
+        self.train_set_size = train_set_size
+        self._samples: WeightSamples | None = None
+        if posterior_as_prior:
+            self.plugins.insert(0, PosteriorAsPrior())
+
+    # Training: S samples in Avalanche's loop, all its hooks firing in their order -----------------
+
+    def _before_training_exp(self, **kwargs: Any) -> None:
+        super()._before_training_exp(**kwargs)
+        if self.train_set_size is None:
+            n_samples = getattr(self.dataloader, "n_samples", len(self.adapted_dataset))
+            for group in self.optimizer.param_groups:
+                group["train_set_size"] = n_samples
+
+    def _before_forward(self, **kwargs: Any) -> None:
+        self.optimizer.draw()
+        super()._before_forward(**kwargs)
+
+    def backward(self) -> None:
+        """Gradients at the sample that Avalanche's loop has seen, then at S - 1 more."""
+        super().backward()
+        self.optimizer.accumulate()
+        for _ in range(self.optimizer.mc_samples - 1):
+            self.optimizer.draw()
+            self._criterion(self.forward(), self.mb_y).backward()
+            self.optimizer.accumulate()
+
+    # Evaluation ----------------------------------------------------------------------------------
+
+    @contextmanager
+    def evaluation_weights(self) -> Iterator[None]:
+        """Inside, the networks that predict: those drawn from the posterior, or the mode."""
+        if self.predictor == "mode":
+            with self.optimizer.mode():
+                yield
+            return
+        generator = torch.Generator(self.device).manual_seed(self.eval_seed)
+        with self.optimizer.posterior_samples(self.eval_samples, generator) as self._samples:
+            try:
+                yield
+            finally:
+                self._samples = None
+
+    def forward(self) -> Tensor:
+        """Logits; in evaluation, the logarithm of the averaged prediction (eq. 26)."""
+        if self.is_training or self._samples is None:
+            return super().forward()
+        return averaged((super(BayesBiNNStrategy, self).forward() for _ in self._samples), self.average)
+
+    def naturals(self) -> list[Tensor]:
+        """The natural parameters lambda of all binary parameters."""
+        return self.optimizer.naturals()
+
+    # Optimiser -----------------------------------------------------------------------------------
+
+    def add_parameter(self, parameter: nn.Parameter, *, binary: bool) -> None:
+        """A new weight matrix gets a posterior, anything else is trained by Adam."""
+        if binary:
+            self.optimizer.param_groups[0]["params"].append(parameter)
+        elif self.optimizer.inner is None:
+            self.optimizer.inner = torch.optim.Adam([parameter])
+        else:
+            self.optimizer.inner.param_groups[0]["params"].append(parameter)
+
+    def replace_parameter(self, old: nn.Parameter, new: nn.Parameter) -> None:
+        """A weight matrix that grew keeps the posterior and the prior of what it was."""
+        if any(old is p for group in self.optimizer.param_groups for p in group["params"]):
+            self.optimizer.grow(old, new)
+        else:
+            for group in self.optimizer.inner.param_groups:
+                group["params"] = [new if p is old else p for p in group["params"]]
+
+
+def averaged(outputs: Iterator[Tensor], average: Average) -> Tensor:
+    """Log-probabilities of the averaged prediction of networks whose logits (batch, classes) come in turn.
+
+    `"probabilities"` averages them, as eq. 26 of arXiv:2002.10778 says; `"logits"` averages the logits, as
+    the authors' code does.
+    """
+    total, count = torch.zeros(()), 0
+    for logits in outputs:
+        total = total.to(logits) + (logits.softmax(1) if average == "probabilities" else logits)
+        count += 1
+    mean = total / count
+    # A class to which no network gives any probability must not become -inf.
+    return mean.clamp_min(torch.finfo(mean.dtype).tiny).log() if average == "probabilities" else (
+        F.log_softmax(mean, 1)
+    )  # fmt: skip
+
+
+def _inner(model: nn.Module, lr: float) -> torch.optim.Optimizer | None:
+    binary = {id(p) for p in binary_parameters(model)}
+    real = [p for p in model.parameters() if id(p) not in binary]
+    return torch.optim.Adam(real, lr) if real else None

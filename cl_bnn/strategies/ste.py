@@ -1,0 +1,84 @@
+"""Naive fine-tuning: straight-through binary weights, and full precision."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from cl_bnn.nn import binary_parameters, init_latent
+from cl_bnn.optim import STE
+from cl_bnn.optim.ste import Backward
+from cl_bnn.strategies.schedules import Schedule
+from cl_bnn.strategies.template import Template
+
+
+class STEStrategy(Template):
+    """Binary weights by the straight-through estimator, task after task, nothing done against forgetting.
+
+    Weights of linear and convolutional layers are binary; other parameters are real, under plain Adam.
+
+    Args:
+        model: the network.
+        lr: Adam's learning rate on the latent weights, in the first epoch of every task.
+        backward: `"identity"` or `"hard_tanh"`.
+        clamp: latent weights stay within plus or minus this value.
+        grad_clip: gradients are clipped element by element to plus or minus this value; None: not at all.
+        schedule: see `cl_bnn.strategies.schedules`.
+        template: every keyword of Avalanche's `SupervisedTemplate`.
+
+    Raises:
+        ValueError: a value is outside its range.
+    """
+
+    predictors = ("mode",)
+
+    def __init__(
+        self, *, model: nn.Module, lr: float = 1e-2, backward: Backward = "identity",
+        clamp: float = 1.0, grad_clip: float | None = None, schedule: Schedule = "cosine",
+        **template: Any,
+    ) -> None:  # fmt: skip
+        init_latent(model)
+        binary = binary_parameters(model)
+        inside = {id(p) for p in binary}
+        real = [p for p in model.parameters() if id(p) not in inside]
+        groups = [{"params": binary}, {"params": real, "binary": False}]
+        optimizer = STE(groups, lr, backward=backward, clamp=clamp, grad_clip=grad_clip)
+        super().__init__(model=model, optimizer=optimizer, schedule=schedule, **template)
+
+    def _before_forward(self, **kwargs: Any) -> None:
+        self.optimizer.draw()
+        super()._before_forward(**kwargs)
+
+    @contextmanager
+    def evaluation_weights(self) -> Iterator[None]:
+        """Inside, the signs of the latent weights."""
+        with self.optimizer.mode():
+            yield
+
+    def add_parameter(self, parameter: nn.Parameter, *, binary: bool) -> None:
+        """A new weight matrix becomes binary, anything else real."""
+        self.optimizer.param_groups[0 if binary else 1]["params"].append(parameter)
+
+
+class AdamStrategy(Template):
+    """Full-precision weights under Adam, task after task: what a single bit costs can be read off.
+
+    Args:
+        model: the network.
+        lr: Adam's learning rate, in the first epoch of every task, > 0.
+        schedule: see `cl_bnn.strategies.schedules`.
+        template: every keyword of Avalanche's `SupervisedTemplate`.
+
+    Raises:
+        ValueError: a value is outside its range.
+    """
+
+    def __init__(
+        self, *, model: nn.Module, lr: float = 1e-3, schedule: Schedule = "constant", **template: Any
+    ) -> None:
+        if lr <= 0:
+            raise ValueError(f"lr must be > 0, got {lr!r}")
+        optimizer = torch.optim.Adam(model.parameters(), lr)
+        super().__init__(model=model, optimizer=optimizer, schedule=schedule, **template)

@@ -1,0 +1,157 @@
+"""What all strategies share: Avalanche's supervised template, fed with tensors and resumable."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from avalanche.models import MultiTaskModule
+from avalanche.training.templates import SupervisedTemplate
+from torch import Tensor, nn
+
+from cl_bnn.nn import binary_parameters
+from cl_bnn.strategies.loading import Batches, task_view
+from cl_bnn.strategies.schedules import SCHEDULES, Schedule
+
+
+class TaskAware(MultiTaskModule):
+    """A network of ours as Avalanche knows it: gets the task labels, which it may ignore."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, task_labels: Tensor) -> Tensor:
+        """Logits (batch, classes) of inputs (batch, ...) with task labels (batch,)."""
+        logits: Tensor = self.network(x, task_labels)
+        return logits
+
+
+class Template(SupervisedTemplate):
+    """A strategy whose learning rate restarts with every task.
+
+    Batches come ready from memory where the data are ours (`TaskView`); all other data, and plugins that
+    bring their own loader, take Avalanche's ordinary way. A parameter that appears while learning (a
+    new head) is optimised from then on, and one that grows keeps what was learned.
+
+    Args:
+        model: a network; `TaskAware` if it needs the task label.
+        optimizer: its learning rates are those of the first epoch of a task.
+        schedule: `"cosine"`, `"cosine_early"` or `"constant"`, see `cl_bnn.strategies.schedules`.
+        template: every keyword of Avalanche's `SupervisedTemplate`.
+
+    Attributes:
+        predictors: the ways in which the strategy can predict, the preferred one first.
+        predictor: the one in use.
+        epoch: number of epochs done in the current task.
+    """
+
+    predictors: tuple[str, ...] = ("weights",)
+
+    def __init__(
+        self, *, model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Schedule = "constant",
+        **template: Any,
+    ) -> None:  # fmt: skip
+        if schedule not in SCHEDULES:
+            raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}")
+        if schedule == "cosine_early" and template.get("train_epochs", 1) < 2:
+            raise ValueError(
+                "schedule 'cosine_early' learns nothing in the last epoch of a task: it needs at least 2 epochs"
+            )
+        super().__init__(model=model, optimizer=optimizer, **template)
+        self._factor = SCHEDULES[schedule]
+        self._initial_lr = [group["lr"] for group in optimizer.param_groups]
+        self._named = dict(model.named_parameters())
+        self.predictor = self.predictors[0]
+        self.epoch = 0
+        self._resume: tuple[int, Tensor] | None = None
+
+    # Training ------------------------------------------------------------------------------------
+
+    def resume(self, epoch: int, rng: Tensor) -> None:
+        """The next call of `train` starts at this epoch of its first experience, with torch's CPU
+        generator in the state `rng`."""
+        self._resume = epoch, rng
+
+    def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
+        self.epoch = 0
+        if self._resume is not None:
+            self.epoch, rng = self._resume
+            torch.set_rng_state(rng)
+            self._resume = None
+        while self.epoch < self.train_epochs and not self._stop_training:
+            self._before_training_epoch(**kwargs)
+            self.training_epoch(**kwargs)
+            self._after_training_epoch(**kwargs)
+            self.epoch += 1
+        self._stop_training = False
+
+    def _before_training_epoch(self, **kwargs: Any) -> None:
+        factor = self._factor(self.epoch, self.train_epochs)
+        for group, lr in zip(self.optimizer.param_groups, self._initial_lr, strict=True):
+            group["lr"] = lr * factor
+        super()._before_training_epoch(**kwargs)
+
+    def make_train_dataloader(self, shuffle: bool = True, drop_last: bool = False, **kwargs: Any) -> None:
+        """Batches from memory if the data allow it, else Avalanche's loader."""
+        view = None if drop_last else task_view(self.adapted_dataset)
+        if view is None:
+            super().make_train_dataloader(shuffle=shuffle, drop_last=drop_last, **kwargs)
+        else:
+            self.dataloader = self._batches(view, self.train_mb_size, shuffle)
+
+    def make_eval_dataloader(self, shuffle: bool = False, **kwargs: Any) -> None:
+        """Batches from memory if the data allow it, else Avalanche's loader."""
+        view = task_view(self.adapted_dataset)
+        if view is None:
+            super().make_eval_dataloader(shuffle=shuffle, **kwargs)
+        else:
+            self.dataloader = self._batches(view, self.eval_mb_size, shuffle)
+
+    def _batches(self, view: Any, batch_size: int, shuffle: bool) -> Batches:
+        label = int(self.experience.task_label)
+        return Batches([(view, label)], batch_size, shuffle=shuffle, device=self.device)
+
+    # Evaluation ----------------------------------------------------------------------------------
+
+    @contextmanager
+    def evaluation_weights(self) -> Iterator[None]:
+        """Inside, the model holds the weights that predict; here they are those of training."""
+        yield
+
+    def eval(self, experiences: Any, **kwargs: Any) -> Any:
+        """Avalanche's `eval` under `evaluation_weights`; the training weights come back after it."""
+        with self.evaluation_weights():
+            return super().eval(experiences, **kwargs)
+
+    def naturals(self) -> list[Tensor] | None:
+        """The natural parameters of the posterior over binary weights, if there is one."""
+        return None
+
+    # Optimiser -----------------------------------------------------------------------------------
+
+    def make_optimizer(self, **kwargs: Any) -> None:
+        """Follow the model: optimise its new parameters, carry grown ones over, wipe nothing.
+
+        Avalanche would wipe the optimiser's state before the first task, and put every parameter into
+        its first group.
+        """
+        binary = {id(p) for p in binary_parameters(self.model)}
+        named = dict(self.model.named_parameters())
+        for name, parameter in named.items():
+            before = self._named.get(name)
+            if before is None:
+                self.add_parameter(parameter, binary=id(parameter) in binary)
+            elif before is not parameter:
+                self.replace_parameter(before, parameter)
+        self._named = self.optimized_param_id = named
+
+    def add_parameter(self, parameter: nn.Parameter, *, binary: bool) -> None:
+        """Optimise a parameter that the model did not have before, in the first group."""
+        self.optimizer.param_groups[0]["params"].append(parameter)
+
+    def replace_parameter(self, old: nn.Parameter, new: nn.Parameter) -> None:
+        """Optimise `new` in the place of `old`, which it replaces in the model."""
+        self.optimizer.state.pop(old, None)
+        for group in self.optimizer.param_groups:
+            group["params"] = [new if p is old else p for p in group["params"]]
