@@ -70,6 +70,13 @@ def test_commands_are_taken_in_as_they_stand(tmp_path: Path) -> None:
     assert page.endswith("## Commands\n\n```\ncl-bnn run split_mnist --seeds 5\n```\n")
 
 
+def test_page_of_a_benchmark_without_accuracies(tmp_path: Path) -> None:
+    row = results.Row("regression", "ste", 0, 0, 0, None, "mse", 0.5)
+    results.write(results.csv_path(tmp_path, "regression", "ste", 0), [row], {}, {})
+    page = report.render(tmp_path)
+    assert page.rstrip().endswith("## regression")
+
+
 def test_only_figures_that_exist_are_linked(tmp_path: Path) -> None:
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures/permuted_mnist_n_experiences=3_curves.png").write_bytes(b"")

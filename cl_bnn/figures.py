@@ -1,0 +1,156 @@
+"""What all figures share: sizes, colours, a grid of panels, and files of the same bytes each time.
+
+Figures are made with Matplotlib's objects and without pyplot, from Matplotlib's own defaults and
+not the user's, so that the same data give the same files; nothing global is left changed.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from cl_bnn.results import atomic_write
+
+#: Width of one text column of a two-column paper, and of both with little between them, in inches.
+COLUMN, PAGE = 3.4, 6.8
+#: The smallest text, in points, is still read when a figure is printed at its own size.
+SMALL, LARGE = 7, 8
+#: Mean width of a character in units of the font size, with a margin: decides where titles break.
+CHARACTER = 0.58
+#: Height of a line of text in inches.
+LINE = 0.15
+#: The palette of Okabe and Ito (2008), told apart with every kind of colour vision, dark first.
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LineStyle = Literal["-", "--", "-.", ":"]
+DASHES: tuple[LineStyle, ...] = ("-", "--", "-.", ":")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+#: Pixels an inch of a PNG: sharp on a screen, and still small.
+DPI = 200
+
+_STYLE: dict[Any, Any] = {
+    "font.size": SMALL,
+    "axes.titlesize": SMALL,
+    "axes.labelsize": SMALL,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
+    "legend.fontsize": SMALL,
+    "figure.titlesize": LARGE,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 3,
+    "svg.hashsalt": "cl_bnn",  # element names in an SVG are random without it
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Matplotlib's defaults with our sizes, for as long as the context lasts."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        yield
+
+
+def colour(index: int) -> str:
+    """The colour of task or strategy number `index`; they repeat after seven."""
+    return OKABE_ITO[index % len(OKABE_ITO)]
+
+
+def dash(index: int) -> LineStyle:
+    """The line style of task number `index`: another one for each round through the colours."""
+    return DASHES[index // len(OKABE_ITO) % len(DASHES)]
+
+
+def marker(index: int) -> str:
+    """The marker of task or strategy number `index`."""
+    return MARKERS[index % len(MARKERS)]
+
+
+def panels(
+    titles: Sequence[str],
+    size: tuple[float, float],
+    title: str,
+    share: tuple[str, str] | None = None,
+) -> tuple[Figure, list[Axes]]:
+    """A figure with one panel per title, each about `size` (width, height) in inches.
+
+    As many panels stand side by side as fit on a page; a figure is one column wide at least. With
+    `share`, the labels of x and y, all panels have the same axes, labelled at the rim only.
+    """
+    rows = math.ceil(len(titles) / max(1, int(PAGE / size[0])))
+    columns = math.ceil(len(titles) / rows)
+    width = max(COLUMN, columns * size[0])
+    heading = wrapped(title, width, LARGE)
+    names = [wrapped(name, width / columns - 0.3, SMALL) for name in titles]  # 0.3: tick labels
+    text = LINE * (1 + rows * max(name.count("\n") for name in names) + heading.count("\n"))
+    figure = Figure(figsize=(width, rows * size[1] + text), layout="constrained")
+    FigureCanvasAgg(figure)
+    shared = share is not None
+    grid = list(figure.subplots(rows, columns, sharex=shared, sharey=shared, squeeze=False).flat)
+    axes, spare = grid[: len(titles)], grid[len(titles) :]
+    for axis in spare:
+        axis.remove()
+    for axis, name in zip(axes, names, strict=True):
+        axis.set_title(name)
+    if share is not None:
+        _label_rim(axes, columns, share)
+    figure.suptitle(heading)
+    return figure, axes
+
+
+def wrapped(text: str, width: float, points: float) -> str:
+    """`text` with its lines broken to fit into `width` inches at a font size of `points`."""
+    characters = max(int(width * 72 / (CHARACTER * points)), 8)
+    lines = [textwrap.wrap(line, characters, break_on_hyphens=False) for line in text.split("\n")]
+    return "\n".join(part for line in lines for part in line)
+
+
+def legend(figure: Figure, labels: Sequence[str]) -> None:
+    """Labels number 0, 1, ... with their colours, dashes and markers, below all panels."""
+    width, before = figure.get_figwidth(), 0.45  # inches; the line before the text
+    texts = [wrapped(label, width - before, SMALL) for label in labels]
+    handles = [
+        Line2D([], [], color=colour(k), linestyle=dash(k), marker=marker(k), label=text)
+        for k, text in enumerate(texts)
+    ]
+    lines = [line for text in texts for line in text.split("\n")]
+    widest = max(map(len, lines)) * CHARACTER * SMALL / 72 + before
+    rows = math.ceil(len(labels) / max(1, int(width / widest)))
+    columns = math.ceil(len(labels) / rows)
+    height = LINE * (rows + len(lines) - len(texts)) + 0.1  # 0.1: the margin around it
+    figure.set_figheight(figure.get_figheight() + height)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
+
+
+def save(figure: Figure, out: Path, stem: str) -> list[Path]:
+    """Write `out/stem.png` and `out/stem.svg` and return the paths; same figure, same bytes."""
+    paths = []
+    for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
+        data = io.BytesIO()
+        with style():
+            figure.savefig(data, format=kind, dpi=DPI, metadata=metadata)
+        path = out / f"{stem}.{kind}"
+        atomic_write(path, data.getvalue())
+        paths.append(path)
+    return paths
+
+
+def _label_rim(axes: Sequence[Axes], columns: int, labels: tuple[str, str]) -> None:
+    for axis in axes[-columns:]:  # the feet of all columns, also above a spare place
+        axis.set_xlabel(labels[0])
+        axis.xaxis.set_tick_params(labelbottom=True)
+    for axis in axes[::columns]:
+        axis.set_ylabel(labels[1])
