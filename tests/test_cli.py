@@ -78,6 +78,8 @@ def runner(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeRunner:
     monkeypatch.setitem(sys.modules, "cl_bnn.runner", fake)
     monkeypatch.setattr(cl_bnn, "runner", fake, raising=False)
     monkeypatch.chdir(tmp_path)
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE"):  # either makes rich believe in a terminal
+        monkeypatch.delenv(name, raising=False)
     return fake
 
 
@@ -181,6 +183,17 @@ def test_a_run_prints_tables_paths_and_figures(
     figures = [Path(text) for text in printed.splitlines() if text.endswith((".png", ".svg"))]
     assert figures
     assert all(path.stat().st_size for path in figures)
+
+
+def test_a_terminal_gets_bars_and_framed_tables(
+    runner: FakeRunner, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    assert run("--no-plot") == 0
+    printed = capsys.readouterr().out
+    assert "━━━━" in printed and "┏" in printed
+    assert "62.5" in printed
 
 
 def test_no_plot_draws_nothing(
