@@ -173,7 +173,7 @@ def _checked_record(path: Path) -> dict[str, dict[str, object]]:
     try:
         record = json.loads(json_path.read_bytes())
         sha256, spec = record["csv_sha256"], record["spec"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{json_path} is not the JSON of a run ({error!r}): {mend}") from error
     if not isinstance(spec, dict):
         raise UserError(f"{json_path} is not the JSON of a run (its spec is no table): {mend}")
@@ -208,7 +208,7 @@ def _read_one(path: Path) -> pd.DataFrame:
     try:
         frame = pd.read_csv(path, dtype=COLUMNS)
         return frame[list(COLUMNS)]
-    except (ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"{path} is not a table of results ({reason}): expected columns {', '.join(COLUMNS)}"

@@ -1,5 +1,7 @@
 """Figures: what is on them, in what size, and the same bytes again."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,6 +73,17 @@ def test_same_frame_same_bytes_whatever_the_users_style(tmp_path: Path) -> None:
     assert [path.name for path in first] == [path.name for path in second]
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes() == other.read_bytes()
+
+
+def test_plots_need_neither_torch_nor_avalanche_nor_pyplot(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path;"
+        "from cl_bnn import plots; from frames import plausible;"
+        "plots.draw(plausible(), Path(sys.argv[2]));"
+        "print(sorted({'torch', 'avalanche', 'matplotlib.pyplot'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, check=True, text=True).stdout == "[]\n"
 
 
 def test_draw_into_a_file_is_one_line(tmp_path: Path) -> None:

@@ -185,6 +185,12 @@ def test_read_refuses_two_files_of_one_run(tmp_path: Path) -> None:
         results.read(tmp_path)
 
 
+def test_read_refuses_what_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "seed0.csv").mkdir()
+    with pytest.raises(UserError, match=r"seed0\.csv is not a table of results .*Is a directory"):
+        results.read(tmp_path)
+
+
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n", CSV.decode().replace("1e-09", "small")])
 def test_read_refuses_what_is_no_table_of_results(tmp_path: Path, text: str) -> None:
     (tmp_path / "seed0.csv").write_text(text)
