@@ -112,6 +112,12 @@ def test_the_control_differs_from_the_reference_in_the_prior_alone() -> None:
     assert reference | {"posterior_as_prior": False} == control
 
 
+def test_joint_has_the_settings_of_the_strategy_it_bounds() -> None:
+    settings = dict(recipes.load_strategy("bayesbinn").defaults)
+    del settings["posterior_as_prior"]  # there is no next task
+    assert recipes.load_strategy("joint").defaults == settings
+
+
 def test_precedence_defaults_then_benchmark_then_override(folder: Path) -> None:
     assert spec_of(folder).settings == {"lr": 0.1, "steps": 5}
     assert spec_of(folder, steps=7).settings == {"lr": 0.1, "steps": 7}
