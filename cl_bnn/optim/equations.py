@@ -6,6 +6,9 @@ from torch import Tensor
 # The constant that the authors' code adds to 1 - w^2 and to 1 - mu^2. In float32 it decides the scale
 # wherever tanh rounds to 1, that is for |lambda| above about 9: see `BayesBiNN`.
 REFERENCE_EPS = 1e-10
+# The square of exp(-20) is 4e-18, far below the rounding of any sum it enters; smaller numbers would soon be
+# denormal, with which arithmetic is ten times slower.
+LEAST_EXPONENT = -20.0
 
 def relaxed_weights(natural: Tensor, uniform: Tensor, temperature: float) -> Tensor:
     """Relaxed binary weights `w = tanh((lambda + delta) / tau)`, `delta = log(u / (1 - u)) / 2` (eq. 15).
@@ -51,7 +54,8 @@ def bounded_gradient_scale(
         bound: the largest value of tau s; `math.inf` for none.
     """
     size, spread = natural.abs(), argument.abs()
-    sech_ratio = torch.exp(size - spread).mul_(torch.tanh(spread).add_(1)).div_(torch.tanh(size).add_(1))
+    exponent = (size - spread).clamp_(min=LEAST_EXPONENT)
+    sech_ratio = exponent.exp_().mul_(spread.tanh_().add_(1)).div_(size.tanh_().add_(1))
     return sech_ratio.square_().clamp_(max=bound).div_(temperature)
 
 

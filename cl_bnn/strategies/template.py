@@ -1,6 +1,6 @@
 """What all strategies share: Avalanche's supervised template, fed with tensors and resumable."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -64,20 +64,23 @@ class Template(SupervisedTemplate):
         self._named = dict(model.named_parameters())
         self.predictor = self.predictors[0]
         self.epoch = 0
-        self._resume: tuple[int, Tensor] | None = None
+        self._resume: tuple[int, Callable[[], None]] | None = None
 
     # Training ------------------------------------------------------------------------------------
 
-    def resume(self, epoch: int, rng: Tensor) -> None:
-        """The next call of `train` starts at this epoch of its first experience, with torch's CPU
-        generator in the state `rng`."""
-        self._resume = epoch, rng
+    def phases(self, experiences: Any) -> list[list[Any]]:
+        """What each call of `train` gets: one experience after the other."""
+        return [[experience] for experience in experiences]
+
+    def resume(self, epoch: int, restore_rng: Callable[[], None]) -> None:
+        """The next call of `train` begins at this epoch, after calling `restore_rng`."""
+        self._resume = epoch, restore_rng
 
     def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
         self.epoch = 0
         if self._resume is not None:
-            self.epoch, rng = self._resume
-            torch.set_rng_state(rng)
+            self.epoch, restore_rng = self._resume
+            restore_rng()
             self._resume = None
         while self.epoch < self.train_epochs and not self._stop_training:
             self._before_training_epoch(**kwargs)

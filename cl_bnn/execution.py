@@ -1,0 +1,185 @@
+"""One run: a strategy on a benchmark with a seed, from the first task to its rows of measurements."""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from avalanche.core import SupervisedPlugin
+from torch import Tensor
+
+from cl_bnn import metrics, recipes
+from cl_bnn.benchmarks import Stream
+from cl_bnn.checkpoint import Checkpoint, rng_state, seed_all, set_rng_state
+from cl_bnn.errors import UserError
+from cl_bnn.events import Event
+from cl_bnn.recorder import Recorder
+from cl_bnn.results import Row
+from cl_bnn.strategies import TaskAware
+
+EVAL_BATCH = 1000  # images a test batch, as published; it matters only to norms that use the test batch
+
+
+class Execution(SupervisedPlugin):
+    """A run under way. It is its own Avalanche plugin: it measures and saves after every epoch.
+
+    Args:
+        run: what is to be run (`cl_bnn.runner.Run`).
+        device: a torch device.
+        data_root: where the data sets lie.
+        emit: called with every event.
+    """
+
+    def __init__(
+        self, run: Any, device: torch.device, data_root: Path | None, emit: Callable[[Event], None]
+    ) -> None:
+        super().__init__()
+        self.run, self.device, self.data_root, self.emit = run, device, data_root, emit
+        self.checkpoint = Checkpoint(run.path)
+        self.rows: list[Row] = []
+        self.modes: list[Tensor] | None = None  # where the mode was +1 when the last task ended
+        self.phase, self.seconds, self._clock = 0, 0.0, time.perf_counter()
+
+    def __call__(self) -> list[Row]:
+        """Run to the end, from the last checkpoint if there is one; the rows of all measurements.
+
+        Raises:
+            UserError: a recipe that does not fit, or training that breaks down.
+        """
+        self._build()
+        self._restore()
+        for self.phase in range(self.phase, len(self.phases)):
+            self.strategy.train(self.phases[self.phase], eval_streams=[])
+            self._end_of_task()
+        return self.rows
+
+    # Building --------------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        spec, seed = self.run.spec, self.run.seed
+        seed_all(seed + 1)  # as the BayesBiNN authors do
+        self.stream: Stream = _call(spec.stream, spec, seed=seed, data_root=self.data_root)
+        if spec.model.get("norm") == "per_task" and not self.stream.task_labels:
+            raise UserError(
+                f"model.norm = 'per_task' picks the statistics of the test image's task, and {spec.benchmark} "
+                "does not give the task label at test: use 'shared', 'batch' or 'layer', or --scenario task"
+            )
+        network = _call(
+            spec.model, spec, in_features=self.stream.in_features, out_features=self.stream.out_features,
+            n_heads=self.stream.n_heads, n_tasks=self.stream.n_tasks,
+        )  # fmt: skip
+        self.recorder = Recorder()
+        self.strategy: Any = recipes.build(
+            spec.build, spec.folders, model=TaskAware(network), **spec.settings,
+            train_mb_size=spec.batch_size, train_epochs=spec.epochs, eval_mb_size=EVAL_BATCH,
+            device=self.device, evaluator=self.recorder, plugins=[self],
+        )  # fmt: skip
+        if hasattr(self.strategy, "eval_seed"):
+            self.strategy.eval_seed = seed
+        self.phases = self.strategy.phases(self.stream.train)
+
+    # Measuring -------------------------------------------------------------------------------------
+
+    @property
+    def last_task(self) -> int:
+        """The last task of the current phase."""
+        return int(self.phases[self.phase][-1].current_experience)
+
+    def after_training_epoch(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+        """Avalanche calls this after every epoch: measure what is wanted, save, tell."""
+        epoch, found = strategy.epoch, self.recorder.training()
+        if not math.isfinite(found["train_loss"]):
+            raise UserError(
+                f"{self.run.name}: the training loss is {found['train_loss']} in epoch {epoch} of task "
+                f"{self.last_task}: the data hold NaN or infinity, or the learning rate is too large"
+            )
+        self._record(self.last_task, epoch, found)
+        last = epoch + 1 == self.run.spec.epochs
+        if self.run.eval_every == "epoch" and not last:
+            measured = self.recorder.measure(strategy, self.stream.test[: self.last_task + 1])
+            self._record_all(measured, epoch)
+        self._save(epoch + 1)
+        self._tell(
+            "epoch", epoch=epoch, loss=found["train_loss"], accuracy=found["train_accuracy"]
+        )
+
+    def _end_of_task(self) -> None:
+        """Every task is measured, also those to come; then the next task begins."""
+        measured = self.recorder.measure(self.strategy, self.stream.test)
+        seen = {task: values for task, values in measured.items() if task <= self.last_task}
+        if self.run.eval_every == "epoch":
+            self._record_all(seen, self.run.spec.epochs - 1)
+        self._record_all(measured, None)
+        naturals = self.strategy.naturals()
+        self.modes = None if naturals is None else [n > 0 for n in naturals]
+        accuracy = sum(values["accuracy"] for values in seen.values()) / len(seen)
+        self._tell("task", accuracy=accuracy)
+        self.phase += 1
+        self._save(0)
+        self.phase -= 1
+
+    def _record_all(self, measured: dict[int, dict[str, float]], epoch: int | None) -> None:
+        for task, values in sorted(measured.items()):
+            self._record(task, epoch, values)
+        naturals = self.strategy.naturals()
+        if naturals is not None:
+            self._record(None, epoch, metrics.posterior(naturals, self.modes))
+
+    def _record(self, on: int | None, epoch: int | None, values: dict[str, float]) -> None:
+        spec = self.run.spec
+        self.rows += [
+            Row(spec.benchmark, spec.strategy, self.run.seed, self.last_task, on, epoch, metric, value)
+            for metric, value in values.items()
+        ]
+
+    def _tell(self, kind: Any, **values: Any) -> None:
+        self.emit(
+            Event(
+                self.run.name, kind, task=self.phase, n_tasks=len(self.phases),
+                n_epochs=self.run.spec.epochs, **values,
+            )
+        )  # fmt: skip
+
+    # Saving and continuing ---------------------------------------------------------------------------
+
+    def _save(self, epoch: int) -> None:
+        """The state from which `epoch` of the current phase can begin."""
+        now = time.perf_counter()
+        self.seconds, self._clock = self.seconds + now - self._clock, now
+        self.checkpoint.save(
+            {
+                "spec": self.run.as_dict(),
+                "phase": self.phase,
+                "epoch": epoch,
+                "rows": [tuple(row) for row in self.rows],
+                "modes": self.modes,
+                "seconds": self.seconds,
+                "model": self.strategy.model.state_dict(),
+                "optimizer": self.strategy.optimizer.state_dict(),
+                "rng": rng_state(),
+            }
+        )
+
+    def _restore(self) -> None:
+        def note(text: str) -> None:
+            self.emit(Event(self.run.name, "note", text=text))
+
+        state = self.checkpoint.load(self.run.as_dict(), note)
+        if state is None:
+            self._tell("started")
+            return
+        self.phase, self.modes, self.seconds = state["phase"], state["modes"], state["seconds"]
+        self.rows = [Row(*row) for row in state["rows"]]
+        self.strategy.model.load_state_dict(state["model"])
+        self.strategy.optimizer.load_state_dict(state["optimizer"])
+        self.strategy.resume(state["epoch"], lambda: set_rng_state(state["rng"]))
+        if self.phase < len(self.phases):
+            self._tell("resumed", epoch=state["epoch"])
+
+
+def _call(table: dict[str, Any], spec: recipes.Spec, **given: Any) -> Any:
+    """Call the builder of a recipe's table with its settings and what the runner knows."""
+    settings = {key: value for key, value in table.items() if key != "build"}
+    return recipes.build(table["build"], spec.folders, **settings, **given)

@@ -1,0 +1,84 @@
+"""Avalanche's loops observed: what was predicted becomes numbers."""
+
+import warnings
+from typing import Any
+
+import torch
+from avalanche.training.plugins import EvaluationPlugin
+from torch import Tensor
+
+from cl_bnn import metrics
+
+
+class Recorder(EvaluationPlugin):
+    """The evaluator of our runs: training loss and accuracy, and all predictions of an evaluation.
+
+    Stands where Avalanche's own `EvaluationPlugin` would, which copies the experience ten times an iteration
+    whether or not there is a metric.
+    """
+
+    def __init__(self) -> None:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="No loggers specified")
+            super().__init__()
+        self.tasks: dict[int, dict[str, float]] = {}
+        self._outputs: list[Tensor] = []
+        self._targets: list[Tensor] = []
+        self._reset_training()
+
+    def _update_metrics_and_loggers(self, strategy: Any, callback: str) -> None:
+        """No metrics or loggers of Avalanche's to feed."""
+
+    def _reset_training(self) -> None:
+        self._loss: Tensor | float = 0.0
+        self._correct: Tensor | int = 0
+        self._count = 0
+
+    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        """Sum up loss and hits of the mini-batch, without waiting for the device."""
+        size = len(strategy.mb_y)
+        self._loss = self._loss + strategy.loss.detach() * size
+        self._correct = self._correct + (strategy.mb_output.argmax(1) == strategy.mb_y).sum()
+        self._count += size
+
+    def training(self) -> dict[str, float]:
+        """Mean loss (nats) and accuracy of the training batches since the last call."""
+        found = {
+            "train_loss": float(self._loss) / self._count,
+            "train_accuracy": float(self._correct) / self._count,
+        }
+        self._reset_training()
+        return found
+
+    def before_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Forget the predictions of the last experience."""
+        self._outputs, self._targets = [], []
+
+    def after_eval_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        """Keep the predictions of the mini-batch."""
+        self._outputs.append(strategy.mb_output)
+        self._targets.append(strategy.mb_y)
+
+    def after_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Measure the predictions of the experience."""
+        log_probabilities = torch.cat(self._outputs).log_softmax(1)
+        found = metrics.prediction(log_probabilities, torch.cat(self._targets))
+        self.tasks[strategy.experience.current_experience] = found
+
+    def measure(self, strategy: Any, experiences: Any) -> dict[int, dict[str, float]]:
+        """Evaluate every way of predicting on test experiences.
+
+        Returns:
+            For each task the metrics by name: those of the preferred prediction without, those of
+            the others with its name as a suffix (`accuracy`, `accuracy_mode`).
+        """
+        found: dict[int, dict[str, float]] = {}
+        for predictor in strategy.predictors:
+            suffix = "" if predictor == strategy.predictors[0] else f"_{predictor}"
+            strategy.predictor, self.tasks = predictor, {}
+            strategy.eval(experiences)
+            for task, values in self.tasks.items():
+                named = {f"{metric}{suffix}": value for metric, value in values.items()}
+                found.setdefault(task, {}).update(named)
+        strategy.predictor = strategy.predictors[0]
+        return found

@@ -1,0 +1,194 @@
+"""Runs planned and carried out: in this process or side by side, what is on file left alone."""
+
+import multiprocessing
+import platform
+import subprocess
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from cl_bnn import recipes, results
+from cl_bnn.errors import UserError
+from cl_bnn.events import Event
+
+if TYPE_CHECKING:
+    import torch
+
+EvalEvery = Literal["task", "epoch"]
+# What stands in the JSON of a run beside its settings, and is no part of what makes it the same run.
+PACKAGES = ("torch", "avalanche-lib", "numpy", "cl-bnn")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One strategy on one benchmark with one seed, and where its files go."""
+
+    spec: recipes.Spec
+    seed: int
+    eval_every: EvalEvery
+    out: Path
+
+    @property
+    def name(self) -> str:
+        """For example `split_mnist/bayesbinn/seed0`."""
+        return f"{self.spec.benchmark}/{self.spec.strategy}/seed{self.seed}"
+
+    @property
+    def path(self) -> Path:
+        """The CSV of the measurements."""
+        return results.csv_path(self.out, self.spec.benchmark, self.spec.strategy, self.seed)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything that determines the measurements, ready for JSON."""
+        return {**self.spec.as_dict(), "seed": self.seed, "eval_every": self.eval_every}
+
+
+def plan(
+    benchmark: str, strategies: Sequence[str], seeds: Iterable[int], overrides: Mapping[str, object],
+    eval_every: EvalEvery, out: Path,
+) -> list[Run]:  # fmt: skip
+    """The runs of some strategies on a benchmark, every seed of the first strategy first.
+
+    Raises:
+        UserError: an unknown name, key or value.
+    """
+    chosen = recipes.load_benchmark(benchmark)
+    specs = [recipes.resolve(chosen, recipes.load_strategy(s), overrides) for s in strategies]
+    for spec in specs:
+        recipes.check(spec)
+    return [Run(spec, seed, eval_every, out) for spec in specs for seed in seeds]
+
+
+def run_all(
+    runs: Sequence[Run], *, jobs: int, device: str, data_root: Path | None,
+    on_event: Callable[[Event], None],
+) -> None:  # fmt: skip
+    """Carry out what is not on file yet, `jobs` runs side by side, each on one thread.
+
+    The bytes written depend neither on `jobs` nor on interruptions.
+
+    Raises:
+        UserError: a file on the way, a device that is not there, a run that breaks down. The other
+            runs of the same call are finished first if they run in other processes.
+    """
+    where = find_device(device)
+    waiting = []
+    for run in runs:
+        if results.finished(run.path, run.as_dict()):
+            on_event(Event(run.name, "skipped"))
+        else:
+            _make_folder(run.path.parent)
+            waiting.append(run)
+    if jobs > 1 and len(waiting) > 1:
+        _side_by_side(waiting, min(jobs, len(waiting)), where, data_root, on_event)
+    else:
+        for run in waiting:
+            execute(run, where, data_root, on_event)
+
+
+def execute(
+    run: Run, device: "torch.device", data_root: Path | None, on_event: Callable[[Event], None]
+) -> None:
+    """Carry out one run, from its checkpoint if there is one, and write its files."""
+    import torch
+
+    from cl_bnn.execution import Execution
+
+    torch.set_num_threads(1)  # the same bytes whatever the machine's cores; two runs beat two threads
+    execution = Execution(run, device, data_root, on_event)
+    rows = execution()
+    info = _info(device) | {"seconds": round(execution.seconds, 1)}
+    results.write(run.path, rows, run.as_dict(), info)
+    execution.checkpoint.remove()
+    on_event(Event(run.name, "finished"))
+
+
+def find_device(name: str) -> "torch.device":
+    """The torch device called `auto`, `cpu` or `cuda`.
+
+    Raises:
+        UserError: CUDA is asked for and not there.
+    """
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch finds no CUDA device here; use --device cpu or auto")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def _side_by_side(
+    runs: Sequence[Run], jobs: int, device: "torch.device", data_root: Path | None,
+    on_event: Callable[[Event], None],
+) -> None:  # fmt: skip
+    context = multiprocessing.get_context("spawn")
+    events: Any = context.Queue()
+    reader = threading.Thread(target=_forward, args=(events, on_event), daemon=True)
+    reader.start()
+    with ProcessPoolExecutor(jobs, context, _worker_begins, (events,)) as pool:
+        futures = [pool.submit(_work, run, device, data_root) for run in runs]
+        try:
+            failures = [future.exception() for future in futures]
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
+            raise
+    events.put(None)
+    reader.join()
+    for failure in failures:
+        if failure is not None:
+            raise failure
+
+
+def _forward(events: Any, on_event: Callable[[Event], None]) -> None:
+    while (event := events.get()) is not None:
+        on_event(event)
+
+
+def _worker_begins(events: Any) -> None:
+    global _events
+    _events = events
+
+
+_events: Any = None  # of a worker process: the way back to the process that prints
+
+
+def _work(run: Run, device: "torch.device", data_root: Path | None) -> None:
+    execute(run, device, data_root, _events.put)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"cannot write results into {folder}: {error.strerror}; choose another --out"
+        ) from error
+
+
+def _info(device: "torch.device") -> dict[str, Any]:
+    from importlib.metadata import version
+
+    return {
+        "commit": _commit(),
+        "device": str(device),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the checkout this package lies in, if it lies in one."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None

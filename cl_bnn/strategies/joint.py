@@ -1,0 +1,46 @@
+"""All tasks at once: the upper bound that a continual learner is measured against."""
+
+from typing import Any
+
+from avalanche.benchmarks.utils.utils import concat_datasets
+
+from cl_bnn.strategies.bayesbinn import BayesBiNNStrategy
+from cl_bnn.strategies.loading import Batches, task_view
+
+
+class JointStrategy(BayesBiNNStrategy):
+    """BayesBiNN on the union of all experiences handed to one call of `train`.
+
+    The same binary network as the continual learners, without a stream: what is lost to forgetting can be read
+    off. Keywords as in `BayesBiNNStrategy`; N is the number of samples of all tasks.
+    """
+
+    def phases(self, experiences: Any) -> list[list[Any]]:
+        """One phase with every experience."""
+        return [list(experiences)]
+
+    def train(self, experiences: Any, eval_streams: Any = None, **kwargs: Any) -> Any:
+        """Train on all `experiences` together; their task labels stay with their samples."""
+        self._joined = list(experiences)
+        return super().train(self._joined[0], eval_streams, **kwargs)
+
+    def train_dataset_adaptation(self, **kwargs: Any) -> None:
+        """The concatenation of all experiences."""
+        self.adapted_dataset = concat_datasets([e.dataset for e in self._joined]).train()
+
+    def model_adaptation(self, model: Any = None) -> Any:
+        """Let the model grow for every experience that is trained on."""
+        current = self.experience
+        for self.experience in self._joined if self.is_training else [current]:
+            model = super().model_adaptation(model)
+        self.experience = current
+        return model
+
+    def make_train_dataloader(self, shuffle: bool = True, drop_last: bool = False, **kwargs: Any) -> None:
+        """Mixed batches from memory if the data allow it, else Avalanche's loader."""
+        views = [(task_view(e.dataset), e) for e in self._joined]
+        if drop_last or any(view is None for view, _ in views):
+            super().make_train_dataloader(shuffle=shuffle, drop_last=drop_last, **kwargs)
+            return
+        tasks = [(view, int(e.task_label)) for view, e in views if view is not None]
+        self.dataloader = Batches(tasks, self.train_mb_size, shuffle=shuffle, device=self.device)
