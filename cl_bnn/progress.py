@@ -34,10 +34,11 @@ def progress(n_runs: int, console: Console | None = None) -> Iterator[Callable[[
 def line(event: Event) -> str:
     """An event as one line of text; "" for the end of an epoch, which only bars show."""
     where = f"task {event.task + 1}/{event.n_tasks}"
+    at = f"{where}, {_epoch(event)}"
     texts = {
         "skipped": "on file already, skipped",
         "started": f"started: {event.n_tasks} tasks, {event.n_epochs} epochs each",
-        "resumed": f"continues at {where}, epoch {event.epoch + 1}/{event.n_epochs}",
+        "resumed": f"continues at {at}",
         "epoch": "",
         "task": f"{where} learned{_measured(event)} on the tasks so far",
         "finished": "finished",
@@ -47,6 +48,13 @@ def line(event: Event) -> str:
     if event.text and event.kind != "note":
         text = f"{text} ({event.text})" if text else ""
     return f"{event.run}: {text}" if text else ""
+
+
+def _epoch(event: Event) -> str:
+    """The epoch in words; a run can be resumed after the last one, before its evaluation."""
+    if event.epoch >= event.n_epochs:
+        return "evaluation"
+    return f"epoch {event.epoch + 1}/{event.n_epochs}"
 
 
 def _measured(event: Event) -> str:
@@ -94,8 +102,8 @@ class _Bars:
     def _move(self, event: Event) -> None:
         """Put a run's bar where the event says, and make the bar when it is new."""
         done = event.task * event.n_epochs + event.epoch + (event.kind == "epoch")
-        where = f"task {event.task + 1}/{event.n_tasks} epoch {event.epoch + 1}/{event.n_epochs}"
-        total, state = event.n_tasks * event.n_epochs, where + _measured(event)
+        state = f"task {event.task + 1}/{event.n_tasks} {_epoch(event)}{_measured(event)}"
+        total = event.n_tasks * event.n_epochs
         if event.run not in self.bars:
             bar = self.display.add_task(event.run, total=total, completed=done, state=state)
             self.bars[event.run] = bar

@@ -410,6 +410,7 @@ def test_events_as_lines() -> None:
         Event(name, "skipped"): "on file already, skipped",
         Event(name, "started", n_tasks=5, n_epochs=3): "started: 5 tasks, 3 epochs each",
         Event(name, "resumed", 1, 5, 2, 3): "continues at task 2/5, epoch 3/3",
+        Event(name, "resumed", 1, 5, 3, 3): "continues at task 2/5, evaluation",
         Event(name, "task", 1, 5, accuracy=0.9876): (
             "task 2/5 learned, accuracy 98.8 % on the tasks so far"
         ),
