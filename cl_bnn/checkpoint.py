@@ -21,7 +21,13 @@ def rng_state() -> dict[str, Any]:
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": (name, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, gauss),
+        "numpy": (
+            name,
+            torch.from_numpy(np.asarray(keys).astype(np.int64)),
+            position,
+            has_gauss,
+            gauss,
+        ),
         "python": random.getstate(),
     }
 
@@ -70,7 +76,8 @@ class Checkpoint:
     def load(self, spec: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any] | None:
         """The newest usable state of the run with this `spec`, or None.
 
-        A file that is damaged or belongs to other settings is set aside, and `tell` gets a line on it.
+        A file that is damaged or belongs to other settings is set aside, and `tell` gets a line on
+        it.
         """
         for path in (self.newest, self.previous):
             if not path.exists():
@@ -81,7 +88,9 @@ class Checkpoint:
             aside = path.with_name(f"{path.name}.set-aside")
             path.replace(aside)
             why = "is damaged" if state is None else "belongs to other settings"
-            tell(f"checkpoint {path} {why}: set aside as {aside.name}, the one before it is used if there is one")
+            tell(
+                f"checkpoint {path} {why}: set aside as {aside.name}; an older one is used instead"
+            )
         return None
 
     def remove(self) -> None:

@@ -12,7 +12,7 @@ class UserError(ValueError):
 
 
 def near(name: str, names: Iterable[str]) -> str:
-    """The end of an error message about the unknown `name`: the nearest of `names`, and all of them."""
+    """The end of a message about the unknown `name`: the nearest of `names`, and all of them."""
     known = sorted(names)
     close = get_close_matches(name, known, n=1, cutoff=0.5)
     guess = f"; did you mean {close[0]!r}?" if close else ";"

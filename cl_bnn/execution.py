@@ -1,4 +1,6 @@
-"""One run: a strategy on a benchmark with a seed, from the first task to its rows of measurements."""
+"""One run: a strategy on a benchmark with a seed, from the first task to its rows of
+measurements.
+"""
 
 import math
 import time
@@ -19,7 +21,9 @@ from cl_bnn.recorder import Recorder
 from cl_bnn.results import Row
 from cl_bnn.strategies import TaskAware
 
-EVAL_BATCH = 1000  # images a test batch, as published; it matters only to norms that use the test batch
+EVAL_BATCH = (
+    1000  # images a test batch, as published; it matters only to norms that use the test batch
+)
 
 
 class Execution(SupervisedPlugin):
@@ -50,12 +54,13 @@ class Execution(SupervisedPlugin):
         """
         self._build()
         self._restore()
-        for self.phase in range(self.phase, len(self.phases)):
+        while self.phase < len(self.phases):
             self.strategy.train(self.phases[self.phase], eval_streams=[])
             self._end_of_task()
         return self.rows
 
-    # Building --------------------------------------------------------------------------------------
+    # Building
+    # --------------------------------------------------------------------------------------
 
     def _build(self) -> None:
         spec, seed = self.run.spec, self.run.seed
@@ -63,11 +68,13 @@ class Execution(SupervisedPlugin):
         self.stream: Stream = _call(spec.stream, spec, seed=seed, data_root=self.data_root)
         if spec.model.get("norm") == "per_task" and not self.stream.task_labels:
             raise UserError(
-                f"model.norm = 'per_task' picks the statistics of the test image's task, and {spec.benchmark} "
-                "does not give the task label at test: use 'shared', 'batch' or 'layer', or --scenario task"
+                "model.norm = 'per_task' picks the statistics of the test image's task, and "
+                f"{spec.benchmark} does not give the task label at test: use 'shared', 'batch' or "
+                "'layer', or --scenario task"
             )
         network = _call(
-            spec.model, spec, in_features=self.stream.in_features, out_features=self.stream.out_features,
+            spec.model, spec,
+            in_features=self.stream.in_features, out_features=self.stream.out_features,
             n_heads=self.stream.n_heads, n_tasks=self.stream.n_tasks,
         )  # fmt: skip
         self.recorder = Recorder()
@@ -80,7 +87,8 @@ class Execution(SupervisedPlugin):
             self.strategy.eval_seed = seed
         self.phases = self.strategy.phases(self.stream.train)
 
-    # Measuring -------------------------------------------------------------------------------------
+    # Measuring
+    # -------------------------------------------------------------------------------------
 
     @property
     def last_task(self) -> int:
@@ -92,8 +100,9 @@ class Execution(SupervisedPlugin):
         epoch, found = strategy.epoch, self.recorder.training()
         if not math.isfinite(found["train_loss"]):
             raise UserError(
-                f"{self.run.name}: the training loss is {found['train_loss']} in epoch {epoch} of task "
-                f"{self.last_task}: the data hold NaN or infinity, or the learning rate is too large"
+                f"{self.run.name}: the training loss is {found['train_loss']} in epoch {epoch} of "
+                f"task {self.last_task}: the data hold NaN or infinity, or the learning rate is too "
+                "large"
             )
         self._record(self.last_task, epoch, found)
         last = epoch + 1 == self.run.spec.epochs
@@ -101,9 +110,7 @@ class Execution(SupervisedPlugin):
             measured = self.recorder.measure(strategy, self.stream.test[: self.last_task + 1])
             self._record_all(measured, epoch)
         self._save(epoch + 1)
-        self._tell(
-            "epoch", epoch=epoch, loss=found["train_loss"], accuracy=found["train_accuracy"]
-        )
+        self._tell("epoch", epoch=epoch, loss=found["train_loss"], accuracy=found["train_accuracy"])
 
     def _end_of_task(self) -> None:
         """Every task is measured, also those to come; then the next task begins."""
@@ -118,7 +125,6 @@ class Execution(SupervisedPlugin):
         self._tell("task", accuracy=accuracy)
         self.phase += 1
         self._save(0)
-        self.phase -= 1
 
     def _record_all(self, measured: dict[int, dict[str, float]], epoch: int | None) -> None:
         for task, values in sorted(measured.items()):
@@ -130,7 +136,16 @@ class Execution(SupervisedPlugin):
     def _record(self, on: int | None, epoch: int | None, values: dict[str, float]) -> None:
         spec = self.run.spec
         self.rows += [
-            Row(spec.benchmark, spec.strategy, self.run.seed, self.last_task, on, epoch, metric, value)
+            Row(
+                spec.benchmark,
+                spec.strategy,
+                self.run.seed,
+                self.last_task,
+                on,
+                epoch,
+                metric,
+                value,
+            )
             for metric, value in values.items()
         ]
 
@@ -142,7 +157,8 @@ class Execution(SupervisedPlugin):
             )
         )  # fmt: skip
 
-    # Saving and continuing ---------------------------------------------------------------------------
+    # Saving and continuing
+    # ---------------------------------------------------------------------------
 
     def _save(self, epoch: int) -> None:
         """The state from which `epoch` of the current phase can begin."""

@@ -18,10 +18,11 @@ def nll(log_probabilities: Tensor, targets: Tensor) -> float:
 
 
 def ece(log_probabilities: Tensor, targets: Tensor, bins: int = N_BINS) -> float:
-    """Expected calibration error: sum over bins of |accuracy - confidence|, weighted by their share.
+    """Expected calibration error: sum over bins of |accuracy - confidence|, weighted by their
+    share.
 
-    The confidence is the largest probability. The bins have equal width and are closed above, so that
-    p = 1 belongs to the last (Naeini et al. 2015; Guo et al. 2017, arXiv:1706.04599, eq. 3).
+    The confidence is the largest probability. The bins have equal width and are closed above, so
+    that p = 1 belongs to the last (Naeini et al. 2015; Guo et al. 2017, arXiv:1706.04599, eq. 3).
 
     Args:
         log_probabilities: (n, classes).
@@ -36,7 +37,9 @@ def ece(log_probabilities: Tensor, targets: Tensor, bins: int = N_BINS) -> float
 
 
 def prediction(log_probabilities: Tensor, targets: Tensor) -> dict[str, float]:
-    """Accuracy (fraction), NLL (nats) and ECE of log-probabilities (n, classes) for targets (n,)."""
+    """Accuracy (fraction), NLL (nats) and ECE of log-probabilities (n, classes) for targets
+    (n,).
+    """
     return {
         "accuracy": accuracy(log_probabilities, targets),
         "nll": nll(log_probabilities, targets),
@@ -55,7 +58,8 @@ def posterior(naturals: list[Tensor], modes_before: list[Tensor] | None) -> dict
 
     Args:
         naturals: lambda of each binary parameter.
-        modes_before: where the mode was +1 at the end of the last task (bool, same shapes), or None.
+        modes_before: where the mode was +1 at the end of the last task (bool, same shapes), or
+            None.
     """
     flat = torch.cat([n.flatten() for n in naturals])
     found = {

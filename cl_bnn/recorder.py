@@ -13,8 +13,8 @@ from cl_bnn import metrics
 class Recorder(EvaluationPlugin):
     """The evaluator of our runs: training loss and accuracy, and all predictions of an evaluation.
 
-    Stands where Avalanche's own `EvaluationPlugin` would, which copies the experience ten times an iteration
-    whether or not there is a metric.
+    Stands where Avalanche's own `EvaluationPlugin` would, which copies the experience ten times an
+    iteration whether or not there is a metric.
     """
 
     def __init__(self) -> None:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import torch
 
 EvalEvery = Literal["task", "epoch"]
-# What stands in the JSON of a run beside its settings, and is no part of what makes it the same run.
+# What stands in the JSON of a run beside its settings, and is no part of what makes it the same
+# run.
 PACKAGES = ("torch", "avalanche-lib", "numpy", "cl-bnn")
 
 
@@ -47,9 +48,13 @@ class Run:
 
 
 def plan(
-    benchmark: str, strategies: Sequence[str], seeds: Iterable[int], overrides: Mapping[str, object],
-    eval_every: EvalEvery, out: Path,
-) -> list[Run]:  # fmt: skip
+    benchmark: str,
+    strategies: Sequence[str],
+    seeds: Iterable[int],
+    overrides: Mapping[str, object],
+    eval_every: EvalEvery,
+    out: Path,
+) -> list[Run]:
     """The runs of some strategies on a benchmark, every seed of the first strategy first.
 
     Raises:
@@ -97,7 +102,8 @@ def execute(
 
     from cl_bnn.execution import Execution
 
-    torch.set_num_threads(1)  # the same bytes whatever the machine's cores; two runs beat two threads
+    # The same bytes whatever the machine's cores; and two runs beat two threads.
+    torch.set_num_threads(1)
     execution = Execution(run, device, data_root, on_event)
     rows = execution()
     info = _info(device) | {"seconds": round(execution.seconds, 1)}

@@ -16,8 +16,8 @@ def permuted(
     """The permuted stream (Goodfellow et al. 2013) as in BayesBiNN (arXiv:2002.10778, section 4.3).
 
     All tasks are permuted, the first too: the permutation of task k is the k-th that NumPy's
-    `RandomState(seed + 1)` draws, which are the paper's own at seed 0. All tasks share one head, and the task label is
-    not given (domain-incremental).
+    `RandomState(seed + 1)` draws, which are the paper's own at seed 0. All tasks share one head,
+    and the task label is not given (domain-incremental).
 
     Args:
         data: name of a data set.

@@ -20,10 +20,11 @@ def split(
 ) -> Stream:  # fmt: skip
     """The split stream in the three scenarios of van de Ven and Tolias (arXiv:1904.07734).
 
-    The classes are dealt out in their order: with five tasks of digits 0/1, 2/3, ..., 8/9. The images of a task
-    are the same in all scenarios; what differs is what is asked and what is told:
+    The classes are dealt out in their order: with five tasks of digits 0/1, 2/3, ..., 8/9. The
+    images of a task are the same in all scenarios; what differs is what is asked and what is told:
 
-    * `"task"`: which of the task's classes? The task label is given and every task has a head of its own.
+    * `"task"`: which of the task's classes? The task label is given and every task has a head of
+      its own.
     * `"domain"`: which class within its task? One head; the task label is not given.
     * `"class"`: which class of all? One head for all classes; the task label is not given.
 
@@ -43,7 +44,7 @@ def split(
     source = datasets.load(data, data_root)
     if n_experiences < 1 or source.n_classes % n_experiences:
         raise ValueError(
-            f"n_experiences must be a divisor of the {source.n_classes} classes, got {n_experiences!r}"
+            f"n_experiences must divide the {source.n_classes} classes, got {n_experiences!r}"
         )
     per_task = source.n_classes // n_experiences
     classes = torch.arange(source.n_classes)

@@ -11,7 +11,9 @@ from avalanche.benchmarks import (
     with_task_labels,
 )
 from avalanche.benchmarks.utils import ConstantSequence, DataAttribute
-from avalanche.benchmarks.utils.classification_dataset import TaskAwareSupervisedClassificationDataset
+from avalanche.benchmarks.utils.classification_dataset import (
+    TaskAwareSupervisedClassificationDataset,
+)
 
 from cl_bnn.data.task import TaskView
 from cl_bnn.errors import UserError

@@ -17,8 +17,10 @@ class TaskView(data.Dataset[tuple[Tensor, int]]):
         split: the bytes, shared by all tasks: x uint8 (n, channels, height, width), y int64 (n,).
         normalise: bytes to float32 of the same shape.
         rows: indices of the samples that belong to the task, int64; all of them if None.
-        pixels: order of the flattened, normalised inputs, int64 (channels * height * width,); None: as they are.
-        labels: int64 (n_classes,), the label that each class has within the task; None: as they are.
+        pixels: order of the flattened, normalised inputs, int64 (channels * height * width,); None:
+            as they are.
+        labels: int64 (n_classes,), the label that each class has within the task; None: as they
+            are.
     """
 
     def __init__(
@@ -36,7 +38,9 @@ class TaskView(data.Dataset[tuple[Tensor, int]]):
         return len(self.rows)
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs float32 (b, channels, height, width) and labels (b,) of the samples at `index` (b,)."""
+        """Inputs float32 (b, channels, height, width) and labels (b,) of the samples at `index`
+        (b,).
+        """
         x = self.normalise(self.split.x[self.rows[index]])
         if self.pixels is not None:
             x = x.flatten(1).index_select(1, self.pixels).view_as(x)
@@ -51,7 +55,9 @@ class TaskView(data.Dataset[tuple[Tensor, int]]):
         x, y = self.batch(torch.arange(len(self)))
         if not bool(torch.isfinite(x.sum())):  # one pass; a NaN or an infinity survives a sum
             bad = int((~torch.isfinite(x)).flatten(1).any(1).sum())
-            raise UserError(f"{bad} of {len(x)} inputs hold NaN or infinity: remove them from the data")
+            raise UserError(
+                f"{bad} of {len(x)} inputs hold NaN or infinity: remove them from the data"
+            )
         return x, y
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:

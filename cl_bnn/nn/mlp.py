@@ -7,10 +7,11 @@ from cl_bnn.nn.norm import NORMS, Norm, PerTaskBatchNorm, by_task, norm_layer
 
 
 class MLP(nn.Module):
-    """FC - norm - ReLU, repeated, then FC - norm (Meng et al. 2020, arXiv:2002.10778, appendix B.4).
+    """FC - norm - ReLU, repeated, then FC - norm (Meng et al. 2020, arXiv:2002.10778, appendix
+    B.4).
 
-    With several heads, head k is FC - norm of its own and sees only samples of task k. No layer has a
-    bias and no norm has a gain, so that every parameter is a weight matrix and may be binary.
+    With several heads, head k is FC - norm of its own and sees only samples of task k. No layer has
+    a bias and no norm has a gain, so that every parameter is a weight matrix and may be binary.
 
     Args:
         in_features: length of a flattened input.
@@ -29,9 +30,8 @@ class MLP(nn.Module):
         super().__init__()
         layers: list[nn.Module] = [nn.Flatten()]
         for _ in range(depth):
-            layers += [
-                nn.Linear(in_features, width, bias=False), norm_layer(norm, width, n_tasks), nn.ReLU()
-            ]  # fmt: skip
+            layers.append(nn.Linear(in_features, width, bias=False))
+            layers += [norm_layer(norm, width, n_tasks), nn.ReLU()]
             in_features = width
         self.trunk = nn.Sequential(*layers)
         self.heads = nn.ModuleList(
@@ -49,8 +49,8 @@ class MLP(nn.Module):
 
         Args:
             x: inputs of shape (batch, ...).
-            task: the task label, one for the batch or one for each sample (int64, shape (batch,)); needed
-                only with several heads or `norm="per_task"`.
+            task: the task label, one for the batch or one for each sample (int64, shape (batch,));
+                needed only with several heads or `norm="per_task"`.
 
         Raises:
             ValueError: the task label is needed and missing.
@@ -73,11 +73,15 @@ class MLP(nn.Module):
         return logits
 
     def _mixed(self, x: Tensor, task: Tensor) -> Tensor:
-        """A batch of several tasks: norms of a task see its samples only, shared ones see them all."""
+        """A batch of several tasks: norms of a task see its samples only, shared ones see them
+        all.
+        """
         shared = None if self._per_task else self.trunk(x)
         parts = []
         for label, rows in by_task(task):
-            logits = self._single(x[rows], label) if shared is None else self.heads[label](shared[rows])
+            logits = (
+                self._single(x[rows], label) if shared is None else self.heads[label](shared[rows])
+            )
             parts.append((rows, logits))
         out = parts[0][1].new_empty(len(x), parts[0][1].shape[1])
         for rows, logits in parts:
@@ -101,15 +105,21 @@ def mlp(
     if norm not in NORMS:
         raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}")
     return MLP(
-        in_features, out_features, n_heads=n_heads, n_tasks=n_tasks, width=width, depth=depth, norm=norm
+        in_features,
+        out_features,
+        n_heads=n_heads,
+        n_tasks=n_tasks,
+        width=width,
+        depth=depth,
+        norm=norm,
     )
 
 
 def binary_parameters(model: nn.Module) -> list[nn.Parameter]:
     """The weights of linear and convolutional layers, in the order of `model.parameters()`.
 
-    Everything else (biases, gains and shifts of norms) is real-valued. A weight that two layers share
-    appears once.
+    Everything else (biases, gains and shifts of norms) is real-valued. A weight that two layers
+    share appears once.
     """
     layers = (nn.Linear, nn.modules.conv._ConvNd)
     weights = {id(m.weight) for m in model.modules() if isinstance(m, layers)}
@@ -118,7 +128,8 @@ def binary_parameters(model: nn.Module) -> list[nn.Parameter]:
 
 @torch.no_grad()
 def init_latent(model: nn.Module) -> None:
-    """Initial latent weights of STE: U(-a, a), a = sqrt(1.5 / (fan_in + fan_out)), for linear layers.
+    """Initial latent weights of STE: U(-a, a), a = sqrt(1.5 / (fan_in + fan_out)), for linear
+    layers.
 
     As in the BayesBiNN authors' STE baseline (arXiv:2002.10778), after Courbariaux et al. 2015.
     """

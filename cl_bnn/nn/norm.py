@@ -1,4 +1,6 @@
-"""Normalisation as an explicit factor, because in continual learning it silently changes the scenario."""
+"""Normalisation as an explicit factor, because in continual learning it silently changes the
+scenario.
+"""
 
 from typing import Literal
 

@@ -1,8 +1,8 @@
 """Optimisers of binary weights: plain `torch.optim.Optimizer`s, usable without Avalanche.
 
-They share four verbs: `draw()` loads weights for the next forward pass, `step()` updates from gradients,
-`mode()` swaps in the binary weights for evaluation, and `posterior_to_prior()`, where there is a posterior, makes
-it the prior of the next task.
+They share four verbs: `draw()` loads weights for the next forward pass, `step()` updates from
+gradients, `mode()` swaps in the binary weights for evaluation, and `posterior_to_prior()`, where
+there is a posterior, makes it the prior of the next task.
 """
 
 from cl_bnn.optim.bayesbinn import BayesBiNN

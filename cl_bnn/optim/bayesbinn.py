@@ -29,8 +29,8 @@ class BayesBiNN(Optimizer):
     r"""Bayesian learning of weights that are +-1 (Meng, Bachmann, Khan 2020, arXiv:2002.10778).
 
     Each weight has a Bernoulli posterior with `P(w = +1) = sigmoid(2 lambda)` and mean
-    `mu = tanh(lambda)`. A step draws S relaxed samples, takes the gradient g of the mean loss at each, and
-    follows the Bayesian learning rule (eqs 15, 17, 21 of the paper):
+    `mu = tanh(lambda)`. A step draws S relaxed samples, takes the gradient g of the mean loss at
+    each, and follows the Bayesian learning rule (eqs 15, 17, 21 of the paper):
 
         w_s    =  tanh((lambda + delta_s) / tau),    delta_s = log(u_s / (1 - u_s)) / 2
         g_hat  =  N/S sum_s s_s g_s,                 s_s = (1 - w_s^2) / (tau (1 - mu^2))
@@ -39,21 +39,22 @@ class BayesBiNN(Optimizer):
 
     Two modes differ in how the scale s is computed:
 
-    * `"reference"`: as the authors' code. It adds 1e-10 to numerator and denominator, and its mu lags one
-      step behind (it is computed from lambda before the last update). In float32, tanh(lambda) is
-      exactly 1 for |lambda| above about 9 and w is exactly +-1 for |lambda + delta| / tau above about 9,
-      so both parts round to 1e-10 and s is exactly 1/tau: a weight that starts at lambda = +-10 gets a
-      straight-through gradient times N/tau. In float64 the same start gives s = 1.2 instead of 100 at
-      tau = 0.01, and learning begins only after the prior has pulled lambda below about 3: another
-      algorithm. The two constants *are* the algorithm there.
-    * `"sound"`: no lag, and `1 - tanh^2` computed as `sech^2` without rounding. The exact ratio is heavy
-      tailed (it is unbounded when the sample falls near zero while mu is near +-1), so tau s is bounded by
-      `scale_bound`; `math.inf` gives the unbiased estimator of the paper.
+    * `"reference"`: as the authors' code. It adds 1e-10 to numerator and denominator, and its mu
+      lags one step behind (it is computed from lambda before the last update). In float32,
+      tanh(lambda) is exactly 1 for |lambda| above about 9 and w is exactly +-1 for |lambda + delta|
+      / tau above about 9, so both parts round to 1e-10 and s is exactly 1/tau: a weight that starts
+      at lambda = +-10 gets a straight-through gradient times N/tau. In float64 the same start gives
+      s = 1.2 instead of 100 at tau = 0.01, and learning begins only after the prior has pulled
+      lambda below about 3: another algorithm. The two constants *are* the algorithm there.
+    * `"sound"`: no lag, and `1 - tanh^2` computed as `sech^2` without rounding. The exact ratio is
+      heavy tailed (it is unbounded when the sample falls near zero while mu is near +-1), so tau s
+      is bounded by `scale_bound`; `math.inf` gives the unbiased estimator of the paper.
 
     Use either `step(closure)`, where the closure zeroes the gradients, computes the loss, calls
-    `backward` and returns the loss, and is called S times; or, for S = 1, `draw()` before the forward
-    pass and `step()` after the backward pass. Between steps the parameters hold the last relaxed sample:
-    evaluate inside `mode()` or `posterior_samples()`, which put back what was there.
+    `backward` and returns the loss, and is called S times; or, for S = 1, `draw()` before the
+    forward pass and `step()` after the backward pass. Between steps the parameters hold the last
+    relaxed sample: evaluate inside `mode()` or `posterior_samples()`, which put back what was
+    there.
 
     Parameters without a gradient (the head of another task) are left alone by a step.
 
@@ -63,14 +64,14 @@ class BayesBiNN(Optimizer):
         train_set_size: N >= 1, the number of training samples that the mean loss stands for.
         temperature: tau > 0.
         momentum: beta in [0, 1).
-        mc_samples: S >= 0, used by `step(closure)`; 0 is the deterministic variant `w = tanh(lambda)`,
-            `g_hat = N g`.
+        mc_samples: S >= 0, used by `step(closure)`; 0 is the deterministic variant `w =
+            tanh(lambda)`, `g_hat = N g`.
         kl_weight: kappa >= 0.
         init_lambda: lambda starts at plus or minus this value, with equal probability.
         mode: `"sound"` or `"reference"`.
         scale_bound: the bound on tau s in the sound mode, > 0.
-        inner: an optimiser for the real-valued parameters (BatchNorm gains, biases); stepped and saved
-            along. Its learning-rate scheduler, if any, is the user's own.
+        inner: an optimiser for the real-valued parameters (BatchNorm gains, biases); stepped and
+            saved along. Its learning-rate scheduler, if any, is the user's own.
         uniform: the source of the draws u in [0, 1); gets a tensor and returns one like it.
 
     Raises:
@@ -133,7 +134,9 @@ class BayesBiNN(Optimizer):
             RuntimeError: no weights were drawn since the last step.
         """
         if not self._argument:
-            raise RuntimeError("BayesBiNN has gradients at weights it did not draw: call draw() first")
+            raise RuntimeError(
+                "BayesBiNN has gradients at weights it did not draw: call draw() first"
+            )
         for group, parameter, state in self._posteriors():
             if parameter.grad is None:
                 continue
@@ -145,8 +148,10 @@ class BayesBiNN(Optimizer):
         self._n_samples += 1
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
-        """One update of lambda; with a closure, the mean of its losses over the S samples is returned."""
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One update of lambda; with a closure, the mean of its losses over the S samples is
+        returned.
+        """
         loss = None
         if closure is not None:
             loss = sum(self._sampled_loss(closure) for _ in range(self._draws)) / self._draws
@@ -166,7 +171,10 @@ class BayesBiNN(Optimizer):
 
         The reference mode uses its lagging mu, as the authors' code does.
         """
-        entries = [(p, state["mean" if self.reference else "natural"]) for _, p, state in self._posteriors()]
+        entries = [
+            (p, state["mean" if self.reference else "natural"])
+            for _, p, state in self._posteriors()
+        ]
         with restored(p for p, _ in entries):
             for parameter, centre in entries:
                 parameter.data = torch.where(centre > 0, 1.0, -1.0).to(parameter.dtype)
@@ -176,10 +184,11 @@ class BayesBiNN(Optimizer):
     def posterior_samples(
         self, count: int, generator: torch.Generator | None = None
     ) -> Iterator[WeightSamples]:
-        """Inside, iterating over the result loads `count` independent samples of the binary weights.
+        """Inside, iterating over the result loads `count` independent samples of the binary
+        weights.
 
-        They are drawn once, on entering (8 bit a weight and sample), so several batches or test sets
-        can be predicted with the same networks.
+        They are drawn once, on entering (8 bit a weight and sample), so several batches or test
+        sets can be predicted with the same networks.
 
         Args:
             count: C >= 1.
@@ -231,7 +240,9 @@ class BayesBiNN(Optimizer):
         self.accumulate()
         return loss.detach() if isinstance(loss, Tensor) else loss
 
-    def _scale(self, group: dict[str, Any], weights: Tensor, state: dict[str, Any]) -> Tensor | float:
+    def _scale(
+        self, group: dict[str, Any], weights: Tensor, state: dict[str, Any]
+    ) -> Tensor | float:
         if self.mc_samples == 0:
             return 1.0
         if self.reference:
@@ -245,13 +256,20 @@ class BayesBiNN(Optimizer):
         state["step"] += 1
         if self.reference:
             state["mean"] = torch.tanh(state["natural"])
+        gradient.mul_(group["train_set_size"] / self._n_samples)
+        settings = {key: group[key] for key in ("lr", "momentum", "kl_weight")}
         state["natural"], state["buffer"] = natural_step(
-            state["natural"], state["prior"],
-            gradient.mul_(group["train_set_size"] / self._n_samples), state["buffer"],
-            lr=group["lr"], momentum=group["momentum"], kl_weight=group["kl_weight"], step=state["step"],
-        )  # fmt: skip
+            state["natural"],
+            state["prior"],
+            gradient,
+            state["buffer"],
+            step=state["step"],
+            **settings,
+        )
 
-    def _binary_draws(self, parameter: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
+    def _binary_draws(
+        self, parameter: Tensor, count: int, generator: torch.Generator | None
+    ) -> Tensor:
         probability = torch.sigmoid(2 * self.state[parameter]["natural"])
         signs = torch.empty((count, *parameter.shape), dtype=torch.int8, device=parameter.device)
         for sample in signs:
@@ -261,7 +279,7 @@ class BayesBiNN(Optimizer):
             sample.copy_(noise < probability).mul_(2).sub_(1)
         return signs
 
-    # State: made lazily, because Avalanche wipes `state` when training begins -----------------------
+    # State: made lazily, because Avalanche wipes `state` when training begins --------------------
 
     def _posteriors(self) -> Iterator[tuple[dict[str, Any], Parameter, dict[str, Any]]]:
         for group in self.param_groups:
@@ -294,7 +312,7 @@ class BayesBiNN(Optimizer):
         own = super().state_dict()
         return own if self.inner is None else {**own, "inner": self.inner.state_dict()}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:  # type: ignore[override]
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` returned; weights drawn but not yet used are forgotten."""
         super().load_state_dict(state_dict)
         if self.inner is not None:

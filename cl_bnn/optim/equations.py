@@ -3,15 +3,17 @@
 import torch
 from torch import Tensor
 
-# The constant that the authors' code adds to 1 - w^2 and to 1 - mu^2. In float32 it decides the scale
-# wherever tanh rounds to 1, that is for |lambda| above about 9: see `BayesBiNN`.
+# The constant that the authors' code adds to 1 - w^2 and to 1 - mu^2. In float32 it decides the
+# scale wherever tanh rounds to 1, that is for |lambda| above about 9: see `BayesBiNN`.
 REFERENCE_EPS = 1e-10
-# The square of exp(-20) is 4e-18, far below the rounding of any sum it enters; smaller numbers would soon be
-# denormal, with which arithmetic is ten times slower.
+# The square of exp(-20) is 4e-18, far below the rounding of any sum it enters; smaller numbers
+# would soon be denormal, with which arithmetic is ten times slower.
 LEAST_EXPONENT = -20.0
 
+
 def relaxed_weights(natural: Tensor, uniform: Tensor, temperature: float) -> Tensor:
-    """Relaxed binary weights `w = tanh((lambda + delta) / tau)`, `delta = log(u / (1 - u)) / 2` (eq. 15).
+    """Relaxed binary weights `w = tanh((lambda + delta) / tau)`, `delta = log(u / (1 - u)) / 2`
+    (eq. 15).
 
     Args:
         natural: natural parameter lambda of the Bernoulli posterior, any shape.
@@ -41,7 +43,8 @@ def gradient_scale(weights: Tensor, mean: Tensor, temperature: float, eps: float
 def bounded_gradient_scale(
     argument: Tensor, natural: Tensor, temperature: float, bound: float
 ) -> Tensor:
-    """`s = min(sech^2(a) / sech^2(lambda), bound) / tau` with `w = tanh(a)`, `a = (lambda + delta) / tau`.
+    """`s = min(sech^2(a) / sech^2(lambda), bound) / tau` with `w = tanh(a)`, `a = (lambda + delta)
+    / tau`.
 
     The same ratio as `gradient_scale` without its rounding: `1 - tanh^2` is `sech^2`, and because
     `sech(x) = exp(-|x|) (1 + tanh|x|)`, nothing is subtracted from 1 and nothing overflows but to

@@ -27,9 +27,10 @@ class STE(Adam):
 
     with `h = 1` for the identity and `h(v) = 1 where |v| <= 1, else 0` for the hard tanh.
 
-    Call `draw()` before the forward pass, `step()` after the backward pass; or `step(closure)`, which does
-    both. The parameters hold the latent weights between steps, so that `model.state_dict()` and
-    `state_dict()` together are everything a run needs to continue; evaluate inside `mode()`.
+    Call `draw()` before the forward pass, `step()` after the backward pass; or `step(closure)`,
+    which does both. The parameters hold the latent weights between steps, so that
+    `model.state_dict()` and `state_dict()` together are everything a run needs to continue;
+    evaluate inside `mode()`.
 
     A group with `binary=False` holds real-valued parameters (BatchNorm gains, biases): plain Adam.
 
@@ -40,7 +41,8 @@ class STE(Adam):
         eps: Adam's constant.
         backward: `"identity"` or `"hard_tanh"`.
         clamp: c > 0, or None for unbounded latent weights.
-        grad_clip: gradients are clipped element by element to plus or minus this value, > 0, or None.
+        grad_clip: gradients are clipped element by element to plus or minus this value, > 0, or
+            None.
 
     Raises:
         ValueError: a value is outside its range.
@@ -79,7 +81,7 @@ class STE(Adam):
                 parameter.data = signs(parameter.data)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One update of the latent weights; with a closure, its loss at the signs is returned.
 
         Raises:
@@ -91,7 +93,9 @@ class STE(Adam):
             with torch.enable_grad():
                 loss = closure()
         elif not self._latent and any(True for _ in self._binary()):
-            raise RuntimeError("STE has gradients at latent weights: call draw() before the forward pass")
+            raise RuntimeError(
+                "STE has gradients at latent weights: call draw() before the forward pass"
+            )
         for parameter in self._binary():
             parameter.data = self._latent.pop(parameter)
             self._shape_gradient(parameter)

@@ -21,7 +21,8 @@ AVERAGES: tuple[Average, ...] = ("probabilities", "logits")
 
 
 class PosteriorAsPrior(SupervisedPlugin):
-    """After every experience the posterior becomes the prior of the next (arXiv:2002.10778, section 3.4).
+    """After every experience the posterior becomes the prior of the next (arXiv:2002.10778, section
+    3.4).
 
     For any strategy whose optimiser has `posterior_to_prior()`, as `BayesBiNN` has.
     """
@@ -56,11 +57,13 @@ class DrawWeights(SupervisedPlugin):
 
 
 class BayesBiNNStrategy(Template):
-    """Continual learning of binary weights with BayesBiNN (Meng et al. 2020, arXiv:2002.10778, section 4.3).
+    """Continual learning of binary weights with BayesBiNN (Meng et al. 2020, arXiv:2002.10778,
+    section 4.3).
 
-    Weights of linear and convolutional layers are binary; other parameters (biases, gains of norms) are
-    real and trained by Adam. Predictions average the probabilities of `eval_samples` networks drawn
-    from the posterior once per evaluation; the mode can be evaluated as well (`predictor = "mode"`).
+    Weights of linear and convolutional layers are binary; other parameters (biases, gains of norms)
+    are real and trained by Adam. Predictions average the probabilities of `eval_samples` networks
+    drawn from the posterior once per evaluation; the mode can be evaluated as well (`predictor =
+    "mode"`).
 
     Args:
         model: the network.
@@ -78,8 +81,8 @@ class BayesBiNNStrategy(Template):
         posterior_as_prior: False keeps the prior at lambda = 0 for all tasks (the paper's control).
         real_lr: learning rate of Adam for the real parameters.
         train_set_size: N; the number of samples of each experience if None.
-        eval_seed: seed of the networks drawn for evaluation, the same at every evaluation, so that evaluating
-            more often changes nothing.
+        eval_seed: seed of the networks drawn for evaluation, the same at every evaluation, so that
+            evaluating more often changes nothing.
         template: every keyword of Avalanche's `SupervisedTemplate`.
 
     Raises:
@@ -112,9 +115,10 @@ class BayesBiNNStrategy(Template):
         if average not in AVERAGES:
             raise ValueError(f"average must be one of {', '.join(AVERAGES)}, got {average!r}")
         optimizer = BayesBiNN(
-            binary_parameters(model), lr, train_set_size=train_set_size or 1, temperature=temperature,
-            momentum=momentum, mc_samples=mc_samples, kl_weight=kl_weight, init_lambda=init_lambda,
-            mode=mode, scale_bound=scale_bound, inner=_inner(model, real_lr),
+            binary_parameters(model), lr, train_set_size=train_set_size or 1,
+            temperature=temperature, momentum=momentum, mc_samples=mc_samples, kl_weight=kl_weight,
+            init_lambda=init_lambda, mode=mode, scale_bound=scale_bound,
+            inner=_inner(model, real_lr),
         )  # fmt: skip
         self.predictors = ("posterior", "mode") if eval_samples else ("mode",)
         super().__init__(model=model, optimizer=optimizer, schedule=schedule, **template)
@@ -165,12 +169,17 @@ class BayesBiNNStrategy(Template):
     def forward(self) -> Tensor:
         """Logits; in evaluation, the logarithm of the averaged prediction (eq. 26)."""
         if self.is_training or self._samples is None:
-            return super().forward()
-        return averaged((super(BayesBiNNStrategy, self).forward() for _ in self._samples), self.average)
+            return self._plain_forward()
+        return averaged((self._plain_forward() for _ in self._samples), self.average)
+
+    def _plain_forward(self) -> Tensor:
+        logits: Tensor = super().forward()
+        return logits
 
     def naturals(self) -> list[Tensor]:
         """The natural parameters lambda of all binary parameters."""
-        return self.optimizer.naturals()
+        naturals: list[Tensor] = self.optimizer.naturals()
+        return naturals
 
     # Optimiser -----------------------------------------------------------------------------------
 
@@ -193,10 +202,11 @@ class BayesBiNNStrategy(Template):
 
 
 def averaged(outputs: Iterator[Tensor], average: Average) -> Tensor:
-    """Log-probabilities of the averaged prediction of networks whose logits (batch, classes) come in turn.
+    """Log-probabilities of the averaged prediction of networks whose logits (batch, classes) come
+    in turn.
 
-    `"probabilities"` averages them, as eq. 26 of arXiv:2002.10778 says; `"logits"` averages the logits, as
-    the authors' code does.
+    `"probabilities"` averages them, as eq. 26 of arXiv:2002.10778 says; `"logits"` averages the
+    logits, as the authors' code does.
     """
     total, count = torch.zeros(()), 0
     for logits in outputs:

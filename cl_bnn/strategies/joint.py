@@ -11,8 +11,8 @@ from cl_bnn.strategies.loading import Batches, task_view
 class JointStrategy(BayesBiNNStrategy):
     """BayesBiNN on the union of all experiences handed to one call of `train`.
 
-    The same binary network as the continual learners, without a stream: what is lost to forgetting can be read
-    off. Keywords as in `BayesBiNNStrategy`; N is the number of samples of all tasks.
+    The same binary network as the continual learners, without a stream: what is lost to forgetting
+    can be read off. Keywords as in `BayesBiNNStrategy`; N is the number of samples of all tasks.
     """
 
     def phases(self, experiences: Any) -> list[list[Any]]:
@@ -30,13 +30,16 @@ class JointStrategy(BayesBiNNStrategy):
 
     def model_adaptation(self, model: Any = None) -> Any:
         """Let the model grow for every experience that is trained on."""
-        current = self.experience
-        for self.experience in self._joined if self.is_training else [current]:
+        current: Any = self.experience
+        for experience in self._joined if self.is_training else [current]:
+            self.experience = experience
             model = super().model_adaptation(model)
         self.experience = current
         return model
 
-    def make_train_dataloader(self, shuffle: bool = True, drop_last: bool = False, **kwargs: Any) -> None:
+    def make_train_dataloader(
+        self, shuffle: bool = True, drop_last: bool = False, **kwargs: Any
+    ) -> None:
         """Mixed batches from memory if the data allow it, else Avalanche's loader."""
         views = [(task_view(e.dataset), e) for e in self._joined]
         if drop_last or any(view is None for view, _ in views):

@@ -25,10 +25,11 @@ def task_view(dataset: Any) -> TaskView | None:
 
 
 class Batches:
-    """Mini-batches `[x, y, task label]` of one or several tasks, in one shuffled or the given order.
+    """Mini-batches `[x, y, task label]` of one or several tasks, in one shuffled or the given
+    order.
 
-    A single task is materialised when iteration begins, on the device of the strategy, and let go with
-    this object. Several tasks (joint training) are cut batch by batch from the shared bytes.
+    A single task is materialised when iteration begins, on the device of the strategy, and let go
+    with this object. Several tasks (joint training) are cut batch by batch from the shared bytes.
 
     Args:
         tasks: the views and the label of each task.
@@ -38,7 +39,12 @@ class Batches:
     """
 
     def __init__(
-        self, tasks: list[tuple[TaskView, int]], batch_size: int, *, shuffle: bool, device: torch.device
+        self,
+        tasks: list[tuple[TaskView, int]],
+        batch_size: int,
+        *,
+        shuffle: bool,
+        device: torch.device,
     ) -> None:
         self.tasks, self.batch_size, self.shuffle, self.device = tasks, batch_size, shuffle, device
         self.n_samples = sum(len(view) for view, _ in tasks)

@@ -20,8 +20,8 @@ def _cosine_early(epoch: int, epochs: int) -> float:
 SCHEDULES: dict[Schedule, Callable[[int, int], float]] = {
     # From 1 in the first epoch towards 0, which would be reached after the last.
     "cosine": _cosine,
-    # As in the BayesBiNN authors' code, which steps the scheduler before the epoch: the full learning rate is
-    # never used, and the last epoch of a task learns nothing.
+    # As in the BayesBiNN authors' code, which steps the scheduler before the epoch: the full
+    # learning rate is never used, and the last epoch of a task learns nothing.
     "cosine_early": _cosine_early,
     "constant": lambda epoch, epochs: 1.0,
 }

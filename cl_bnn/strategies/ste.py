@@ -15,16 +15,19 @@ from cl_bnn.strategies.template import Template
 
 
 class STEStrategy(Template):
-    """Binary weights by the straight-through estimator, task after task, nothing done against forgetting.
+    """Binary weights by the straight-through estimator, task after task, nothing done against
+    forgetting.
 
-    Weights of linear and convolutional layers are binary; other parameters are real, under plain Adam.
+    Weights of linear and convolutional layers are binary; other parameters are real, under plain
+    Adam.
 
     Args:
         model: the network.
         lr: Adam's learning rate on the latent weights, in the first epoch of every task.
         backward: `"identity"` or `"hard_tanh"`.
         clamp: latent weights stay within plus or minus this value.
-        grad_clip: gradients are clipped element by element to plus or minus this value; None: not at all.
+        grad_clip: gradients are clipped element by element to plus or minus this value; None: not
+            at all.
         schedule: see `cl_bnn.strategies.schedules`.
         template: every keyword of Avalanche's `SupervisedTemplate`.
 
@@ -76,7 +79,12 @@ class AdamStrategy(Template):
     """
 
     def __init__(
-        self, *, model: nn.Module, lr: float = 1e-3, schedule: Schedule = "constant", **template: Any
+        self,
+        *,
+        model: nn.Module,
+        lr: float = 1e-3,
+        schedule: Schedule = "constant",
+        **template: Any,
     ) -> None:
         if lr <= 0:
             raise ValueError(f"lr must be > 0, got {lr!r}")

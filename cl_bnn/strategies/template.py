@@ -30,9 +30,9 @@ class TaskAware(MultiTaskModule):
 class Template(SupervisedTemplate):
     """A strategy whose learning rate restarts with every task.
 
-    Batches come ready from memory where the data are ours (`TaskView`); all other data, and plugins that
-    bring their own loader, take Avalanche's ordinary way. A parameter that appears while learning (a
-    new head) is optimised from then on, and one that grows keeps what was learned.
+    Batches come ready from memory where the data are ours (`TaskView`); all other data, and plugins
+    that bring their own loader, take Avalanche's ordinary way. A parameter that appears while
+    learning (a new head) is optimised from then on, and one that grows keeps what was learned.
 
     Args:
         model: a network; `TaskAware` if it needs the task label.
@@ -49,16 +49,22 @@ class Template(SupervisedTemplate):
     predictors: tuple[str, ...] = ("weights",)
 
     def __init__(
-        self, *, model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Schedule = "constant",
+        self,
+        *,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        schedule: Schedule = "constant",
         **template: Any,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if schedule not in SCHEDULES:
             raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}")
         if schedule == "cosine_early" and template.get("train_epochs", 1) < 2:
             raise ValueError(
-                "schedule 'cosine_early' learns nothing in the last epoch of a task: it needs at least 2 epochs"
+                "schedule 'cosine_early' learns nothing in the last epoch of a task: it needs at "
+                "least 2 epochs"
             )
         super().__init__(model=model, optimizer=optimizer, **template)
+        self._stop_training = False
         self._factor = SCHEDULES[schedule]
         self._initial_lr = [group["lr"] for group in optimizer.param_groups]
         self._named = dict(model.named_parameters())
@@ -95,7 +101,9 @@ class Template(SupervisedTemplate):
             group["lr"] = lr * factor
         super()._before_training_epoch(**kwargs)
 
-    def make_train_dataloader(self, shuffle: bool = True, drop_last: bool = False, **kwargs: Any) -> None:
+    def make_train_dataloader(
+        self, shuffle: bool = True, drop_last: bool = False, **kwargs: Any
+    ) -> None:
         """Batches from memory if the data allow it, else Avalanche's loader."""
         view = None if drop_last else task_view(self.adapted_dataset)
         if view is None:
@@ -123,7 +131,7 @@ class Template(SupervisedTemplate):
         yield
 
     def eval(self, experiences: Any, **kwargs: Any) -> Any:
-        """Avalanche's `eval` under `evaluation_weights`; the training weights come back after it."""
+        """Avalanche's `eval` under `evaluation_weights`; the training weights come back."""
         with self.evaluation_weights():
             return super().eval(experiences, **kwargs)
 
@@ -136,8 +144,8 @@ class Template(SupervisedTemplate):
     def make_optimizer(self, **kwargs: Any) -> None:
         """Follow the model: optimise its new parameters, carry grown ones over, wipe nothing.
 
-        Avalanche would wipe the optimiser's state before the first task, and put every parameter into
-        its first group.
+        Avalanche would wipe the optimiser's state before the first task, and put every parameter
+        into its first group.
         """
         binary = {id(p) for p in binary_parameters(self.model)}
         named = dict(self.model.named_parameters())
