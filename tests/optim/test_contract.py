@@ -1,0 +1,290 @@
+"""One table of all optimisers of binary weights, and one set of demands on each."""
+
+import io
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.lr_scheduler import LambdaLR
+
+from cl_bnn.optim import STE, BayesBiNN
+
+SAMPLES, INPUTS, STEPS = 256, 24, 200
+Optimiser = BayesBiNN | STE
+Build = Callable[[Iterable[Any]], Optimiser]
+
+bayes = partial(BayesBiNN, lr=0.03, train_set_size=SAMPLES, temperature=0.5, init_lambda=1.0)
+OPTIMISERS: dict[str, Build] = {
+    "bayesbinn": bayes,
+    "bayesbinn_momentum": partial(bayes, momentum=0.9),
+    "bayesbinn_cold": partial(bayes, temperature=0.01),
+    "bayesbinn_unbounded": partial(bayes, scale_bound=float("inf")),
+    "bayesbinn_deterministic": partial(bayes, mc_samples=0),
+    "bayesbinn_reference": partial(bayes, mode="reference"),
+    "bayesbinn_published": partial(
+        bayes, lr=0.003, mode="reference", temperature=0.01, init_lambda=10.0
+    ),
+    "ste": partial(STE, lr=0.02),
+    "ste_hard_tanh": partial(STE, lr=0.02, backward="hard_tanh", grad_clip=0.5),
+    "ste_unbounded": partial(STE, lr=0.02, clamp=None),
+}
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+    ),
+]
+
+
+@pytest.fixture(params=OPTIMISERS.values(), ids=OPTIMISERS)
+def build(request: pytest.FixtureRequest) -> Build:
+    return request.param
+
+
+class Toy:
+    """A teacher with weights +-1 labels Gaussian inputs; a student of the same form learns them."""
+
+    def __init__(
+        self, seed: int = 0, dtype: torch.dtype = torch.float32, device: str = "cpu"
+    ) -> None:
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(SAMPLES, INPUTS, generator=generator, dtype=dtype)
+        teacher = torch.randint(2, (1, INPUTS), generator=generator).to(dtype) * 2 - 1
+        self.x, self.teacher = x.to(device), teacher.to(device)
+        self.sign = (self.x @ self.teacher.T).sign()
+        torch.manual_seed(seed)
+        self.model = nn.Linear(INPUTS, 1, bias=False, dtype=dtype, device=device)
+        nn.init.uniform_(self.model.weight, -0.3, 0.3)
+
+    def loss(self) -> Tensor:
+        return F.softplus(-self.sign * self.model(self.x)).mean()
+
+    def closure(self, optimiser: Optimiser) -> Callable[[], Tensor]:
+        def closure() -> Tensor:
+            optimiser.zero_grad()
+            loss = self.loss()
+            loss.backward()
+            return loss
+
+        return closure
+
+    def step(self, optimiser: Optimiser) -> float:
+        optimiser.zero_grad()
+        optimiser.draw()
+        loss = self.loss()
+        loss.backward()
+        optimiser.step()
+        return loss.item()
+
+
+def centres(optimiser: Optimiser, parameters: Iterable[Tensor]) -> list[Tensor]:
+    """What is learned: lambda of BayesBiNN, the latent weights of STE."""
+    if isinstance(optimiser, BayesBiNN):
+        return [value.clone() for value in optimiser.naturals()]
+    return [parameter.detach().clone() for parameter in parameters]
+
+
+def same(ours: Iterable[Tensor], theirs: Iterable[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_learns_what_the_teacher_knows(build: Build, device: str) -> None:
+    toy = Toy(device=device)
+    optimiser = build(toy.model.parameters())
+    with optimiser.mode():
+        before = toy.loss().item()
+    for _ in range(STEPS):
+        toy.step(optimiser)
+    with optimiser.mode():
+        assert toy.loss().item() < before / 3
+        right = (toy.model.weight == toy.teacher).sum().item()
+    assert right >= INPUTS - 3  # by chance: once in 7000 times
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("device", DEVICES)
+def test_keeps_dtype_and_device(build: Build, dtype: torch.dtype, device: str) -> None:
+    toy = Toy(dtype=dtype, device=device)
+    optimiser = build(toy.model.parameters())
+    for _ in range(3):
+        toy.step(optimiser)
+    with optimiser.mode():
+        inside = toy.model.weight.data
+    state = [v for v in optimiser.state[toy.model.weight].values() if isinstance(v, Tensor)]
+    held = [toy.model.weight, inside, *centres(optimiser, [toy.model.weight])]
+    for tensor in held + [v for v in state if v.ndim]:  # Adam's step is a scalar on the CPU
+        assert (tensor.dtype, tensor.device.type) == (dtype, device)
+
+
+def test_mode_is_binary_and_gives_back_what_was_there(build: Build) -> None:
+    toy = Toy()
+    optimiser = build(toy.model.parameters())
+    toy.step(optimiser)
+    for prepare in (lambda: None, optimiser.draw):  # between steps, and with weights drawn
+        prepare()
+        before = toy.model.weight.detach().clone()
+        with optimiser.mode():
+            assert (toy.model.weight.abs() == 1).all()
+            inside = toy.model.weight.detach().clone()
+        assert torch.equal(toy.model.weight, before)
+        with pytest.raises(ZeroDivisionError), optimiser.mode():
+            assert torch.equal(toy.model.weight, inside)
+            raise ZeroDivisionError
+        assert torch.equal(toy.model.weight, before)
+
+
+def test_mode_before_the_first_step(build: Build) -> None:
+    toy = Toy()
+    optimiser = build(toy.model.parameters())
+    with optimiser.mode():
+        assert (toy.model.weight.abs() == 1).all()
+    toy.step(optimiser)
+
+
+def test_looking_at_the_mode_while_learning_changes_nothing(build: Build) -> None:
+    found = []
+    for looks in (False, True):
+        toy = Toy(seed=3)
+        optimiser = build(toy.model.parameters())
+        for _ in range(5):
+            toy.step(optimiser)
+            optimiser.draw()
+            if looks:
+                with optimiser.mode():
+                    toy.loss()
+        found.append(centres(optimiser, [toy.model.weight]))
+    assert same(*found)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_continues_from_a_file_bit_by_bit(build: Build, device: str) -> None:
+    toy = Toy(seed=1, device=device)
+    optimiser = build(toy.model.parameters())
+    for _ in range(4):
+        toy.step(optimiser)
+    file = io.BytesIO()
+    state = {"model": toy.model.state_dict(), "optimiser": optimiser.state_dict()}
+    torch.save(state, file)
+    random = torch.get_rng_state(), torch.cuda.get_rng_state_all() if device == "cuda" else []
+    losses = [toy.step(optimiser) for _ in range(6)]
+
+    again = Toy(seed=2, device=device)  # another start, other draws
+    continued = build(again.model.parameters())
+    again.step(continued)
+    file.seek(0)
+    state = torch.load(file, weights_only=True)
+    again.model.load_state_dict(state["model"])
+    continued.load_state_dict(state["optimiser"])
+    torch.set_rng_state(random[0])
+    torch.cuda.set_rng_state_all(random[1])
+    assert [again.step(continued) for _ in range(6)] == losses
+    assert torch.equal(again.model.weight, toy.model.weight)
+    assert same(centres(continued, [again.model.weight]), centres(optimiser, [toy.model.weight]))
+
+
+def test_learning_rate_schedulers_work(build: Build) -> None:
+    toy = Toy()
+    optimiser = build(toy.model.parameters())
+    scheduler = LambdaLR(optimiser, lambda epoch: [1.0, 1.0, 0.0, 0.0, 1.0][epoch])
+    moved = []
+    for _ in range(5):
+        before = centres(optimiser, [toy.model.weight])
+        toy.step(optimiser)
+        moved.append(not same(before, centres(optimiser, [toy.model.weight])))
+        if len(moved) < 5:
+            scheduler.step()
+    assert moved == [True, True, False, False, True]
+
+
+def test_parameter_without_gradient_is_left_alone(build: Build) -> None:
+    toy = Toy()
+    unused = nn.Parameter(torch.full((2, 3), 0.25))
+    optimiser = build([toy.model.weight, unused])
+    toy.step(optimiser)
+    used_before, before = centres(optimiser, [toy.model.weight, unused])
+    for _ in range(3):
+        toy.step(optimiser)
+    used, after = centres(optimiser, [toy.model.weight, unused])
+    assert torch.equal(after, before)
+    assert not torch.equal(used, used_before)
+
+
+def test_groups_have_settings_of_their_own(build: Build) -> None:
+    toy = Toy()
+    frozen = nn.Parameter(torch.full((1, INPUTS), 0.25))
+    negligible = 1e-30  # too small to change a number near 1
+    optimiser = build([{"params": [toy.model.weight]}, {"params": [frozen], "lr": negligible}])
+    weight = toy.model.weight
+    learned_before, before = centres(optimiser, [weight, frozen])
+    for _ in range(5):
+        optimiser.zero_grad()
+        optimiser.draw()
+        (toy.loss() + F.softplus(-toy.x @ frozen.T).mean()).backward()
+        optimiser.step()
+    learned, after = centres(optimiser, [weight, frozen])
+    assert torch.equal(after, before)
+    assert ((learned - learned_before).abs() > 1e-3).all()
+
+
+def test_closure_and_draw_then_step_agree(build: Build) -> None:
+    by_hand, by_closure = Toy(seed=5), Toy(seed=5)
+    first, second = build(by_hand.model.parameters()), build(by_closure.model.parameters())
+    torch.manual_seed(6)
+    losses = [by_hand.step(first) for _ in range(5)]
+    torch.manual_seed(6)
+    returned = [second.step(by_closure.closure(second)) for _ in range(5)]
+    assert [loss.item() for loss in returned] == losses
+    assert torch.equal(by_hand.model.weight, by_closure.model.weight)
+    assert same(centres(first, [by_hand.model.weight]), centres(second, [by_closure.model.weight]))
+
+
+def test_state_may_be_wiped_before_the_first_step(build: Build) -> None:
+    """As Avalanche does when training begins: what follows is what a new optimiser would do."""
+    losses = []
+    for wiped in (False, True):
+        toy = Toy(seed=8)
+        optimiser = build(toy.model.parameters())
+        if wiped:
+            optimiser.draw()
+            with optimiser.mode():
+                pass
+            optimiser.state = defaultdict(dict)
+        torch.manual_seed(9)
+        losses.append([toy.step(optimiser) for _ in range(5)])
+    assert losses[0] == losses[1]
+
+
+WRONG = [
+    (STE, "lr", 0.0, "> 0"),
+    (STE, "lr", -1.0, "> 0"),
+    (STE, "lr", float("nan"), "> 0"),
+    (STE, "backward", "relu", "one of identity, hard_tanh"),
+    (STE, "clamp", 0.0, "> 0 or None"),
+    (STE, "grad_clip", -1.0, "> 0 or None"),
+    (BayesBiNN, "lr", 0.0, "> 0"),
+    (BayesBiNN, "lr", float("nan"), "> 0"),
+    (BayesBiNN, "train_set_size", 0, ">= 1"),
+    (BayesBiNN, "temperature", 0.0, "> 0"),
+    (BayesBiNN, "temperature", -0.01, "> 0"),
+    (BayesBiNN, "momentum", 1.0, "in [0, 1)"),
+    (BayesBiNN, "momentum", -0.1, "in [0, 1)"),
+    (BayesBiNN, "mc_samples", -1, ">= 0"),
+    (BayesBiNN, "kl_weight", -1.0, ">= 0"),
+    (BayesBiNN, "init_lambda", -10.0, ">= 0"),
+    (BayesBiNN, "mode", "exact", "one of sound, reference"),
+    (BayesBiNN, "scale_bound", 0.0, "> 0"),
+]
+
+
+@pytest.mark.parametrize("kind, name, value, allowed", WRONG)
+def test_wrong_value_is_named(kind: Any, name: str, value: object, allowed: str) -> None:
+    settings = {"train_set_size": 1} if kind is BayesBiNN else {}
+    with pytest.raises(ValueError) as error:
+        kind([nn.Parameter(torch.zeros(1))], **{**settings, name: value})
+    assert str(error.value) == f"{name} must be {allowed}, got {value!r}"
