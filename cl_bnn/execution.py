@@ -100,9 +100,9 @@ class Execution(SupervisedPlugin):
         epoch, found = strategy.epoch, self.recorder.training()
         if not math.isfinite(found["train_loss"]):
             raise UserError(
-                f"{self.run.name}: the training loss is {found['train_loss']} in epoch {epoch} of "
-                f"task {self.last_task}: the data hold NaN or infinity, or the learning rate is too "
-                "large"
+                f"{self.run.name}: the training loss is {found['train_loss']} in epoch {epoch} "
+                f"of task {self.last_task}: the data hold NaN or infinity, or the learning rate "
+                "is too large"
             )
         self._record(self.last_task, epoch, found)
         last = epoch + 1 == self.run.spec.epochs

@@ -155,6 +155,10 @@ def _forward(events: Any, on_event: Callable[[Event], None]) -> None:
 
 
 def _worker_begins(events: Any) -> None:
+    import warnings
+
+    # Avalanche's import asks for the solvers of GEM, which nobody here uses.
+    warnings.filterwarnings("ignore", "no QP solver found", UserWarning)
     global _events
     _events = events
 

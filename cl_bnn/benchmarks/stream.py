@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from avalanche.benchmarks import (
     CLScenario,
     benchmark_from_datasets,
@@ -74,7 +75,7 @@ def build_benchmark(
         UserError: a task with fewer than two classes.
     """
     for k, view in enumerate(train):
-        classes = view.targets.unique().tolist()
+        classes = torch.unique(view.targets).tolist()
         if len(classes) < 2:
             raise UserError(f"task {k} has a single class ({classes}): a task needs at least two")
     sets = {

@@ -25,7 +25,7 @@ def relaxed_weights(natural: Tensor, uniform: Tensor, temperature: float) -> Ten
 
 def relaxed_argument(natural: Tensor, uniform: Tensor, temperature: float) -> Tensor:
     """`a = (lambda + delta) / tau`, the relaxed weights before the tanh."""
-    return torch.logit(uniform).mul_(0.5).add_(natural).div_(temperature)
+    return torch.add(natural, torch.logit(uniform), alpha=0.5).div_(temperature)
 
 
 def gradient_scale(weights: Tensor, mean: Tensor, temperature: float, eps: float) -> Tensor:
@@ -91,5 +91,6 @@ def natural_step(
     Returns:
         The new lambda and the new m; the arguments are left as they were.
     """
-    buffer = torch.lerp(gradient + kl_weight * (natural - prior), buffer, momentum)
+    target = torch.add(gradient, natural - prior, alpha=kl_weight)
+    buffer = torch.lerp(target, buffer, momentum) if momentum else target
     return natural - (lr / (1 - momentum**step)) * buffer, buffer

@@ -55,7 +55,7 @@ class Batches:
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         order = torch.randperm(self.n_samples) if self.shuffle else torch.arange(self.n_samples)
-        for index in order.split(self.batch_size):
+        for index in torch.split(order, self.batch_size):
             yield self._single(index) if len(self.tasks) == 1 else self._mixed(index)
 
     def _single(self, index: Tensor) -> list[Tensor]:
@@ -65,7 +65,11 @@ class Batches:
             self._whole = x.to(self.device), y.to(self.device)
         index = index.to(self.device)
         x, y = self._whole
-        return [x[index], y[index], torch.full((len(index),), label, device=self.device)]
+        return [
+            x.index_select(0, index),
+            y.index_select(0, index),
+            torch.full((len(index),), label, device=self.device),
+        ]
 
     def _mixed(self, index: Tensor) -> list[Tensor]:
         """The batch in the order of its tasks; which samples it holds is what was shuffled."""

@@ -47,6 +47,7 @@ class Template(SupervisedTemplate):
     """
 
     predictors: tuple[str, ...] = ("weights",)
+    experience: Any  # Avalanche's own declaration carries no type
 
     def __init__(
         self,

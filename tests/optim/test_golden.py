@@ -66,7 +66,11 @@ def loss_and_gradients(model: nn.Sequential, weights: list[Tensor], x: np.ndarra
 def test_pure_functions_follow_the_reference(name: str) -> None:
     """Every step from the recorded state (its momentum buffer is our own): one step, no drift."""
     data = load(name)
-    n_samples, n, tau = int(data["mc_samples"]), int(data["train_set_size"]), float(data["temperature"])
+    n_samples, n, tau = (
+        int(data["mc_samples"]),
+        int(data["train_set_size"]),
+        float(data["temperature"]),
+    )
     before, lagging = recorded_states(data)
     buffer = [torch.zeros_like(v) for v in split(data["lambda0"])]
     model = network()
@@ -78,7 +82,9 @@ def test_pure_functions_follow_the_reference(name: str) -> None:
             if n_samples:
                 pairs = zip(natural, split(uniform), strict=True)
                 weights = [relaxed_weights(v, u, tau) for v, u in pairs]
-                scale = [gradient_scale(w, m, tau, 1e-10) for w, m in zip(weights, mean, strict=True)]
+                scale = [
+                    gradient_scale(w, m, tau, 1e-10) for w, m in zip(weights, mean, strict=True)
+                ]
             loss, gradients = loss_and_gradients(model, weights, data["x"][t], data["y"][t])
             losses.append(loss)
             for i in range(2):
@@ -159,8 +165,9 @@ def test_optimiser_runs_the_whole_trajectory(name: str) -> None:
 
 
 def test_optimiser_runs_the_published_setting_end_to_end() -> None:
-    """At temperature 0.01 the scale reaches 1e12, so rounding of the matrix products is amplified to
-    percents of single lambdas: the losses and the signs of all weights must still be the recorded ones."""
+    """At temperature 0.01 the scale reaches 1e12, so rounding of the matrix products is amplified
+    to percents of single lambdas: the losses and the signs of all weights must still be the
+    recorded ones."""
     data = load("bayesbinn_a")
     model = network()
     optimiser = driven_by_the_recording(data, model)
@@ -182,7 +189,9 @@ def test_ste_follows_the_reference() -> None:
     for t in range(25):
         optimiser.zero_grad()
         optimiser.draw()
-        loss = F.cross_entropy(model(torch.from_numpy(data["x"][t])), torch.from_numpy(data["y"][t]))
+        loss = F.cross_entropy(
+            model(torch.from_numpy(data["x"][t])), torch.from_numpy(data["y"][t])
+        )
         loss.backward()
         optimiser.step()
         close(loss.detach().numpy(), data["loss"][t])
