@@ -1,0 +1,192 @@
+"""`cl-bnn bench`: our costs beside a bare loop, stock Avalanche and the matrix products alone.
+
+Targets are set for ratios of what is measured in one run, in turns: they depend little on the
+machine, while seconds do.
+"""
+
+import multiprocessing
+import platform
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from cl_bnn.tables import NOTHING, Table, rich_table, text_lines
+
+T = TypeVar("T")
+
+#: Tasks of the two streams whose memory is compared.
+MEMORY_TASKS = (2, 20)
+#: Networks drawn from the posterior for an evaluation.
+EVAL_SAMPLES = 100
+KIB_PER_MIB = 1024
+#: A task of permuted MNIST as float32.
+TASK_BYTES = 60_000 * 784 * 4
+#: Memory of many tasks / memory of few; a second task held would add a quarter.
+MEMORY_TARGET = 1.05
+
+
+class Case(NamedTuple):
+    """One line of the table: two costs measured in turns, and a bound on their ratio.
+
+    Attributes:
+        name: what is compared.
+        unit: of both costs, "s" (CPU time) or "MiB".
+        pairs: both costs, one pair a repetition.
+        target: the bound on the median of first / second.
+        upper: whether the ratio is to stay below the bound, else above.
+    """
+
+    name: str
+    unit: str
+    pairs: list[tuple[float, float]]
+    target: float
+    upper: bool = True
+
+    @property
+    def ratios(self) -> list[float]:
+        """First cost / second cost of every repetition."""
+        return [first / second for first, second in self.pairs]
+
+    @property
+    def met(self) -> bool:
+        """Whether the median ratio keeps to the target."""
+        ratio = statistics.median(self.ratios)
+        return ratio <= self.target if self.upper else ratio >= self.target
+
+
+def main(
+    repeats: int = 5,
+    *,
+    memory_tasks: tuple[int, int] = MEMORY_TASKS,
+    eval_samples: int = EVAL_SAMPLES,
+) -> list[Case]:
+    """Measure everything on one thread, and print a table and the machine it belongs to.
+
+    Args:
+        repeats: how often each pair is measured, after one warm-up.
+        memory_tasks: lengths of the two streams of which the memory is compared.
+        eval_samples: networks drawn for an evaluation.
+    """
+    import torch
+
+    from cl_bnn.bench import cases as measure
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        reference, _ = measure.training(measure.REFERENCE, repeats)
+        sound, ready = measure.training(measure.SOUND, repeats)
+        evaluation, drawn = measure.evaluation(eval_samples, repeats)
+        cases = [reference, sound, measure.stock(repeats), evaluation, memory(*memory_tasks)]
+        _show(table(cases))
+        print(ready, drawn, memory_note(cases[-1], *memory_tasks), machine(), sep="\n")
+    finally:
+        torch.set_num_threads(threads)
+    return cases
+
+
+def interleave(
+    repeats: int, first: Callable[[], float], second: Callable[[], float]
+) -> list[tuple[float, float]]:
+    """Costs of `first` and `second`, called in turns, so that what disturbs one disturbs the other.
+
+    Both are called once more before, to warm up.
+    """
+    return [(first(), second()) for _ in range(repeats + 1)][1:]
+
+
+def table(cases: list[Case]) -> Table:
+    """All cases with the medians of both costs and of their ratio, and the range of the ratios."""
+    head = ["A / B", "A", "B", "ratio", "min – max", "target", "met"]
+    return Table("Speed and memory: medians; A and B measured in turns", head, [*map(_row, cases)])
+
+
+def machine() -> str:
+    """The machine in one line: processor, threads and versions."""
+    import torch
+
+    return (
+        f"{_processor()}, {torch.get_num_threads()} thread, torch {torch.__version__}, "
+        f"Python {platform.python_version()}"
+    )
+
+
+# Memory: a peak cannot be reset, so each measurement has a process of its own -------------------
+
+
+def memory(few: int, many: int) -> Case:
+    """Peak memory of learning a stream of `many` tasks beside that of a stream of `few`."""
+    from cl_bnn.bench import cases as measure
+
+    peaks = [in_fresh_process(measure.stream_peak, n_tasks) for n_tasks in (many, few)]
+    return Case(
+        f"(d) peak memory: {many} tasks / {few} tasks", "MiB", [(peaks[0], peaks[1])], MEMORY_TARGET
+    )
+
+
+def memory_note(case: Case, few: int, many: int) -> str:
+    """How much the peak grows with every task, beside the size of a task ready for training."""
+    ((most, least),) = case.pairs
+    growth, task = (most - least) / (many - few), TASK_BYTES / KIB_PER_MIB**2
+    return (
+        f"(d) {growth:.2f} MiB for each further task; ready for training, one takes {task:.0f} MiB"
+    )
+
+
+def in_fresh_process(function: Callable[..., T], *arguments: object) -> T:
+    """The result of `function(*arguments)` in a new process, which shares nothing with this one."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments)
+
+
+def peak_mib() -> float:
+    """The largest resident memory (MiB) of this process since its program was loaded."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Linux: `getrusage` would also count what the parent held when it started this process.
+        (peak,) = (s for s in status.read_text().splitlines() if s.startswith("VmHWM:"))
+        return int(peak.split()[1]) / KIB_PER_MIB
+    import resource
+
+    peak_of_self = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak_of_self / (KIB_PER_MIB**2 if sys.platform == "darwin" else KIB_PER_MIB)
+
+
+# Showing ---------------------------------------------------------------------------------------
+
+
+def _row(case: Case) -> list[str]:
+    first, second = (statistics.median(costs) for costs in zip(*case.pairs, strict=True))
+    ratios = case.ratios
+    decimals = 3 if case.unit == "s" else 0
+    return [
+        case.name,
+        f"{first:.{decimals}f} {case.unit}",
+        f"{second:.{decimals}f} {case.unit}",
+        f"{statistics.median(ratios):.2f}",
+        f"{min(ratios):.2f} – {max(ratios):.2f}" if len(ratios) > 1 else NOTHING,
+        f"{'≤' if case.upper else '≥'} {case.target:g}",
+        "yes" if case.met else "no",
+    ]
+
+
+def _show(found: Table) -> None:
+    from rich.console import Console
+
+    console = Console()
+    if console.is_terminal:
+        console.print(rich_table(found))
+    else:
+        print("\n".join(text_lines(found)))
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    names = [
+        line.partition(":")[2].strip()
+        for line in (info.read_text().splitlines() if info.exists() else [])
+        if line.startswith("model name")
+    ]
+    return names[0] if names else platform.processor() or platform.machine()
