@@ -8,9 +8,10 @@ import multiprocessing
 import platform
 import statistics
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from cl_bnn.tables import NOTHING, Table, rich_table, text_lines
 
@@ -71,19 +72,36 @@ def main(
     """
     import torch
 
-    from cl_bnn.bench import cases as measure
-
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        reference, _ = measure.training(measure.REFERENCE, repeats)
-        sound, ready = measure.training(measure.SOUND, repeats)
-        evaluation, drawn = measure.evaluation(eval_samples, repeats)
-        cases = [reference, sound, measure.stock(repeats), evaluation, memory(*memory_tasks)]
+        cases, notes = _measure(repeats, memory_tasks, eval_samples)
         _show(table(cases))
-        print(ready, drawn, memory_note(cases[-1], *memory_tasks), machine(), sep="\n")
+        print(*notes, machine(), sep="\n")
     finally:
         torch.set_num_threads(threads)
+    return cases
+
+
+def _measure(
+    repeats: int, memory_tasks: tuple[int, int], eval_samples: int
+) -> tuple[list[Case], list[str]]:
+    found = _cases()
+    reference, _ = found.training(found.REFERENCE, repeats)
+    sound, ready = found.training(found.SOUND, repeats)
+    stock = found.stock(repeats)
+    evaluation, drawn = found.evaluation(eval_samples, repeats)
+    peaks = memory(*memory_tasks)
+    notes = [ready, drawn, memory_note(peaks, *memory_tasks)]
+    return [reference, sound, stock, evaluation, peaks], notes
+
+
+def _cases() -> Any:
+    """The module that measures, imported only now because it takes torch and Avalanche along."""
+    with warnings.catch_warnings():
+        # Avalanche's import asks for the solvers of GEM, which nobody here uses.
+        warnings.filterwarnings("ignore", "no QP solver found", UserWarning)
+        from cl_bnn.bench import cases
     return cases
 
 
@@ -117,13 +135,14 @@ def machine() -> str:
 
 
 def memory(few: int, many: int) -> Case:
-    """Peak memory of learning a stream of `many` tasks beside that of a stream of `few`."""
-    from cl_bnn.bench import cases as measure
+    """(d) Peak memory of learning a stream of `many` tasks beside that of a stream of `few`."""
+    pairs = [(in_fresh_process(_stream_peak, many), in_fresh_process(_stream_peak, few))]
+    return Case(f"(d) peak memory: {many} tasks / {few} tasks", "MiB", pairs, MEMORY_TARGET)
 
-    peaks = [in_fresh_process(measure.stream_peak, n_tasks) for n_tasks in (many, few)]
-    return Case(
-        f"(d) peak memory: {many} tasks / {few} tasks", "MiB", [(peaks[0], peaks[1])], MEMORY_TARGET
-    )
+
+def _stream_peak(n_tasks: int) -> float:
+    peak: float = _cases().stream_peak(n_tasks)
+    return peak
 
 
 def memory_note(case: Case, few: int, many: int) -> str:
