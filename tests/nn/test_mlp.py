@@ -1,0 +1,193 @@
+"""Networks: sizes, heads, and what each norm does with a batch of several tasks."""
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cl_bnn.nn import binary_parameters, init_latent, mlp
+from cl_bnn.nn.norm import NORMS, Norm
+
+TASKS = 3
+SETTINGS = list(itertools.product(NORMS, [1, TASKS]))  # norm, number of heads
+
+
+def network(norm: Norm, n_heads: int, seed: int = 0) -> nn.Module:
+    """A small network that has seen samples of every task, each task with its own scale."""
+    torch.manual_seed(seed)
+    model = mlp(in_features=6, out_features=4, n_heads=n_heads, n_tasks=TASKS, width=5, norm=norm)
+    for task in range(TASKS):
+        model(3 * task + (task + 1) * torch.randn(50, 6), task)
+    return model
+
+
+def batch() -> tuple[Tensor, Tensor]:
+    torch.manual_seed(1)
+    return torch.randn(30, 6), torch.randint(TASKS, (30,))
+
+
+def uses_labels(norm: Norm, n_heads: int) -> bool:
+    return n_heads > 1 or norm == "per_task"
+
+
+def test_published_network_has_89_400_weights() -> None:
+    model = mlp(in_features=784, out_features=10)
+    assert [p.shape for p in model.parameters()] == [(100, 784), (100, 100), (10, 100)]
+    assert sum(p.numel() for p in model.parameters()) == 89_400
+    kinds = [type(m).__name__ for m in model.modules() if not list(m.children())]
+    block = ["Linear", "SharedBatchNorm", "ReLU"]
+    assert kinds == ["Flatten", *block, *block, "Linear", "SharedBatchNorm"]
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm1d)]
+    assert {(m.eps, m.momentum, m.affine) for m in norms} == {(1e-4, 0.15, False)}
+
+
+def test_logits_of_images_are_those_of_flat_inputs() -> None:
+    model = mlp(in_features=12, out_features=3, width=7, depth=1).eval()
+    x = torch.randn(5, 1, 3, 4)
+    assert model(x).shape == (5, 3)
+    assert torch.equal(model(x), model(x.flatten(1)))
+
+
+@pytest.mark.parametrize("depth", [0, 1, 3])
+def test_width_and_depth(depth: int) -> None:
+    model = mlp(in_features=6, out_features=4, width=5, depth=depth)
+    sizes = [p.shape for p in model.parameters()]
+    assert sizes == [(5, 6), *[(5, 5)] * (depth - 1), (4, 5)] if depth else [(4, 6)]
+
+
+def test_forward_is_the_formula() -> None:
+    model = mlp(in_features=3, out_features=2, width=4, depth=1, norm="batch")
+    x = torch.randn(8, 3)
+
+    def norm(z: Tensor) -> Tensor:
+        return (z - z.mean(0)) / (z.var(0, unbiased=False) + 1e-4).sqrt()
+
+    first, last = model.parameters()
+    expected = norm(norm(x @ first.T).relu() @ last.T)
+    torch.testing.assert_close(model(x), expected)
+
+
+@pytest.mark.parametrize("norm, n_heads", SETTINGS)
+def test_mixed_batch_gives_what_each_task_gets_alone(norm: Norm, n_heads: int) -> None:
+    """All norms but "batch" see, in evaluation, nothing of the other samples."""
+    model = network(norm, n_heads).eval()
+    x, task = batch()
+    mixed = model(x, task)
+    assert mixed.shape == (30, 4)
+    for label in range(TASKS):
+        alone = model(x[task == label], label)
+        if norm == "batch":
+            assert not torch.allclose(mixed[task == label], alone)
+        else:
+            torch.testing.assert_close(mixed[task == label], alone)
+
+
+@pytest.mark.parametrize("norm, n_heads", SETTINGS)
+def test_label_of_the_batch_and_of_each_sample_agree(norm: Norm, n_heads: int) -> None:
+    model = network(norm, n_heads).eval()
+    x, _ = batch()
+    for label in range(TASKS):
+        whole = model(x, label)
+        assert torch.equal(model(x, torch.full((30,), label)), whole)
+        others = [model(x, k) for k in range(TASKS) if k != label]
+        assert all(torch.equal(whole, o) != uses_labels(norm, n_heads) for o in others)
+
+
+@pytest.mark.parametrize("norm, n_heads", SETTINGS)
+def test_label_is_needed_only_where_it_is_used(norm: Norm, n_heads: int) -> None:
+    model = network(norm, n_heads).eval()
+    x, task = batch()
+    if uses_labels(norm, n_heads):
+        with pytest.raises(ValueError, match="needs the task label"):
+            model(x)
+    else:
+        assert torch.equal(model(x), model(x, task))
+
+
+@pytest.mark.parametrize("n_heads", [1, TASKS])
+def test_statistics_per_task_are_its_own(n_heads: int) -> None:
+    """Learning one task changes no prediction for another; with shared statistics it does."""
+    x, _ = batch()
+    for norm, kept in (("per_task", True), ("shared", False)):
+        model = network(norm, n_heads)
+        before = model.eval()(x, 0)
+        model.train()(100 * torch.randn(40, 6), 2)
+        assert torch.equal(model.eval()(x, 0), before) == kept
+
+
+def test_mixed_training_batch_updates_the_statistics_of_each_task() -> None:
+    model = network("per_task", 1).train()
+    again = network("per_task", 1).train()
+    x, task = batch()
+    model(x, task)
+    for label in range(TASKS):
+        again(x[task == label], label)
+    for ours, theirs in zip(model.buffers(), again.buffers(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("norm", ["shared", "layer"])
+def test_gradients_of_a_mixed_batch_reach_only_the_heads_in_it(norm: Norm) -> None:
+    model = network(norm, TASKS).eval()
+    x, task = batch()
+    keep = task != 1
+    model(x[keep], task[keep]).square().sum().backward()
+    touched = [head[0].weight.grad is not None for head in model.heads]
+    assert touched == [True, False, True]
+    assert all(p.grad is not None for p in model.trunk.parameters())
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer"])
+def test_norms_without_memory_keep_no_statistics(norm: Norm) -> None:
+    model = mlp(in_features=6, out_features=4, width=5, norm=norm)
+    assert list(model.buffers()) == []
+    x, _ = batch()
+    assert torch.equal(model.train()(x), model.eval()(x))
+    one_by_one = torch.cat([model(x[i : i + 2]) for i in range(0, 30, 2)])
+    assert torch.allclose(one_by_one, model(x), atol=1e-5) == (norm == "layer")
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"width": 0}, "width must be >= 1, got 0"),
+        ({"depth": -1}, "depth must be >= 0, got -1"),
+        ({"norm": "group"}, "norm must be one of shared, per_task, batch, layer, got 'group'"),
+    ],
+)
+def test_wrong_value_is_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError) as error:
+        mlp(in_features=6, out_features=4, **settings)
+    assert str(error.value) == message
+
+
+def test_binary_parameters_are_the_weights_of_layers() -> None:
+    shared = nn.Linear(3, 3)
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 3), shared, shared,
+        nn.LayerNorm(3), nn.Embedding(4, 3),
+    )  # fmt: skip
+    found = binary_parameters(model)
+    expected = [model[0].weight, model[3].weight, shared.weight]
+    assert [id(p) for p in found] == [id(p) for p in expected]
+
+
+def test_every_parameter_of_an_mlp_is_binary() -> None:
+    model = network("per_task", TASKS)
+    assert [id(p) for p in binary_parameters(model)] == [id(p) for p in model.parameters()]
+    assert len(binary_parameters(model)) == 2 + TASKS
+
+
+def test_initial_latent_weights_are_uniform_within_their_bound() -> None:
+    torch.manual_seed(0)
+    model = mlp(in_features=784, out_features=10)
+    init_latent(model)
+    for weight in model.parameters():
+        bound = (1.5 / sum(weight.shape)) ** 0.5
+        assert weight.abs().max().item() <= bound
+        # Of n uniform numbers the largest is about bound / n short of the bound.
+        assert weight.abs().max().item() > 0.98 * bound
+        assert weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
+        assert weight.requires_grad
