@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cl_bnn.nn import binary_parameters, init_latent, mlp
+from cl_bnn.nn import MLP, binary_parameters, init_latent, mlp
 from cl_bnn.nn.norm import NORMS, Norm
 
 TASKS = 3
 SETTINGS = list(itertools.product(NORMS, [1, TASKS]))  # norm, number of heads
 
 
-def network(norm: Norm, n_heads: int, seed: int = 0) -> nn.Module:
+def network(norm: Norm, n_heads: int, seed: int = 0) -> MLP:
     """A small network that has seen samples of every task, each task with its own scale."""
     torch.manual_seed(seed)
     model = mlp(in_features=6, out_features=4, n_heads=n_heads, n_tasks=TASKS, width=5, norm=norm)
@@ -110,7 +110,8 @@ def test_label_is_needed_only_where_it_is_used(norm: Norm, n_heads: int) -> None
 def test_statistics_per_task_are_its_own(n_heads: int) -> None:
     """Learning one task changes no prediction for another; with shared statistics it does."""
     x, _ = batch()
-    for norm, kept in (("per_task", True), ("shared", False)):
+    cases: list[tuple[Norm, bool]] = [("per_task", True), ("shared", False)]
+    for norm, kept in cases:
         model = network(norm, n_heads)
         before = model.eval()(x, 0)
         model.train()(100 * torch.randn(40, 6), 2)

@@ -41,9 +41,9 @@ DEVICES = [
 ]
 
 
-@pytest.fixture(params=OPTIMISERS.values(), ids=OPTIMISERS)
+@pytest.fixture(params=list(OPTIMISERS))
 def build(request: pytest.FixtureRequest) -> Build:
-    return request.param
+    return OPTIMISERS[request.param]
 
 
 class Toy:
