@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -103,7 +104,7 @@ def test_draws_counts_random_numbers_whatever_draws_them() -> None:
 
 
 def test_torchvision_reads_the_files_written_for_stock_avalanche(
-    small_mnist: None, tmp_path
+    small_mnist: None, tmp_path: Path
 ) -> None:
     from torchvision.datasets import MNIST
 
