@@ -1,5 +1,7 @@
 """Measures of predictions and of the posterior over binary weights."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -50,7 +52,7 @@ def prediction(log_probabilities: Tensor, targets: Tensor) -> dict[str, float]:
 def entropy_bits(natural: Tensor) -> Tensor:
     """Entropy in bits of each +-1 weight with `P(+1) = sigmoid(2 lambda)`, same shape as lambda."""
     p = torch.sigmoid(2 * natural.double())
-    return -(torch.xlogy(p, p) + torch.xlogy(1 - p, 1 - p)) / torch.log(torch.tensor(2.0))
+    return -(torch.xlogy(p, p) + torch.xlogy(1 - p, 1 - p)) / math.log(2)
 
 
 def posterior(naturals: list[Tensor], modes_before: list[Tensor] | None) -> dict[str, float]:

@@ -9,6 +9,18 @@ from torch import Tensor
 
 from cl_bnn import metrics
 
+# Hooks of every iteration in which there is nothing to do. Avalanche's evaluator would make a new
+# function for each of them, every time.
+IDLE_HOOKS = (
+    "before_training_iteration", "before_forward", "after_forward", "before_backward",
+    "after_backward", "before_update", "after_update",
+    "before_eval_iteration", "before_eval_forward", "after_eval_forward",
+)  # fmt: skip
+
+
+def _nothing(strategy: Any, **kwargs: Any) -> None:
+    """What an idle hook does."""
+
 
 class Recorder(EvaluationPlugin):
     """The evaluator of our runs: training loss and accuracy, and all predictions of an evaluation.
@@ -24,6 +36,8 @@ class Recorder(EvaluationPlugin):
         self.tasks: dict[int, dict[str, float]] = {}
         self._outputs: list[Tensor] = []
         self._targets: list[Tensor] = []
+        for hook in IDLE_HOOKS:
+            setattr(self, hook, _nothing)
         self._reset_training()
 
     def _update_metrics_and_loggers(self, strategy: Any, callback: str) -> None:

@@ -54,13 +54,14 @@ class Stream:
         return len(self.train)
 
 
-def experience_data(view: TaskView, task_label: int) -> TaskAwareSupervisedClassificationDataset:
-    """An Avalanche data set over a `TaskView`, every sample with this task label."""
+def _experience_data(
+    view: TaskView, targets: list[int], task_label: int
+) -> TaskAwareSupervisedClassificationDataset:
     label = ConstantSequence(task_label, len(view))
     return TaskAwareSupervisedClassificationDataset(
         [view],
         data_attributes=[
-            DataAttribute(view.targets.tolist(), "targets"),
+            DataAttribute(targets, "targets"),
             DataAttribute(label, "targets_task_labels", use_in_getitem=True),
         ],
     )
@@ -78,8 +79,14 @@ def build_benchmark(
         classes = torch.unique(view.targets).tolist()
         if len(classes) < 2:
             raise UserError(f"task {k} has a single class ({classes}): a task needs at least two")
+    targets = {
+        id(v.targets): v.targets.tolist() for v in (*train, *test)
+    }  # shared where they can be
     sets = {
-        name: [experience_data(v, label) for v, label in zip(views, task_labels, strict=True)]
+        name: [
+            _experience_data(view, targets[id(view.targets)], label)
+            for view, label in zip(views, task_labels, strict=True)
+        ]
         for name, views in (("train", train), ("test", test))
     }
     benchmark = with_classes_timeline(with_task_labels(benchmark_from_datasets(**sets)))

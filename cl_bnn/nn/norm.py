@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 Norm = Literal["shared", "per_task", "batch", "layer"]
 NORMS: tuple[Norm, ...] = ("shared", "per_task", "batch", "layer")
@@ -20,6 +21,14 @@ class SharedBatchNorm(nn.BatchNorm1d):
 
     def __init__(self, width: int) -> None:
         super().__init__(width, eps=EPS, momentum=MOMENTUM, affine=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise `x` of shape (batch, width); a single sample, which has no variance, by the
+        running statistics, in training too.
+        """
+        if self.training and len(x) == 1:
+            return F.batch_norm(x, self.running_mean, self.running_var, eps=self.eps)
+        return super().forward(x)
 
 
 class PerTaskBatchNorm(nn.Module):

@@ -113,6 +113,11 @@ class STE(Adam):
         if self.grad_clip is not None:
             latent.grad.clamp_(-self.grad_clip, self.grad_clip)
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned; signs drawn but not yet used are forgotten."""
+        super().load_state_dict(state_dict)
+        self._latent.clear()
+
     @contextmanager
     def mode(self) -> Iterator[None]:
         """Inside, the parameters hold the signs of the latent weights."""

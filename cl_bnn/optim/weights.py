@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor
 from torch.nn import Parameter
 
@@ -27,6 +28,27 @@ def restored(parameters: Iterable[Tensor]) -> Iterator[list[Tensor]]:
     finally:
         for parameter, data in zip(held, before, strict=True):
             parameter.data = data
+
+
+def draw_signs(natural: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
+    """`count` independent samples of +-1 weights with `P(+1) = sigmoid(2 lambda)`.
+
+    Args:
+        natural: lambda, any shape.
+        count: number of samples.
+        generator: source of randomness on the device of `natural`; the global one if None.
+
+    Returns:
+        int8 of shape `(count, *natural.shape)`.
+    """
+    probability = torch.sigmoid(2 * natural)
+    signs = torch.empty((count, *natural.shape), dtype=torch.int8, device=natural.device)
+    for sample in signs:
+        noise = torch.rand(
+            natural.shape, generator=generator, dtype=natural.dtype, device=natural.device
+        )
+        sample.copy_(noise < probability).mul_(2).sub_(1)
+    return signs
 
 
 class WeightSamples:

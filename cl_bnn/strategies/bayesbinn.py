@@ -73,7 +73,8 @@ class BayesBiNNStrategy(Template):
         mc_samples: S, samples a training step; 0 is the deterministic variant.
         eval_samples: C, sampled networks an evaluation; 0 predicts with the mode.
         average: `"probabilities"`, or `"logits"` as the authors' code does.
-        init_lambda: lambda starts at plus or minus this value.
+        init_lambda: lambda starts at plus or minus this value; the authors' 10 belongs to the
+            reference mode.
         kl_weight: weight of the Kullback-Leibler term.
         mode: `"sound"` or `"reference"`, see `cl_bnn.optim.BayesBiNN`.
         scale_bound: bound on the scale of the gradient in the sound mode.
@@ -99,7 +100,7 @@ class BayesBiNNStrategy(Template):
         mc_samples: int = 1,
         eval_samples: int = 100,
         average: Average = "probabilities",
-        init_lambda: float = 10.0,
+        init_lambda: float = 1.0,
         kl_weight: float = 1.0,
         mode: Mode = "sound",
         scale_bound: float = 1.0,
@@ -210,13 +211,18 @@ def averaged(outputs: Iterator[Tensor], average: Average) -> Tensor:
     """
     total, count = torch.zeros(()), 0
     for logits in outputs:
-        total = total.to(logits) + (logits.softmax(1) if average == "probabilities" else logits)
+        total = total.to(logits) + (_softmax(logits) if average == "probabilities" else logits)
         count += 1
     mean = total / count
     # A class to which no network gives any probability must not become -inf.
     return mean.clamp_min(torch.finfo(mean.dtype).tiny).log() if average == "probabilities" else (
         F.log_softmax(mean, 1)
     )  # fmt: skip
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    """`logits.softmax(1)`, six times faster for few classes: torch vectorises the other way."""
+    return logits.t().contiguous().softmax(0).t()
 
 
 def _inner(model: nn.Module, lr: float) -> torch.optim.Optimizer | None:

@@ -1,0 +1,232 @@
+"""Runs: interrupted and continued, side by side, on damaged files and broken data."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from tiny import recipe
+
+from cl_bnn import results, runner
+from cl_bnn.errors import UserError
+from cl_bnn.events import Event
+from cl_bnn.runner import Run
+
+FEW = {"eval_samples": 3}
+
+
+def plan(folder: Path, strategy: str = "bayesbinn", seeds: tuple[int, ...] = (0,), *,
+         out: str = "out", eval_every: runner.EvalEvery = "task", **overrides: object) -> list[Run]:  # fmt: skip
+    settings = (FEW if strategy.startswith(("bayesbinn", "joint")) else {}) | overrides
+    dotted = {key.replace("__", "."): value for key, value in settings.items()}
+    return runner.plan(recipe(folder), [strategy], seeds, dotted, eval_every, folder / out)
+
+
+def carry_out(
+    runs: list[Run], on_event: Callable[[Event], None] = lambda e: None, jobs: int = 1
+) -> None:
+    runner.run_all(runs, jobs=jobs, device="cpu", data_root=None, on_event=on_event)
+
+
+class Stop(Exception):
+    """Stands for whatever ends a process."""
+
+
+def stop_at(kind: str, count: int) -> Callable[[Event], None]:
+    """Raises when the `count`-th event of a kind arrives."""
+    left = [count]
+
+    def on_event(event: Event) -> None:
+        if event.kind == kind:
+            left[0] -= 1
+            if left[0] == 0:
+                raise Stop
+
+    return on_event
+
+
+@pytest.mark.parametrize("strategy", ["bayesbinn", "bayesbinn_reference", "ste", "adam", "joint"])
+def test_interrupted_run_ends_with_the_same_bytes(tmp_path: Path, strategy: str) -> None:
+    (whole,) = plan(tmp_path, strategy, out="whole", eval_every="epoch")
+    carry_out([whole])
+    (pieces,) = plan(tmp_path, strategy, out="pieces", eval_every="epoch")
+    n_stops = 3 if strategy == "joint" else 5
+    for kind, count in [("epoch", 1), ("epoch", 2), ("task", 1), ("epoch", 3), ("task", 1)][
+        :n_stops
+    ]:
+        with pytest.raises(Stop):
+            carry_out([pieces], stop_at(kind, count))
+        if strategy == "joint" and kind == "task":
+            break
+    events: list[str] = []
+    carry_out([pieces], lambda e: events.append(e.kind))
+    assert "started" not in events
+    assert pieces.path.read_bytes() == whole.path.read_bytes()
+    assert not list(pieces.path.parent.glob(".*")), "checkpoints of a finished run are left over"
+
+
+def test_measuring_every_epoch_changes_nothing_else(tmp_path: Path) -> None:
+    (often,) = plan(tmp_path, out="often", eval_every="epoch")
+    (seldom,) = plan(tmp_path, out="seldom")
+    carry_out([often])
+    carry_out([seldom])
+    frames = [results.read(tmp_path / name) for name in ("often", "seldom")]
+    kept = [
+        f[f.epoch.isna() | f.metric.str.startswith("train_")].reset_index(drop=True) for f in frames
+    ]
+    pd.testing.assert_frame_equal(kept[0], kept[1])
+    assert len(frames[0]) > len(frames[1])
+
+
+def test_bytes_do_not_depend_on_jobs(tmp_path: Path) -> None:
+    one = plan(tmp_path, "adam", (0, 1), out="one", epochs=1)
+    two = plan(tmp_path, "adam", (0, 1), out="two", epochs=1)
+    carry_out(one)
+    events: list[Event] = []
+    carry_out(two, events.append, jobs=2)
+    for a, b in zip(one, two, strict=True):
+        assert a.path.read_bytes() == b.path.read_bytes()
+    assert {e.run for e in events if e.kind == "finished"} == {run.name for run in two}
+    assert one[0].path.read_bytes() != one[1].path.read_bytes()
+
+
+def test_what_is_on_file_is_skipped(tmp_path: Path) -> None:
+    runs = plan(tmp_path, "adam", epochs=1)
+    carry_out(runs)
+    before = runs[0].path.stat().st_mtime_ns
+    events: list[str] = []
+    carry_out(runs, lambda e: events.append(e.kind))
+    assert events == ["skipped"] and runs[0].path.stat().st_mtime_ns == before
+
+
+def test_rows_of_a_run(tmp_path: Path) -> None:
+    (run,) = plan(tmp_path)
+    carry_out([run])
+    frame = results.read(tmp_path / "out")
+    assert set(frame.benchmark) == {"tiny"} and set(frame.strategy) == {"bayesbinn[eval_samples=3]"}
+    end = frame[frame.epoch.isna()]
+    accuracy = end[end.metric == "accuracy"]
+    assert sorted(zip(accuracy.after, accuracy.on, strict=True)) == [
+        (after, on) for after in range(3) for on in range(3)
+    ]
+    named = {"accuracy", "nll", "ece", "accuracy_mode", "nll_mode", "ece_mode"}
+    assert set(end[end.on.notna()].metric) == named
+    assert set(end[end.on.isna() & (end.after == 0)].metric) == {"entropy", "saturated"}
+    assert set(end[end.on.isna() & (end.after == 1)].metric) == {"entropy", "saturated", "flipped"}
+    losses = frame[frame.metric == "train_loss"]
+    assert list(losses.epoch) == [0, 1, 2] * 3 and list(losses.on) == list(losses.after)
+
+
+def test_a_damaged_checkpoint_is_set_aside(tmp_path: Path) -> None:
+    (whole,) = plan(tmp_path, out="whole")
+    carry_out([whole])
+    (run,) = plan(tmp_path)
+    with pytest.raises(Stop):
+        carry_out([run], stop_at("epoch", 4))
+    newest = run.path.with_name(".seed0.checkpoint")
+    newest.write_bytes(newest.read_bytes()[:-100])
+    events: list[Event] = []
+    carry_out([run], events.append)
+    (note,) = [e.text for e in events if e.kind == "note"]
+    assert "damaged" in note and "\n" not in note
+    (resumed,) = [e for e in events if e.kind == "resumed"]
+    assert (resumed.task, resumed.epoch) == (1, 0), "the state before the newest"
+    assert run.path.read_bytes() == whole.path.read_bytes()
+    assert newest.with_name(".seed0.checkpoint.set-aside").exists()
+
+
+def test_without_a_usable_checkpoint_a_run_starts_anew(tmp_path: Path) -> None:
+    (run,) = plan(tmp_path, "adam")
+    with pytest.raises(Stop):
+        carry_out([run], stop_at("epoch", 3))
+    for name in (".seed0.checkpoint", ".seed0.checkpoint.previous"):
+        run.path.with_name(name).write_bytes(b"nothing of use")
+    events: list[str] = []
+    carry_out([run], lambda e: events.append(e.kind))
+    assert events[:3] == ["note", "note", "started"] and events[-1] == "finished"
+
+
+def test_a_checkpoint_of_other_settings_is_set_aside(tmp_path: Path) -> None:
+    (run,) = plan(tmp_path, "adam")
+    with pytest.raises(Stop):
+        carry_out([run], stop_at("epoch", 1))
+    path = tmp_path / "tiny.toml"
+    path.write_text(path.read_text().replace("width = 16", "width = 17"))
+    (changed,) = runner.plan(str(path), ["adam"], [0], {}, "task", tmp_path / "out")
+    events: list[Event] = []
+    carry_out([changed], events.append)
+    assert "other settings" in events[0].text and events[1].kind == "started"
+
+
+def test_killed_by_the_system_it_continues(tmp_path: Path) -> None:
+    """SIGKILL in the middle of training, by the real command line."""
+    command = [sys.executable, "-m", "cl_bnn", "run", recipe(tmp_path), "--strategy", "adam",
+               "--epochs", "60", "--no-plot", "--out"]  # fmt: skip
+    process = subprocess.Popen(
+        [*command, tmp_path / "killed"], cwd=tmp_path, stdout=subprocess.DEVNULL
+    )
+    checkpoint = tmp_path / "killed" / "tiny[epochs=60]" / "adam" / ".seed0.checkpoint.previous"
+    deadline = time.monotonic() + 240
+    while not checkpoint.exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.02)
+    process.kill()
+    assert process.wait() == -9, "the run ended before it could be killed"
+    for name in ("killed", "whole"):
+        (run,) = plan(tmp_path, "adam", out=name, epochs=60)
+        carry_out([run])
+    (a,), (b,) = ((tmp_path / name).rglob("seed0.csv") for name in ("killed", "whole"))
+    assert a.read_bytes() == b.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"stream__broken": "nan"}, "hold NaN or infinity"),
+        ({"stream__broken": "single class"}, r"task 1 has a single class \(\[0\]\)"),
+        ({"model__norm": "per_task"}, "does not give the task label at test"),
+        ({"model__norm": "bach"}, "expected one of .shared., .per_task., .batch., .layer."),
+        ({"model__width": 0}, "width must be >= 1"),
+        ({"lr": -1.0}, "lr must be > 0, got -1.0"),
+        ({"temperature": 0.0}, "temperature must be > 0"),
+        ({"schedule": "cosine_early", "epochs": 1}, "needs at least 2 epochs"),
+    ],
+)
+def test_what_cannot_be_run_is_one_line(
+    tmp_path: Path, overrides: dict[str, object], message: str
+) -> None:
+    runs = runner.plan(recipe(tmp_path), ["bayesbinn"], [0], {}, "task", tmp_path)
+    assert len(runs) == 1
+    with pytest.raises(UserError, match=message) as caught:
+        carry_out(plan(tmp_path, **overrides))
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.rglob("*.csv"))
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"training loss is (nan|inf) in epoch \d of task \d"):
+        carry_out(plan(tmp_path, lr=1e30, model__norm="layer"))
+
+
+def test_per_task_norm_where_labels_are_given(tmp_path: Path) -> None:
+    (run,) = plan(tmp_path, "ste", model__norm="per_task", stream__heads=True)
+    carry_out([run])
+    frame = results.read(tmp_path / "out")
+    last = frame[(frame.metric == "accuracy") & (frame.after == 2) & frame.epoch.isna()]
+    assert last.value.mean() > 0.8
+
+
+def test_cuda_where_there_is_none(tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(UserError, match="--device cuda"):
+        runner.run_all([], jobs=1, device="cuda", data_root=None, on_event=lambda e: None)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write results into"):
+        carry_out(plan(tmp_path, "adam", out="file/below"))

@@ -1,0 +1,68 @@
+"""A stream small enough to train on in a test, as a user's own recipe and module would bring it."""
+
+from pathlib import Path
+
+import torch
+
+from cl_bnn import data
+from cl_bnn.benchmarks.stream import Stream, build_benchmark
+from cl_bnn.data.dataset import Split
+from cl_bnn.data.task import TaskView
+
+RECIPE = """
+title = "Two digits a task, few images"
+epochs = 3
+batch_size = 20
+[stream]
+build = "tiny:stream"
+n_experiences = 3
+[model]
+build = "cl_bnn.nn:mlp"
+width = 16
+norm = "shared"
+"""
+
+
+def few(split: Split, count: int) -> Split:
+    """The first images of a split."""
+    return Split(split.x[:count], split.y[:count])
+
+
+def stream(
+    *, n_experiences: int = 3, heads: bool = False, broken: str = "", seed: int = 0,
+    data_root: Path | None = None,
+) -> Stream:  # fmt: skip
+    """Split MNIST of 600 training images; `broken` is a mistake in the data, for tests."""
+    source = data.load("mnist", data_root)
+    train, test = few(source.train, 600), few(source.test, 300)
+
+    def view(split: Split, task: int) -> TaskView:
+        first = 2 * task
+        last = first if broken == "single class" and task == 1 else first + 1
+        rows = ((split.y >= first) & (split.y <= last)).nonzero().flatten()
+        labels = torch.arange(10) % 2
+        return TaskView(split, normalise, rows=rows, labels=labels)
+
+    def normalise(x: torch.Tensor) -> torch.Tensor:
+        return source.normalise(x) * (float("nan") if broken == "nan" else 1.0)
+
+    tasks = range(n_experiences)
+    return Stream(
+        benchmark=build_benchmark(
+            [view(train, k) for k in tasks],
+            [view(test, k) for k in tasks],
+            list(tasks) if heads else [0] * n_experiences,
+        ),
+        in_features=784,
+        out_features=2,
+        n_heads=n_experiences if heads else 1,
+        task_labels=heads,
+    )
+
+
+def recipe(folder: Path) -> str:
+    """Write the recipe and its module into a folder; the path to give to the command line."""
+    (folder / "tiny.py").write_bytes(Path(__file__).read_bytes())
+    path = folder / "tiny.toml"
+    path.write_text(RECIPE)
+    return str(path)
