@@ -19,8 +19,15 @@ from cl_bnn.runner import Run
 FEW = {"eval_samples": 3}
 
 
-def plan(folder: Path, strategy: str = "bayesbinn", seeds: tuple[int, ...] = (0,), *,
-         out: str = "out", eval_every: runner.EvalEvery = "task", **overrides: object) -> list[Run]:  # fmt: skip
+def plan(
+    folder: Path,
+    strategy: str = "bayesbinn",
+    seeds: tuple[int, ...] = (0,),
+    *,
+    out: str = "out",
+    eval_every: runner.EvalEvery = "task",
+    **overrides: object,
+) -> list[Run]:
     settings = (FEW if strategy.startswith(("bayesbinn", "joint")) else {}) | overrides
     dotted = {key.replace("__", "."): value for key, value in settings.items()}
     return runner.plan(recipe(folder), [strategy], seeds, dotted, eval_every, folder / out)

@@ -1,0 +1,263 @@
+"""Our strategies in pipelines of Avalanche's own parts, and its parts on our streams."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from avalanche.benchmarks import tensors_benchmark
+from avalanche.core import SupervisedPlugin
+from avalanche.evaluation.metrics import accuracy_metrics, forgetting_metrics, loss_metrics
+from avalanche.logging import TextLogger
+from avalanche.models import IncrementalClassifier, SimpleMLP
+from avalanche.training.plugins import EvaluationPlugin, ReplayPlugin
+from avalanche.training.supervised import Naive
+from avalanche.training.templates import SupervisedTemplate
+from tiny import stream
+from torch import nn
+
+from cl_bnn.nn import binary_parameters, mlp
+from cl_bnn.optim import STE, BayesBiNN
+from cl_bnn.recorder import Recorder
+from cl_bnn.strategies import (
+    AdamStrategy,
+    BayesBiNNStrategy,
+    DrawWeights,
+    JointStrategy,
+    PosteriorAsPrior,
+    STEStrategy,
+    TaskAware,
+)
+from cl_bnn.strategies.loading import Batches
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
+
+
+def blobs(task: int, count: int = 60) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two well separated classes in ten dimensions, other dimensions and labels for every task."""
+    y = torch.arange(count) % 2
+    x = torch.randn(count, 10) * 0.3
+    x[torch.arange(count), 2 * task + y] += 3
+    return x, y + 2 * task
+
+
+def stock_benchmark(n_tasks: int = 3) -> Any:
+    train = [blobs(task) for task in range(n_tasks)]
+    test = [blobs(task, 20) for task in range(n_tasks)]
+    return tensors_benchmark(train_tensors=train, test_tensors=test, task_labels=[0] * n_tasks)
+
+
+def quiet() -> EvaluationPlugin:
+    return EvaluationPlugin(
+        accuracy_metrics(experience=True, stream=True),
+        loss_metrics(experience=True),
+        forgetting_metrics(experience=True),
+        loggers=[TextLogger(io.StringIO())],
+    )
+
+
+def settings(**more: Any) -> dict[str, Any]:
+    return dict(train_mb_size=10, train_epochs=4, eval_mb_size=20) | more
+
+
+def test_stock_benchmark_evaluator_and_replay() -> None:
+    """Replay brings a loader of its own, so this is Avalanche's ordinary way through the data."""
+    benchmark, replay = stock_benchmark(), ReplayPlugin(mem_size=60)
+    strategy = BayesBiNNStrategy(
+        model=SimpleMLP(num_classes=6, input_size=10, hidden_size=50, drop_rate=0.0),
+        lr=1e-2, eval_samples=20, evaluator=quiet(), plugins=[replay],
+        **settings(train_epochs=20),
+    )  # fmt: skip
+    for experience in benchmark.train_stream:
+        strategy.train(experience, eval_streams=[])
+        found = strategy.eval(benchmark.test_stream)
+    assert len(replay.storage_policy.buffer) == 60
+    assert found["Top1_Acc_Stream/eval_phase/test_stream/Task000"] > 0.9
+    assert "ExperienceForgetting/eval_phase/test_stream/Task000/Exp000" in found
+    weights = set(binary_parameters(strategy.model))
+    assert strategy.optimizer.inner is not None, "SimpleMLP's biases are real-valued"
+    real = {p for group in strategy.optimizer.inner.param_groups for p in group["params"]}
+    assert real | weights == set(strategy.model.parameters()) and not real & weights
+
+
+class Own(SupervisedTemplate):
+    """A strategy of a user's own, without anything of ours but the optimiser and a plugin."""
+
+    def _before_forward(self, **kwargs: Any) -> None:
+        self.optimizer.draw()
+        super()._before_forward(**kwargs)
+
+
+def test_posterior_as_prior_on_a_strategy_of_the_users_own() -> None:
+    model = nn.Sequential(nn.Linear(10, 30, bias=False), nn.ReLU(), nn.Linear(30, 6, bias=False))
+    optimizer = BayesBiNN(model.parameters(), 1e-2, train_set_size=60)
+    strategy = Own(
+        model=model, optimizer=optimizer, plugins=[PosteriorAsPrior()], evaluator=quiet(),
+        **settings(),
+    )  # fmt: skip
+    for experience in stock_benchmark(2).train_stream:
+        before = [optimizer.state[p].get("prior") for p in model.parameters()]
+        strategy.train(experience, eval_streams=[])
+        for natural, parameter, old in zip(
+            optimizer.naturals(), model.parameters(), before, strict=True
+        ):
+            prior = optimizer.state[parameter]["prior"]
+            torch.testing.assert_close(prior, natural)
+            assert old is None or not torch.equal(old, prior)
+
+
+@pytest.mark.parametrize("optimiser", ["bayesbinn", "ste"])
+def test_stock_naive_trains_binary_weights(optimiser: str) -> None:
+    model = nn.Sequential(nn.Linear(10, 30, bias=False), nn.ReLU(), nn.Linear(30, 6, bias=False))
+    chosen: Any = (
+        STE(model.parameters(), 1e-2)
+        if optimiser == "ste"
+        else BayesBiNN(model.parameters(), 1e-2, train_set_size=60)
+    )
+    seen: list[bool] = []
+
+    class Look(SupervisedPlugin):
+        def before_eval_iteration(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+            seen.extend(bool((p.abs() == 1).all()) for p in model.parameters())
+
+    strategy = Naive(
+        model=model, optimizer=chosen, plugins=[DrawWeights(), Look()], evaluator=quiet(),
+        **settings(train_epochs=20),
+    )  # fmt: skip
+    benchmark = stock_benchmark(1)
+    strategy.train(benchmark.train_stream[0], eval_streams=[])
+    found = strategy.eval(benchmark.test_stream)
+    assert found["Top1_Acc_Stream/eval_phase/test_stream/Task000"] == 1.0
+    assert seen and all(seen), "evaluation did not see binary weights"
+
+
+class Growing(nn.Module):
+    """A network whose head grows with the classes, as Avalanche's users write it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(nn.Linear(10, 20, bias=False), nn.ReLU())
+        self.head = IncrementalClassifier(20, 2, masking=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(self.trunk(x))
+        return logits
+
+
+def test_a_head_that_grows_keeps_its_posterior() -> None:
+    benchmark, model = stock_benchmark(), Growing()
+    strategy = BayesBiNNStrategy(model=model, eval_samples=0, evaluator=quiet(), **settings())
+    strategy.train(benchmark.train_stream[0], eval_streams=[])
+    old = model.head.classifier.weight
+    learned = strategy.optimizer.state[old]["natural"].clone()
+    found: dict[str, torch.Tensor] = {}
+
+    class Look(SupervisedPlugin):
+        def before_training_epoch(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+            state = strategy.optimizer.state[model.head.classifier.weight]
+            found.setdefault("prior", state["prior"].clone())
+            found.setdefault("natural", state["natural"].clone())
+
+    strategy.plugins.insert(0, Look())
+    strategy.train(benchmark.train_stream[1], eval_streams=[])
+    assert model.head.classifier.weight.shape == (4, 20)
+    for key in ("prior", "natural"):
+        torch.testing.assert_close(found[key][:2], learned)
+    assert bool((found["prior"][2:] == 0).all()), "new weights start with the uniform prior"
+    held = {p for group in strategy.optimizer.param_groups for p in group["params"]}
+    assert model.head.classifier.weight in held and old not in held
+    assert old not in strategy.optimizer.state
+
+
+@pytest.mark.parametrize("build", [BayesBiNNStrategy, STEStrategy, AdamStrategy])
+def test_avalanches_metrics_agree_with_ours(build: Any) -> None:
+    """The same strategy measured by Avalanche's evaluator and by ours, after every task."""
+    accuracy: list[list[float]] = []
+    for evaluator in (Recorder(), quiet()):
+        torch.manual_seed(1)
+        data = stream(n_experiences=3)
+        model = TaskAware(mlp(in_features=784, out_features=2, width=16))
+        extra = {"eval_samples": 5} if build is BayesBiNNStrategy else {}
+        strategy = build(model=model, evaluator=evaluator, **extra, **settings())
+        rows = []
+        for k in range(3):
+            strategy.train(data.train[k], eval_streams=[])
+            if isinstance(evaluator, Recorder):
+                measured = evaluator.measure(strategy, data.test)
+                rows += [
+                    v for on in range(3) for v in (measured[on]["accuracy"], measured[on]["nll"])
+                ]
+            else:
+                found = strategy.eval(data.test)
+                for on in range(3):
+                    where = f"eval_phase/test_stream/Task000/Exp{on:03d}"
+                    rows += [found[f"Top1_Acc_Exp/{where}"], found[f"Loss_Exp/{where}"]]
+        accuracy.append(rows)
+        if not isinstance(evaluator, Recorder):
+            forgotten = found["ExperienceForgetting/eval_phase/test_stream/Task000/Exp000"]
+    assert accuracy[0] == pytest.approx(accuracy[1], rel=1e-4)
+    first_minus_last = accuracy[0][0] - accuracy[0][12]
+    assert forgotten == pytest.approx(first_minus_last, abs=1e-6)
+
+
+def test_ready_batches_only_where_nothing_lies_between() -> None:
+    data = stream(n_experiences=2)
+    strategy = AdamStrategy(
+        model=TaskAware(mlp(in_features=784, out_features=2, width=4)),
+        evaluator=quiet(),
+        **settings(),
+    )
+    kinds: list[type] = []
+
+    class Look(SupervisedPlugin):
+        def before_training_epoch(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+            kinds.append(type(strategy.dataloader))
+
+    strategy.plugins.append(Look())
+    strategy.train_epochs = 1
+    strategy.train(data.train[0], eval_streams=[])
+    subset = data.train[1]
+    subset._dataset = subset.dataset.subset(list(range(30)))
+    strategy.train(subset, eval_streams=[])
+    assert kinds[0] is Batches and kinds[1] is not Batches
+
+
+def test_joint_sees_every_task_with_its_label() -> None:
+    data = stream(n_experiences=3, heads=True)
+    model = TaskAware(mlp(in_features=784, out_features=2, n_heads=3, n_tasks=3, width=16))
+    strategy = JointStrategy(
+        model=model, eval_samples=5, evaluator=Recorder(), **settings(train_epochs=20)
+    )
+    assert [len(phase) for phase in strategy.phases(data.train)] == [3]
+    labels: list[int] = []
+
+    class Look(SupervisedPlugin):
+        def after_training_iteration(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+            labels.extend(strategy.mb_task_id.tolist())
+
+    strategy.plugins.append(Look())
+    strategy.train(data.train, eval_streams=[])
+    sizes = [len(e.dataset) for e in data.train]
+    assert [labels.count(k) for k in range(3)] == [20 * size for size in sizes]
+    assert strategy.optimizer.param_groups[0]["train_set_size"] == sum(sizes)
+    measured = strategy.evaluator.measure(strategy, data.test)
+    assert min(values["accuracy"] for values in measured.values()) > 0.8
+
+
+def test_unknown_keywords_are_refused() -> None:
+    with pytest.raises(TypeError, match="unknown_keyword"):
+        AdamStrategy(model=nn.Linear(2, 2), unknown_keyword=1)
+
+
+def test_the_example_runs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(__file__).parents[2] / "examples" / "avalanche_pipeline.py"
+    text = path.read_text()
+    assert len(text.splitlines()) <= 40
+    exec(compile(text.replace("[:2000]", "[:100]"), path, "exec"), {"__name__": "__main__"})
+    assert "learned 5 experiences" in capsys.readouterr().out
