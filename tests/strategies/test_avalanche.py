@@ -230,7 +230,10 @@ def test_joint_sees_every_task_with_its_label() -> None:
     data = stream(n_experiences=3, heads=True)
     model = TaskAware(mlp(in_features=784, out_features=2, n_heads=3, n_tasks=3, width=16))
     strategy = JointStrategy(
-        model=model, eval_samples=5, evaluator=Recorder(), **settings(train_epochs=20)
+        model=model,
+        eval_samples=5,
+        evaluator=Recorder(),
+        **settings(train_epochs=20, train_mb_size=60),
     )
     assert [len(phase) for phase in strategy.phases(data.train)] == [3]
     labels: list[int] = []
