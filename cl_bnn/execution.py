@@ -79,12 +79,11 @@ class Execution(SupervisedPlugin):
         )  # fmt: skip
         self.recorder = Recorder()
         self.strategy: Any = recipes.build(
-            spec.build, spec.folders, model=TaskAware(network), **spec.settings,
+            spec.build, spec.folders, model=TaskAware(network).to(self.device), **spec.settings,
             train_mb_size=spec.batch_size, train_epochs=spec.epochs, eval_mb_size=EVAL_BATCH,
             device=self.device, evaluator=self.recorder, plugins=[self],
         )  # fmt: skip
-        if hasattr(self.strategy, "eval_seed"):
-            self.strategy.eval_seed = seed
+        self.strategy.eval_seed = seed
         self.phases = self.strategy.phases(self.stream.train)
 
     # Measuring
@@ -120,7 +119,7 @@ class Execution(SupervisedPlugin):
             self._record_all(seen, self.run.spec.epochs - 1)
         self._record_all(measured, None)
         naturals = self.strategy.naturals()
-        self.modes = None if naturals is None else [n > 0 for n in naturals]
+        self.modes = None if naturals is None else [(n > 0).cpu() for n in naturals]
         accuracy = sum(values["accuracy"] for values in seen.values()) / len(seen)
         self._tell("task", accuracy=accuracy)
         self.phase += 1
@@ -131,7 +130,8 @@ class Execution(SupervisedPlugin):
             self._record(task, epoch, values)
         naturals = self.strategy.naturals()
         if naturals is not None:
-            self._record(None, epoch, metrics.posterior(naturals, self.modes))
+            found = metrics.posterior([n.cpu() for n in naturals], self.modes)
+            self._record(None, epoch, found)
 
     def _record(self, on: int | None, epoch: int | None, values: dict[str, float]) -> None:
         spec = self.run.spec

@@ -1,11 +1,13 @@
 """Runs planned and carried out: in this process or side by side, what is on file left alone."""
 
+import fcntl
 import multiprocessing
 import platform
 import subprocess
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -104,12 +106,28 @@ def execute(
 
     # The same bytes whatever the machine's cores; and two runs beat two threads.
     torch.set_num_threads(1)
-    execution = Execution(run, device, data_root, on_event)
-    rows = execution()
-    info = _info(device) | {"seconds": round(execution.seconds, 1)}
-    results.write(run.path, rows, run.as_dict(), info)
-    execution.checkpoint.remove()
+    with _alone(run):
+        execution = Execution(run, device, data_root, on_event)
+        rows = execution()
+        info = _info(device) | {"seconds": round(execution.seconds, 1)}
+        results.write(run.path, rows, run.as_dict(), info)
+        execution.checkpoint.remove()
     on_event(Event(run.name, "finished"))
+
+
+@contextmanager
+def _alone(run: Run) -> Iterator[None]:
+    """Keep a second process from writing the files of the same run; a dead one holds nothing."""
+    path = run.path.with_name(f".{run.path.stem}.lock")
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(
+                f"{run.name} is under way in another process: wait for it, or choose another --out"
+            ) from error
+        yield
+        path.unlink(missing_ok=True)
 
 
 def find_device(name: str) -> "torch.device":

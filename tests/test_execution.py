@@ -110,6 +110,18 @@ def test_what_is_on_file_is_skipped(tmp_path: Path) -> None:
     assert events == ["skipped"] and runs[0].path.stat().st_mtime_ns == before
 
 
+def test_a_run_under_way_is_left_alone(tmp_path: Path) -> None:
+    (run,) = plan(tmp_path, "adam", epochs=1)
+
+    def second(event: Event) -> None:
+        if event.kind == "epoch":
+            with pytest.raises(UserError, match="under way in another process"):
+                carry_out([run])
+
+    carry_out([run], second)
+    assert run.path.exists()
+
+
 def test_rows_of_a_run(tmp_path: Path) -> None:
     (run,) = plan(tmp_path)
     carry_out([run])

@@ -55,6 +55,8 @@ class Batches:
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         order = torch.randperm(self.n_samples) if self.shuffle else torch.arange(self.n_samples)
+        if len(self.tasks) == 1:
+            order = order.to(self.device)
         for index in torch.split(order, self.batch_size):
             yield self._single(index) if len(self.tasks) == 1 else self._mixed(index)
 
@@ -63,7 +65,6 @@ class Batches:
         if self._whole is None:
             x, y = view.materialise()
             self._whole = x.to(self.device), y.to(self.device)
-        index = index.to(self.device)
         x, y = self._whole
         return [
             x.index_select(0, index),

@@ -44,9 +44,11 @@ class Template(SupervisedTemplate):
         predictors: the ways in which the strategy can predict, the preferred one first.
         predictor: the one in use.
         epoch: number of epochs done in the current task.
+        eval_seed: seed of whatever is drawn for an evaluation.
     """
 
     predictors: tuple[str, ...] = ("weights",)
+    eval_seed = 0
     experience: Any  # Avalanche's own declaration carries no type
 
     def __init__(
