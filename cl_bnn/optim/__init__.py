@@ -6,6 +6,7 @@ there is a posterior, makes it the prior of the next task.
 """
 
 from cl_bnn.optim.bayesbinn import BayesBiNN
+from cl_bnn.optim.prediction import averaged_prediction
 from cl_bnn.optim.ste import STE
 
-__all__ = ["STE", "BayesBiNN"]
+__all__ = ["STE", "BayesBiNN", "averaged_prediction"]

@@ -2,22 +2,19 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from avalanche.core import SupervisedPlugin
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from cl_bnn.nn import binary_parameters
-from cl_bnn.optim import BayesBiNN
+from cl_bnn.optim import BayesBiNN, averaged_prediction
 from cl_bnn.optim.bayesbinn import Mode
+from cl_bnn.optim.prediction import AVERAGES, Average
 from cl_bnn.optim.weights import WeightSamples
 from cl_bnn.strategies.schedules import Schedule
 from cl_bnn.strategies.template import Template
-
-Average = Literal["probabilities", "logits"]
-AVERAGES: tuple[Average, ...] = ("probabilities", "logits")
 
 
 class PosteriorAsPrior(SupervisedPlugin):
@@ -171,7 +168,7 @@ class BayesBiNNStrategy(Template):
         """Logits; in evaluation, the logarithm of the averaged prediction (eq. 26)."""
         if self.is_training or self._samples is None:
             return self._plain_forward()
-        return averaged((self._plain_forward() for _ in self._samples), self.average)
+        return averaged_prediction((self._plain_forward() for _ in self._samples), self.average)
 
     def _plain_forward(self) -> Tensor:
         logits: Tensor = super().forward()
@@ -200,29 +197,6 @@ class BayesBiNNStrategy(Template):
         else:
             for group in self.optimizer.inner.param_groups:
                 group["params"] = [new if p is old else p for p in group["params"]]
-
-
-def averaged(outputs: Iterator[Tensor], average: Average) -> Tensor:
-    """Log-probabilities of the averaged prediction of networks whose logits (batch, classes) come
-    in turn.
-
-    `"probabilities"` averages them, as eq. 26 of arXiv:2002.10778 says; `"logits"` averages the
-    logits, as the authors' code does.
-    """
-    total, count = torch.zeros(()), 0
-    for logits in outputs:
-        total = total.to(logits) + (_softmax(logits) if average == "probabilities" else logits)
-        count += 1
-    mean = total / count
-    # A class to which no network gives any probability must not become -inf.
-    return mean.clamp_min(torch.finfo(mean.dtype).tiny).log() if average == "probabilities" else (
-        F.log_softmax(mean, 1)
-    )  # fmt: skip
-
-
-def _softmax(logits: Tensor) -> Tensor:
-    """`logits.softmax(1)`, six times faster for few classes: torch vectorises the other way."""
-    return logits.t().contiguous().softmax(0).t()
 
 
 def _inner(model: nn.Module, lr: float) -> torch.optim.Optimizer | None:
