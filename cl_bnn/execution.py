@@ -1,6 +1,4 @@
-"""One run: a strategy on a benchmark with a seed, from the first task to its rows of
-measurements.
-"""
+"""One run: a strategy on a benchmark with a seed, from its first task to its measurements."""
 
 import math
 import time
@@ -19,11 +17,10 @@ from cl_bnn.errors import UserError
 from cl_bnn.events import Event
 from cl_bnn.recorder import Recorder
 from cl_bnn.results import Row
-from cl_bnn.strategies import TaskAware
+from cl_bnn.strategies import TaskAware, Template
 
-EVAL_BATCH = (
-    1000  # images a test batch, as published; it matters only to norms that use the test batch
-)
+# Images a test batch, as published; it matters only to norms that use the test batch.
+EVAL_BATCH = 1000
 
 
 class Execution(SupervisedPlugin):
@@ -59,8 +56,7 @@ class Execution(SupervisedPlugin):
             self._end_of_task()
         return self.rows
 
-    # Building
-    # --------------------------------------------------------------------------------------
+    # Building ----------------------------------------------------------------------------------
 
     def _build(self) -> None:
         spec, seed = self.run.spec, self.run.seed
@@ -83,11 +79,14 @@ class Execution(SupervisedPlugin):
             train_mb_size=spec.batch_size, train_epochs=spec.epochs, eval_mb_size=EVAL_BATCH,
             device=self.device, evaluator=self.recorder, plugins=[self],
         )  # fmt: skip
+        if not isinstance(self.strategy, Template):
+            raise UserError(
+                f"build = {spec.build!r}: a strategy inherits from those of cl_bnn.strategies"
+            )
         self.strategy.eval_seed = seed
         self.phases = self.strategy.phases(self.stream.train)
 
-    # Measuring
-    # -------------------------------------------------------------------------------------
+    # Measuring ---------------------------------------------------------------------------------
 
     @property
     def last_task(self) -> int:
@@ -135,19 +134,8 @@ class Execution(SupervisedPlugin):
 
     def _record(self, on: int | None, epoch: int | None, values: dict[str, float]) -> None:
         spec = self.run.spec
-        self.rows += [
-            Row(
-                spec.benchmark,
-                spec.strategy,
-                self.run.seed,
-                self.last_task,
-                on,
-                epoch,
-                metric,
-                value,
-            )
-            for metric, value in values.items()
-        ]
+        where = (spec.benchmark, spec.strategy, self.run.seed, self.last_task, on, epoch)
+        self.rows += [Row(*where, metric, value) for metric, value in values.items()]
 
     def _tell(self, kind: Any, **values: Any) -> None:
         self.emit(
@@ -157,8 +145,7 @@ class Execution(SupervisedPlugin):
             )
         )  # fmt: skip
 
-    # Saving and continuing
-    # ---------------------------------------------------------------------------
+    # Saving and continuing ---------------------------------------------------------------------
 
     def _save(self, epoch: int) -> None:
         """The state from which `epoch` of the current phase can begin."""
@@ -174,6 +161,7 @@ class Execution(SupervisedPlugin):
                 "seconds": self.seconds,
                 "model": self.strategy.model.state_dict(),
                 "optimizer": self.strategy.optimizer.state_dict(),
+                "extra": self.strategy.extra_state(),
                 "rng": rng_state(),
             }
         )
@@ -190,6 +178,7 @@ class Execution(SupervisedPlugin):
         self.rows = [Row(*row) for row in state["rows"]]
         self.strategy.model.load_state_dict(state["model"])
         self.strategy.optimizer.load_state_dict(state["optimizer"])
+        self.strategy.load_extra_state(state.get("extra", {}))
         self.strategy.resume(state["epoch"], lambda: set_rng_state(state["rng"]))
         if self.phase < len(self.phases):
             self._tell("resumed", epoch=state["epoch"])

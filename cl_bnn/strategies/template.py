@@ -126,6 +126,13 @@ class Template(SupervisedTemplate):
         label = int(self.experience.task_label)
         return Batches([(view, label)], batch_size, shuffle=shuffle, device=self.device)
 
+    def extra_state(self) -> dict[str, Any]:
+        """What a run needs to continue besides model and optimiser: tensors and plain data."""
+        return {}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore what `extra_state` returned."""
+
     # Evaluation ----------------------------------------------------------------------------------
 
     @contextmanager
