@@ -9,7 +9,6 @@ from rich.progress import (
     Progress,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
@@ -17,6 +16,8 @@ from cl_bnn.events import Event
 
 #: Seconds of history behind the remaining time; an epoch may last minutes.
 SPEED_PERIOD = 600.0
+#: Columns of a bar, and those of what stands right of it (task, epoch, loss, accuracy, ETA).
+BAR_WIDTH, STATE_WIDTH = 10, 60
 
 
 @contextmanager
@@ -70,17 +71,22 @@ def _say(console: Console, text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+def _short(name: str, width: int) -> str:
+    """The end of a run's name, which tells runs apart, as far as a line has room for it."""
+    room = max(width - BAR_WIDTH - STATE_WIDTH, 12)
+    return name if len(name) <= room else f"…{name[1 - room :]}"
+
+
 class _Bars:
     """One bar for every run under way and, where there are several runs, one for all of them."""
 
     def __init__(self, n_runs: int, console: Console) -> None:
         self.display = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=BAR_WIDTH),
             TextColumn("{task.fields[state]}", markup=False),
-            TimeElapsedColumn(),
             TextColumn("ETA"),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(compact=True),
             console=console,
             speed_estimate_period=SPEED_PERIOD,
         )
@@ -105,7 +111,8 @@ class _Bars:
         state = f"task {event.task + 1}/{event.n_tasks} {_epoch(event)}{_measured(event)}"
         total = event.n_tasks * event.n_epochs
         if event.run not in self.bars:
-            bar = self.display.add_task(event.run, total=total, completed=done, state=state)
+            name = _short(event.run, self.display.console.width)
+            bar = self.display.add_task(name, total=total, completed=done, state=state)
             self.bars[event.run] = bar
         self.display.update(self.bars[event.run], total=total, completed=done, state=state)
 
