@@ -1,5 +1,6 @@
 """Runs: interrupted and continued, side by side, on damaged files and broken data."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -181,23 +182,29 @@ def test_a_checkpoint_of_other_settings_is_set_aside(tmp_path: Path) -> None:
     assert "other settings" in events[0].text and events[1].kind == "started"
 
 
-def test_killed_by_the_system_it_continues(tmp_path: Path) -> None:
-    """SIGKILL in the middle of training, by the real command line."""
-    command = [sys.executable, "-m", "cl_bnn", "run", recipe(tmp_path), "--strategy", "adam",
-               "--epochs", "60", "--no-plot", "--out"]  # fmt: skip
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+def test_a_process_that_is_ended_continues(tmp_path: Path, sent: signal.Signals, code: int) -> None:
+    """Killed or stopped with Ctrl-C in the middle of training, by the real command line."""
+    command = [sys.executable, "-m", "cl_bnn", "run", recipe(tmp_path), "--strategy", "adam"]
+    command += ["--epochs", "60", "--no-plot", "--out", str(tmp_path / "ended")]
     process = subprocess.Popen(
-        [*command, tmp_path / "killed"], cwd=tmp_path, stdout=subprocess.DEVNULL
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
-    checkpoint = tmp_path / "killed" / "tiny[epochs=60]" / "adam" / ".seed0.checkpoint.previous"
+    checkpoint = tmp_path / "ended" / "tiny[epochs=60]" / "adam" / ".seed0.checkpoint.previous"
     deadline = time.monotonic() + 240
     while not checkpoint.exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.02)
-    process.kill()
-    assert process.wait() == -9, "the run ended before it could be killed"
-    for name in ("killed", "whole"):
+    process.send_signal(sent)
+    _, errors = process.communicate()
+    assert process.returncode == code, "the run ended before it could be stopped"
+    if sent == signal.SIGINT:
+        said = [line for line in errors.splitlines() if line.startswith("cl-bnn:")]
+        assert said == ["cl-bnn: interrupted: the state is saved; the same command continues"]
+        assert "Traceback" not in errors
+    for name in ("ended", "whole"):
         (run,) = plan(tmp_path, "adam", out=name, epochs=60)
         carry_out([run])
-    (a,), (b,) = ((tmp_path / name).rglob("seed0.csv") for name in ("killed", "whole"))
+    (a,), (b,) = ((tmp_path / name).rglob("seed0.csv") for name in ("ended", "whole"))
     assert a.read_bytes() == b.read_bytes()
 
 
