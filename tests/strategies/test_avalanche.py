@@ -10,7 +10,7 @@ from avalanche.benchmarks import tensors_benchmark
 from avalanche.core import SupervisedPlugin
 from avalanche.evaluation.metrics import accuracy_metrics, forgetting_metrics, loss_metrics
 from avalanche.logging import TextLogger
-from avalanche.models import IncrementalClassifier, SimpleMLP
+from avalanche.models import IncrementalClassifier, SimpleMLP, as_multitask
 from avalanche.training.plugins import EvaluationPlugin, ReplayPlugin
 from avalanche.training.supervised import Naive
 from avalanche.training.templates import SupervisedTemplate
@@ -224,6 +224,22 @@ def test_ready_batches_only_where_nothing_lies_between() -> None:
     subset._dataset = subset.dataset.subset(list(range(30)))
     strategy.train(subset, eval_streams=[])
     assert kinds[0] is Batches and kinds[1] is not Batches
+
+
+def test_stock_strategy_and_replay_on_our_stream() -> None:
+    """Avalanche's own loading, model and multi-head on tasks that are views of shared bytes."""
+    data = stream(n_experiences=2, heads=True)
+    model = as_multitask(SimpleMLP(num_classes=2, hidden_size=20, drop_rate=0.0), "classifier")
+    strategy = Naive(
+        model=model, optimizer=torch.optim.SGD(model.parameters(), 0.1), evaluator=quiet(),
+        plugins=[ReplayPlugin(mem_size=40)], **settings(),
+    )  # fmt: skip
+    for experience in data.train:
+        strategy.train(experience, eval_streams=[])
+    found = strategy.eval(data.test)
+    for task in range(2):
+        name = f"Top1_Acc_Exp/eval_phase/test_stream/Task{task:03d}/Exp{task:03d}"
+        assert found[name] > 0.8
 
 
 def test_joint_sees_every_task_with_its_label() -> None:
