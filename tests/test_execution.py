@@ -18,6 +18,13 @@ from cl_bnn.events import Event
 from cl_bnn.runner import Run
 
 FEW = {"eval_samples": 3}
+# The command line where Ctrl-C is not ignored, as it is in a shell's background jobs.
+COMMAND_LINE = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from cl_bnn.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 def plan(
@@ -185,7 +192,7 @@ def test_a_checkpoint_of_other_settings_is_set_aside(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
 def test_a_process_that_is_ended_continues(tmp_path: Path, sent: signal.Signals, code: int) -> None:
     """Killed or stopped with Ctrl-C in the middle of training, by the real command line."""
-    command = [sys.executable, "-m", "cl_bnn", "run", recipe(tmp_path), "--strategy", "adam"]
+    command = [sys.executable, "-c", COMMAND_LINE, "run", recipe(tmp_path), "--strategy", "adam"]
     command += ["--epochs", "60", "--no-plot", "--out", str(tmp_path / "ended")]
     process = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
