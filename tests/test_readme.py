@@ -1,0 +1,55 @@
+"""What the README shows must run."""
+
+import re
+from pathlib import Path
+
+import torch
+from avalanche.training.plugins import EvaluationPlugin
+from tiny import stream
+
+from cl_bnn import cli, recipes
+from cl_bnn.nn import MLP
+from cl_bnn.recorder import Recorder
+from cl_bnn.strategies import TaskAware
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    return [text for name, text in found if name == language]
+
+
+def test_the_strategy_in_a_pipeline() -> None:
+    data, evaluator = stream(n_experiences=2), Recorder()
+    assert isinstance(evaluator, EvaluationPlugin)
+    model = TaskAware(MLP(784, 2, width=8))
+    code, _ = blocks("python")
+    names = {"model": model, "evaluator": evaluator, "benchmark": data.benchmark}
+    exec(code.replace("train_epochs=5", "train_epochs=1"), names)
+    assert len(evaluator.tasks) == 2
+
+
+def test_the_optimiser_in_plain_pytorch() -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Linear(5, 3, bias=False)
+    batches = [(torch.randn(8, 5), torch.randint(3, (8,))) for _ in range(3)]
+    names = {"model": model, "batches": batches, "x_test": torch.randn(4, 5), "torch": torch}
+    _, code = blocks("python")
+    exec(code, names)
+    torch.testing.assert_close(names["log_p"].exp().sum(1), torch.ones(4))
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        assert target.startswith("https://") or (ROOT / target).exists(), target
+
+
+def test_every_command_line_is_understood(capsys) -> None:  # type: ignore[no-untyped-def]
+    lines = [line for block in blocks("") for line in block.splitlines() if "cl-bnn run" in line]
+    assert len(lines) == 3
+    for line in lines:
+        arguments = line.split("  ")[0].split()[1:]
+        assert cli.main([*arguments, "--dry-run"]) == 0
+    assert recipes.names("benchmarks")[0] in capsys.readouterr().out
