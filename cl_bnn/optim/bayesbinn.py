@@ -144,7 +144,7 @@ class BayesBiNN(BernoulliPosterior):
         for group, parameter, state in self._posteriors():
             if parameter.grad is None:
                 continue
-            scaled = self._scale(group, parameter, state) * parameter.grad
+            scaled = parameter.grad.mul_(self._scale(group, parameter, state))
             total = self._gradient.get(parameter)
             self._gradient[parameter] = scaled if total is None else total.add_(scaled)
             parameter.grad = None
