@@ -16,6 +16,8 @@ IDLE_HOOKS = (
     "after_backward", "before_update", "after_update",
     "before_eval_iteration", "before_eval_forward", "after_eval_forward",
 )  # fmt: skip
+# Hits are counted for many small batches in one go.
+BATCHES_AT_ONCE = 50
 
 
 def _nothing(strategy: Any, **kwargs: Any) -> None:
@@ -47,16 +49,26 @@ class Recorder(EvaluationPlugin):
         self._loss: Tensor | float = 0.0
         self._correct: Tensor | int = 0
         self._count = 0
+        self._seen: list[tuple[Tensor, Tensor]] = []
 
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Sum up loss and hits of the mini-batch, without waiting for the device."""
         size = len(strategy.mb_y)
         self._loss = self._loss + strategy.loss.detach() * size
-        self._correct = self._correct + (strategy.mb_output.argmax(1) == strategy.mb_y).sum()
         self._count += size
+        self._seen.append((strategy.mb_output.detach(), strategy.mb_y))
+        if len(self._seen) == BATCHES_AT_ONCE:
+            self._count_hits()
+
+    def _count_hits(self) -> None:
+        if self._seen:
+            outputs, targets = (torch.cat(column) for column in zip(*self._seen, strict=True))
+            self._correct = self._correct + (outputs.argmax(1) == targets).sum()
+            self._seen = []
 
     def training(self) -> dict[str, float]:
         """Mean loss (nats) and accuracy of the training batches since the last call."""
+        self._count_hits()
         found = {
             "train_loss": float(self._loss) / self._count,
             "train_accuracy": float(self._correct) / self._count,
