@@ -26,9 +26,10 @@ class SharedBatchNorm(nn.BatchNorm1d):
         """Normalise `x` of shape (batch, width); a single sample, which has no variance, by the
         running statistics, in training too.
         """
-        if self.training and len(x) == 1:
-            return F.batch_norm(x, self.running_mean, self.running_var, eps=self.eps)
-        return super().forward(x)
+        # torch's own forward also counts batches, which only an average without momentum needs.
+        learn = self.training and len(x) > 1
+        mean, var = self.running_mean, self.running_var
+        return F.batch_norm(x, mean, var, training=learn, momentum=MOMENTUM, eps=EPS)
 
 
 class PerTaskBatchNorm(nn.Module):
