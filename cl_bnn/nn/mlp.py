@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from cl_bnn.nn.norm import NORMS, Norm, PerTaskBatchNorm, by_task, norm_layer
+from cl_bnn.nn.norm import Norm, PerTaskBatchNorm, by_task, norm_layer
 
 
 class MLP(nn.Module):
@@ -102,8 +102,6 @@ def mlp(
         raise ValueError(f"width must be >= 1, got {width!r}")
     if depth < 0:
         raise ValueError(f"depth must be >= 0, got {depth!r}")
-    if norm not in NORMS:
-        raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}")
     return MLP(
         in_features,
         out_features,
@@ -124,6 +122,12 @@ def binary_parameters(model: nn.Module) -> list[nn.Parameter]:
     layers = (nn.Linear, nn.modules.conv._ConvNd)
     weights = {id(m.weight) for m in model.modules() if isinstance(m, layers)}
     return [p for p in model.parameters() if id(p) in weights]
+
+
+def real_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that are not `binary_parameters`, in the order of `model.parameters()`."""
+    binary = {id(p) for p in binary_parameters(model)}
+    return [p for p in model.parameters() if id(p) not in binary]
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from cl_bnn.optim.weights import WeightSamples, draw_signs, require, restored
+from cl_bnn.optim.weights import WeightSamples, draw_signs, replace_in_groups, require, restored
 
 
 class BernoulliPosterior(Optimizer):
@@ -67,8 +67,7 @@ class BernoulliPosterior(Optimizer):
 
         Weights that `old` did not have start like those of a new network.
         """
-        for group in self.param_groups:
-            group["params"] = [new if p is old else p for p in group["params"]]
+        replace_in_groups(self, old, new)
         before = self.state.pop(old, None)
         if before is None:
             return

@@ -6,12 +6,19 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 from torch.nn import Parameter
+from torch.optim import Optimizer
 
 
 def require(holds: bool, name: str, value: object, allowed: str) -> None:
     """Raise `ValueError` naming argument and value unless the condition `holds`."""
     if not holds:
         raise ValueError(f"{name} must be {allowed}, got {value!r}")
+
+
+def replace_in_groups(optimizer: Optimizer, old: Parameter, new: Parameter) -> None:
+    """Let `optimizer` optimise `new` where it optimised `old`; its state is left as it is."""
+    for group in optimizer.param_groups:
+        group["params"] = [new if p is old else p for p in group["params"]]
 
 
 @contextmanager

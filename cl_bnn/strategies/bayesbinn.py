@@ -8,11 +8,11 @@ import torch
 from avalanche.core import SupervisedPlugin
 from torch import Tensor, nn
 
-from cl_bnn.nn import binary_parameters
+from cl_bnn.nn import binary_parameters, real_parameters
 from cl_bnn.optim import BayesBiNN, averaged_prediction
 from cl_bnn.optim.bayesbinn import Mode
 from cl_bnn.optim.prediction import AVERAGES, Average
-from cl_bnn.optim.weights import WeightSamples
+from cl_bnn.optim.weights import WeightSamples, replace_in_groups
 from cl_bnn.strategies.schedules import Schedule
 from cl_bnn.strategies.template import Template
 
@@ -195,11 +195,9 @@ class BayesBiNNStrategy(Template):
         if any(old is p for group in self.optimizer.param_groups for p in group["params"]):
             self.optimizer.grow(old, new)
         else:
-            for group in self.optimizer.inner.param_groups:
-                group["params"] = [new if p is old else p for p in group["params"]]
+            replace_in_groups(self.optimizer.inner, old, new)
 
 
 def _inner(model: nn.Module, lr: float) -> torch.optim.Optimizer | None:
-    binary = {id(p) for p in binary_parameters(model)}
-    real = [p for p in model.parameters() if id(p) not in binary]
+    real = real_parameters(model)
     return torch.optim.Adam(real, lr) if real else None

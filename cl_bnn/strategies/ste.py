@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cl_bnn.nn import binary_parameters, init_latent
+from cl_bnn.nn import binary_parameters, init_latent, real_parameters
 from cl_bnn.optim import STE
 from cl_bnn.optim.ste import Backward
 from cl_bnn.strategies.schedules import Schedule
@@ -43,10 +43,10 @@ class STEStrategy(Template):
         **template: Any,
     ) -> None:  # fmt: skip
         init_latent(model)
-        binary = binary_parameters(model)
-        inside = {id(p) for p in binary}
-        real = [p for p in model.parameters() if id(p) not in inside]
-        groups = [{"params": binary}, {"params": real, "binary": False}]
+        groups = [
+            {"params": binary_parameters(model)},
+            {"params": real_parameters(model), "binary": False},
+        ]
         optimizer = STE(groups, lr, backward=backward, clamp=clamp, grad_clip=grad_clip)
         super().__init__(model=model, optimizer=optimizer, schedule=schedule, **template)
 

@@ -10,6 +10,7 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 
 from cl_bnn.nn import binary_parameters
+from cl_bnn.optim.weights import replace_in_groups
 from cl_bnn.strategies.loading import Batches, task_view
 from cl_bnn.strategies.schedules import SCHEDULES, Schedule
 
@@ -174,5 +175,4 @@ class Template(SupervisedTemplate):
     def replace_parameter(self, old: nn.Parameter, new: nn.Parameter) -> None:
         """Optimise `new` in the place of `old`, which it replaces in the model."""
         self.optimizer.state.pop(old, None)
-        for group in self.optimizer.param_groups:
-            group["params"] = [new if p is old else p for p in group["params"]]
+        replace_in_groups(self.optimizer, old, new)
