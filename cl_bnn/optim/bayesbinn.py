@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from cl_bnn.optim.equations import (
-    REFERENCE_EPS,
-    bounded_gradient_scale,
-    gradient_scale,
-    natural_step,
-    relaxed_argument,
-    relaxed_weights,
+from cl_bnn.optim.equations import gradient_scale, natural_step, relaxed_weights
+from cl_bnn.optim.inplace import (
+    Workspace,
+    load_relaxed,
+    move_natural,
+    scale_gradient,
+    scale_gradient_bounded,
 )
 from cl_bnn.optim.posterior import BernoulliPosterior
 from cl_bnn.optim.weights import require
@@ -83,7 +83,8 @@ class BayesBiNN(BernoulliPosterior):
         scale_bound: the bound on tau s in the sound mode, > 0.
         inner: an optimiser for the real-valued parameters (BatchNorm gains, biases); stepped and
             saved along. Its learning-rate scheduler, if any, is the user's own.
-        uniform: the source of the draws u in [0, 1); gets a tensor and returns one like it.
+        uniform: the source of the draws u in [0, 1); gets a tensor, which it may fill, and returns
+            one like it.
 
     Raises:
         ValueError: a value is outside its range.
@@ -103,7 +104,7 @@ class BayesBiNN(BernoulliPosterior):
         mode: Mode = "sound",
         scale_bound: float = 1.0,
         inner: Optimizer | None = None,
-        uniform: Callable[[Tensor], Tensor] = torch.rand_like,
+        uniform: Callable[[Tensor], Tensor] = Tensor.uniform_,
     ) -> None:
         require(mc_samples >= 0, "mc_samples", mc_samples, ">= 0")
         require(mode in MODES, "mode", mode, f"one of {', '.join(MODES)}")
@@ -113,7 +114,9 @@ class BayesBiNN(BernoulliPosterior):
         ))  # fmt: skip
         self.mc_samples, self.reference, self.inner = mc_samples, mode == "reference", inner
         self.uniform = uniform
-        self._argument: dict[Tensor, Tensor] = {}  # of the sample that the parameters hold now
+        self._drawn = False  # whether the parameters hold a sample that no gradient was taken at
+        self._argument: dict[Tensor, Tensor] = {}  # of that sample, a = (lambda + delta) / tau
+        self._work = Workspace()
         self._gradient: dict[Tensor, Tensor] = {}  # sum of s g over the samples since the last step
         self._n_samples = 0
 
@@ -123,12 +126,14 @@ class BayesBiNN(BernoulliPosterior):
     def draw(self) -> None:
         """Load a relaxed sample (tanh(lambda) in the deterministic variant) into the parameters."""
         for group, parameter, state in self._posteriors():
-            argument = state["natural"]
-            if self.mc_samples > 0:
-                noise = self.uniform(parameter)
-                argument = relaxed_argument(argument, noise, group["temperature"])
-            self._argument[parameter] = argument
-            parameter.data = torch.tanh(argument)
+            natural, weights = state["natural"], parameter.data
+            if self.mc_samples == 0:
+                torch.tanh(natural, out=weights)
+                continue
+            argument = self._argument_of(parameter)
+            uniform = self.uniform(argument)
+            load_relaxed(weights, argument, natural, uniform, group["temperature"])
+        self._drawn = True
 
     @torch.no_grad()
     def accumulate(self) -> None:
@@ -137,22 +142,22 @@ class BayesBiNN(BernoulliPosterior):
         Raises:
             RuntimeError: no weights were drawn since the last step.
         """
-        if not self._argument:
+        if not self._drawn:
             raise RuntimeError(
                 "BayesBiNN has gradients at weights it did not draw: call draw() first"
             )
         for group, parameter, state in self._posteriors():
             if parameter.grad is None:
                 continue
-            scaled = parameter.grad.mul_(self._scale(group, parameter, state))
+            scaled, parameter.grad = parameter.grad, None
+            self._scale(scaled, group, parameter, state)
             total = self._gradient.get(parameter)
             self._gradient[parameter] = scaled if total is None else total.add_(scaled)
-            parameter.grad = None
         for real in self._real_parameters():
             if real.grad is not None:
                 total = self._gradient.get(real)
                 self._gradient[real] = real.grad.clone() if total is None else total.add_(real.grad)
-        self._argument.clear()
+        self._drawn = False
         self._n_samples += 1
 
     @torch.no_grad()
@@ -163,7 +168,7 @@ class BayesBiNN(BernoulliPosterior):
         loss = None
         if closure is not None:
             loss = sum(self._sampled_loss(closure) for _ in range(self._draws)) / self._draws
-        elif self._argument or not self._n_samples:
+        elif self._drawn or not self._n_samples:
             self.accumulate()
         for group, parameter, state in self._posteriors():
             if parameter in self._gradient:
@@ -190,16 +195,24 @@ class BayesBiNN(BernoulliPosterior):
         return loss.detach() if isinstance(loss, Tensor) else loss
 
     def _scale(
-        self, group: dict[str, Any], weights: Tensor, state: dict[str, Any]
-    ) -> Tensor | float:
+        self, gradient: Tensor, group: dict[str, Any], weights: Tensor, state: dict[str, Any]
+    ) -> None:
+        """Multiply the gradient by s, at the weights drawn last."""
         if self.mc_samples == 0:
-            return 1.0
+            return
+        temperature, work = group["temperature"], self._work.like(weights)
         if self.reference:
-            return gradient_scale(weights, state["mean"], group["temperature"], REFERENCE_EPS)
-        argument = self._argument[weights]
-        return bounded_gradient_scale(
-            argument, state["natural"], group["temperature"], group["scale_bound"]
-        )
+            scale_gradient(gradient, weights, state["mean"], temperature, work)
+            return
+        argument, bound = self._argument[weights], group["scale_bound"]
+        scale_gradient_bounded(gradient, argument, state["natural"], temperature, bound, work)
+
+    def _argument_of(self, parameter: Tensor) -> Tensor:
+        """Memory for the argument a of a parameter, made anew when its type or device changed."""
+        held = self._argument.get(parameter)
+        if held is None or (held.dtype, held.device) != (parameter.dtype, parameter.device):
+            held = self._argument[parameter] = torch.empty_like(parameter)
+        return held
 
     def _begin(self, state: dict[str, Any]) -> None:
         state["buffer"] = torch.zeros_like(state["natural"])
@@ -213,19 +226,16 @@ class BayesBiNN(BernoulliPosterior):
         return centre
 
     def _update(self, group: dict[str, Any], state: dict[str, Any], gradient: Tensor) -> None:
+        natural = state["natural"]
         state["step"] += 1
         if self.reference:
-            state["mean"] = torch.tanh(state["natural"])
+            torch.tanh(natural, out=state["mean"])
         gradient.mul_(group["train_set_size"] / self._n_samples)
         settings = {key: group[key] for key in ("lr", "momentum", "kl_weight")}
-        state["natural"], state["buffer"] = natural_step(
-            state["natural"],
-            state["prior"],
-            gradient,
-            state["buffer"],
-            step=state["step"],
-            **settings,
-        )
+        move_natural(
+            natural, state["prior"], gradient, state["buffer"], step=state["step"],
+            work=self._work.like(natural), **settings,
+        )  # fmt: skip
 
     # The inner optimiser and what is saved ------------------------------------------------------
 
@@ -264,6 +274,6 @@ class BayesBiNN(BernoulliPosterior):
         super().load_state_dict(state_dict)
         if self.inner is not None:
             self.inner.load_state_dict(state_dict["inner"])
-        self._argument.clear()
+        self._drawn = False
         self._gradient.clear()
         self._n_samples = 0
