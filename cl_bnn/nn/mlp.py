@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from cl_bnn.nn.norm import Norm, PerTaskBatchNorm, by_task, norm_layer
+from cl_bnn.nn.layers import BinaryLinear
+from cl_bnn.nn.norm import EPS, MOMENTUM, BatchNorm, Norm, PerTaskBatchNorm, by_task, norm_layer
+from cl_bnn.nn.shapes import at_least, features
 
 
 class MLP(nn.Module):
@@ -30,13 +32,13 @@ class MLP(nn.Module):
         super().__init__()
         layers: list[nn.Module] = [nn.Flatten()]
         for _ in range(depth):
-            layers.append(nn.Linear(in_features, width, bias=False))
+            layers.append(BinaryLinear(in_features, width))
             layers += [norm_layer(norm, width, n_tasks), nn.ReLU()]
             in_features = width
         self.trunk = nn.Sequential(*layers)
         self.heads = nn.ModuleList(
             nn.Sequential(
-                nn.Linear(in_features, out_features, bias=False),
+                BinaryLinear(in_features, out_features),
                 norm_layer(norm, out_features, n_tasks),
             )
             for _ in range(n_heads)
@@ -98,10 +100,8 @@ def mlp(
     Raises:
         ValueError: `width` or `depth` out of range, or an unknown `norm`.
     """
-    if width < 1:
-        raise ValueError(f"width must be >= 1, got {width!r}")
-    if depth < 0:
-        raise ValueError(f"depth must be >= 0, got {depth!r}")
+    at_least("width", width, 1)
+    at_least("depth", depth, 0)
     return MLP(
         in_features,
         out_features,
@@ -113,21 +113,42 @@ def mlp(
     )
 
 
-def binary_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """The weights of linear and convolutional layers, in the order of `model.parameters()`.
+def mnist_mlp(
+    *, input_shape: tuple[int, ...], out_features: int, width: int = 2048, depth: int = 3,
+    dropout: float = 0.2, momentum: float = MOMENTUM,
+) -> nn.Sequential:  # fmt: skip
+    """Dropout - [FC - BN - ReLU - dropout] x `depth` - FC - BN: the MLP for MNIST of BinaryConnect.
 
-    Everything else (biases, gains and shifts of norms) is real-valued. A weight that two layers
-    share appears once.
+    All weights are binary, nothing has a bias, no BatchNorm a gain. Order and constants are those
+    of the BayesBiNN authors' code (Meng et al. 2020, arXiv:2002.10778, appendix B.2; the table in
+    the paper puts ReLU before BN), after Courbariaux et al. 2015, arXiv:1511.00363.
+
+    Args:
+        input_shape: shape of an input, which is flattened.
+        out_features: number of classes.
+        width: units of a hidden layer.
+        depth: number of hidden layers, >= 0.
+        dropout: probability that an input or a hidden unit is dropped.
+        momentum: of the BatchNorms.
+
+    Returns:
+        A network from (batch, *input_shape) to logits (batch, out_features).
+
+    Raises:
+        ValueError: a setting out of range.
     """
-    layers = (nn.Linear, nn.modules.conv._ConvNd)
-    weights = {id(m.weight) for m in model.modules() if isinstance(m, layers)}
-    return [p for p in model.parameters() if id(p) in weights]
-
-
-def real_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """The parameters that are not `binary_parameters`, in the order of `model.parameters()`."""
-    binary = {id(p) for p in binary_parameters(model)}
-    return [p for p in model.parameters() if id(p) not in binary]
+    at_least("width", width, 1)
+    at_least("depth", depth, 0)
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be in [0, 1), got {dropout!r}")
+    units = features(input_shape)
+    layers: list[nn.Module] = [nn.Flatten(), nn.Dropout(dropout)]
+    for _ in range(depth):
+        norm = BatchNorm(width, eps=EPS, momentum=momentum)
+        layers += [BinaryLinear(units, width), norm, nn.ReLU(), nn.Dropout(dropout)]
+        units = width
+    norm = BatchNorm(out_features, eps=EPS, momentum=momentum)
+    return nn.Sequential(*layers, BinaryLinear(units, out_features), norm)
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 Norm = Literal["shared", "per_task", "batch", "layer"]
 NORMS: tuple[Norm, ...] = ("shared", "per_task", "batch", "layer")
@@ -16,20 +17,49 @@ EPS = 1e-4
 MOMENTUM = 0.15
 
 
-class SharedBatchNorm(nn.BatchNorm1d):
+class BatchNorm(_BatchNorm):
+    """BatchNorm over (batch, width) or (batch, width, ...), with a gain or a shift only if asked.
+
+    It differs from torch's in two ways: either of gain and shift may be there alone, and a single
+    value per channel, which has no variance, is normalised by the running statistics in training
+    too, where torch refuses it.
+
+    Args:
+        width: number of channels.
+        eps: added to the variance.
+        momentum: weight of the new batch in the running statistics (Keras counts the other way
+            round: its .99 is .01 here).
+        scale: whether there is a trained gain.
+        shift: whether there is a trained shift.
+    """
+
+    momentum: float
+
+    def __init__(
+        self, width: int, *, eps: float = 1e-5, momentum: float = 0.1, scale: bool = False,
+        shift: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(width, eps=eps, momentum=momentum, affine=scale or shift)
+        if not scale:
+            self.register_parameter("weight", None)
+        if not shift:
+            self.register_parameter("bias", None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise `x` of shape (batch, width, ...)."""
+        # torch's own forward also counts batches, which only an average without momentum needs.
+        learn = self.training and x.numel() > self.num_features
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, training=learn,
+            momentum=self.momentum, eps=self.eps,
+        )  # fmt: skip
+
+
+class SharedBatchNorm(BatchNorm):
     """BatchNorm without gain and shift; all tasks share the running statistics, as published."""
 
     def __init__(self, width: int) -> None:
-        super().__init__(width, eps=EPS, momentum=MOMENTUM, affine=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise `x` of shape (batch, width); a single sample, which has no variance, by the
-        running statistics, in training too.
-        """
-        # torch's own forward also counts batches, which only an average without momentum needs.
-        learn = self.training and len(x) > 1
-        mean, var = self.running_mean, self.running_var
-        return F.batch_norm(x, mean, var, training=learn, momentum=MOMENTUM, eps=EPS)
+        super().__init__(width, eps=EPS, momentum=MOMENTUM)
 
 
 class PerTaskBatchNorm(nn.Module):

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cl_bnn.nn import MLP, binary_parameters, init_latent, mlp
-from cl_bnn.nn.norm import NORMS, Norm
+from cl_bnn.nn import MLP, binary_parameters, init_latent, mlp, mnist_mlp
+from cl_bnn.nn.norm import NORMS, BatchNorm, Norm
 
 TASKS = 3
 SETTINGS = list(itertools.product(NORMS, [1, TASKS]))  # norm, number of heads
@@ -37,9 +37,9 @@ def test_published_network_has_89_400_weights() -> None:
     assert [p.shape for p in model.parameters()] == [(100, 784), (100, 100), (10, 100)]
     assert sum(p.numel() for p in model.parameters()) == 89_400
     kinds = [type(m).__name__ for m in model.modules() if not list(m.children())]
-    block = ["Linear", "SharedBatchNorm", "ReLU"]
-    assert kinds == ["Flatten", *block, *block, "Linear", "SharedBatchNorm"]
-    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm1d)]
+    block = ["BinaryLinear", "SharedBatchNorm", "ReLU"]
+    assert kinds == ["Flatten", *block, *block, "BinaryLinear", "SharedBatchNorm"]
+    norms = [m for m in model.modules() if isinstance(m, BatchNorm)]
     assert {(m.eps, m.momentum, m.affine) for m in norms} == {(1e-4, 0.15, False)}
 
 
@@ -192,3 +192,33 @@ def test_initial_latent_weights_are_uniform_within_their_bound() -> None:
         assert weight.abs().max().item() > 0.98 * bound
         assert weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
         assert weight.requires_grad
+
+
+def test_mnist_network_has_10_014_720_weights() -> None:
+    with torch.device("meta"):
+        model = mnist_mlp(input_shape=(1, 28, 28), out_features=10)
+        assert model(torch.empty(2, 1, 28, 28)).shape == (2, 10)
+    weights = [p.shape for p in binary_parameters(model)]
+    assert weights == [(2048, 784), (2048, 2048), (2048, 2048), (10, 2048)]
+    assert sum(p.numel() for p in model.parameters()) == 10_014_720
+    kinds = [type(m).__name__ for m in model]
+    block = ["BinaryLinear", "BatchNorm", "ReLU", "Dropout"]
+    assert kinds == ["Flatten", "Dropout", *block * 3, "BinaryLinear", "BatchNorm"]
+    norms = [m for m in model if isinstance(m, BatchNorm)]
+    assert {(m.eps, m.momentum, m.affine) for m in norms} == {(1e-4, 0.15, False)}
+    assert {m.p for m in model if isinstance(m, nn.Dropout)} == {0.2}
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"width": 0}, "width must be >= 1, got 0"),
+        ({"depth": -1}, "depth must be >= 0, got -1"),
+        ({"dropout": 1.0}, "dropout must be in [0, 1), got 1.0"),
+        ({"input_shape": (0,)}, "input_shape must hold sizes >= 1, got (0,)"),
+    ],
+)
+def test_wrong_value_of_the_mnist_network_is_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError) as error:
+        mnist_mlp(**{"input_shape": (6,), "out_features": 4} | settings)
+    assert str(error.value) == message
