@@ -6,7 +6,9 @@ there is a posterior, makes it the prior of the next task.
 """
 
 from cl_bnn.optim.bayesbinn import BayesBiNN
+from cl_bnn.optim.bop import Bop, Bop2ndOrder
+from cl_bnn.optim.pmf import PMF
 from cl_bnn.optim.prediction import averaged_prediction
 from cl_bnn.optim.ste import STE
 
-__all__ = ["STE", "BayesBiNN", "averaged_prediction"]
+__all__ = ["PMF", "STE", "BayesBiNN", "Bop", "Bop2ndOrder", "averaged_prediction"]

@@ -1,6 +1,7 @@
 """One table of all optimisers of binary weights, and one set of demands on each."""
 
 import io
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -12,13 +13,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
 
-from cl_bnn.optim import STE, BayesBiNN
+from cl_bnn.optim import PMF, STE, BayesBiNN, Bop, Bop2ndOrder
+from cl_bnn.optim.ste import signs
 
 SAMPLES, INPUTS, STEPS = 256, 24, 200
-Optimiser = BayesBiNN | STE
+Optimiser = BayesBiNN | STE | Bop | Bop2ndOrder | PMF
 Build = Callable[[Iterable[Any]], Optimiser]
 
 bayes = partial(BayesBiNN, lr=0.03, train_set_size=SAMPLES, temperature=0.5, init_lambda=1.0)
+bop = partial(Bop, threshold=1e-3, gamma=0.01)
+bop2 = partial(Bop2ndOrder, threshold=0.05, gamma=0.1, sigma=0.01)
+pmf = partial(PMF, lr=0.05, rho=1.2, beta_every=5)
 OPTIMISERS: dict[str, Build] = {
     "bayesbinn": bayes,
     "bayesbinn_momentum": partial(bayes, momentum=0.9),
@@ -32,6 +37,14 @@ OPTIMISERS: dict[str, Build] = {
     "ste": partial(STE, lr=0.02),
     "ste_hard_tanh": partial(STE, lr=0.02, backward="hard_tanh", grad_clip=0.5),
     "ste_unbounded": partial(STE, lr=0.02, clamp=None),
+    "bop": bop,
+    "bop_published": partial(bop, start="real", ties="plus"),
+    "bop2": bop2,
+    "bop2_unbiased": partial(bop2, threshold=1.0, unbiased=True),
+    "pmf": pmf,
+    "pmf_mended": partial(
+        pmf, jacobian="exact", decay_at_start=False, decoupled_weight_decay=True, weight_decay=0.01
+    ),
 }
 DEVICES = [
     "cpu",
@@ -83,10 +96,21 @@ class Toy:
 
 
 def centres(optimiser: Optimiser, parameters: Iterable[Tensor]) -> list[Tensor]:
-    """What is learned: lambda of BayesBiNN, the latent weights of STE."""
+    """What is learned: lambda of BayesBiNN, the latents of PMF, the latent weights of STE, the
+    weights themselves of Bop.
+    """
     if isinstance(optimiser, BayesBiNN):
         return [value.clone() for value in optimiser.naturals()]
+    if isinstance(optimiser, PMF):
+        return [value.clone() for value in optimiser.latents()]
+    if isinstance(optimiser, Bop | Bop2ndOrder):
+        return [signs(parameter.data) for parameter in parameters]
     return [parameter.detach().clone() for parameter in parameters]
+
+
+def has_rate(build: Build) -> bool:
+    """Bop has no learning rate, and says so by having no `lr` in its groups."""
+    return "lr" in build([nn.Parameter(torch.zeros(1))]).defaults
 
 
 def same(ours: Iterable[Tensor], theirs: Iterable[Tensor]) -> bool:
@@ -188,8 +212,9 @@ def test_continues_from_a_file_bit_by_bit(build: Build, device: str) -> None:
     assert same(centres(continued, [again.model.weight]), centres(optimiser, [toy.model.weight]))
 
 
-def test_learning_rate_schedulers_work(build: Build) -> None:
-    toy = Toy()
+@pytest.mark.parametrize("name", [name for name, build in OPTIMISERS.items() if has_rate(build)])
+def test_learning_rate_schedulers_work(name: str) -> None:
+    toy, build = Toy(), OPTIMISERS[name]
     optimiser = build(toy.model.parameters())
     scheduler = LambdaLR(optimiser, lambda epoch: [1.0, 1.0, 0.0, 0.0, 1.0][epoch])
     moved = []
@@ -218,8 +243,9 @@ def test_parameter_without_gradient_is_left_alone(build: Build) -> None:
 def test_groups_have_settings_of_their_own(build: Build) -> None:
     toy = Toy()
     frozen = nn.Parameter(torch.full((1, INPUTS), 0.25))
-    negligible = 1e-30  # too small to change a number near 1
-    optimiser = build([{"params": [toy.model.weight]}, {"params": [frozen], "lr": negligible}])
+    # Too small to change a number near 1; too large to be exceeded.
+    still = {"lr": 1e-30} if has_rate(build) else {"threshold": math.inf}
+    optimiser = build([{"params": [toy.model.weight]}, {"params": [frozen], **still}])
     weight = toy.model.weight
     learned_before, before = centres(optimiser, [weight, frozen])
     for _ in range(5):
@@ -229,7 +255,8 @@ def test_groups_have_settings_of_their_own(build: Build) -> None:
         optimiser.step()
     learned, after = centres(optimiser, [weight, frozen])
     assert torch.equal(after, before)
-    assert ((learned - learned_before).abs() > 1e-3).all()
+    moved = (learned - learned_before).abs() > 1e-3
+    assert moved.all() if has_rate(build) else moved.any()
 
 
 def test_closure_and_draw_then_step_agree(build: Build) -> None:
@@ -279,6 +306,24 @@ WRONG = [
     (BayesBiNN, "init_lambda", -10.0, ">= 0"),
     (BayesBiNN, "mode", "exact", "one of sound, reference"),
     (BayesBiNN, "scale_bound", 0.0, "> 0"),
+    (Bop, "threshold", -1e-8, ">= 0"),
+    (Bop, "threshold", float("nan"), ">= 0"),
+    (Bop, "gamma", 0.0, "in (0, 1]"),
+    (Bop, "gamma", 1.1, "in (0, 1]"),
+    (Bop, "start", "zeros", "one of signs, real"),
+    (Bop, "ties", "flip", "one of keep, plus"),
+    (Bop2ndOrder, "threshold", -1.0, ">= 0"),
+    (Bop2ndOrder, "sigma", 0.0, "in (0, 1]"),
+    (PMF, "lr", 0.0, "> 0"),
+    (PMF, "betas", (0.9, 1.0), "in [0, 1)"),
+    (PMF, "eps", 0.0, "> 0"),
+    (PMF, "rho", 0.99, ">= 1"),
+    (PMF, "beta_max", 0.5, ">= 1"),
+    (PMF, "beta_every", 0, ">= 1"),
+    (PMF, "lr_scale", 0.0, "in (0, 1]"),
+    (PMF, "lr_interval", 0, ">= 1"),
+    (PMF, "weight_decay", -1e-4, ">= 0"),
+    (PMF, "jacobian", "diagonal", "one of second_softmax, exact"),
 ]
 
 

@@ -1,0 +1,228 @@
+"""PMF: proximal mean-field for binary weights (Ajanthan et al. 2019, arXiv:1812.04353)."""
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import Parameter
+from torch.optim import Optimizer
+
+from cl_bnn.optim.binary import BinaryOptimizer, Range
+from cl_bnn.optim.ste import signs
+from cl_bnn.optim.weights import require
+
+Jacobian = Literal["second_softmax", "exact"]
+JACOBIANS: tuple[Jacobian, ...] = ("second_softmax", "exact")
+# The inverse temperature at the first step.
+BETA_START = 1.0
+# Standard deviation of the initial latents of a parameter that is no matrix.
+VECTOR_STD = 0.1
+
+
+def effective_weights(latent: Tensor, beta: float) -> Tensor:
+    """`w = u+ - u- = tanh(beta (l+ - l-) / 2)` with `u = softmax(beta l)`.
+
+    Args:
+        latent: the pairs (l-, l+), of shape (2, *shape of the weights).
+        beta: inverse temperature > 0.
+    """
+    return torch.tanh((latent[1] - latent[0]).mul_(beta / 2))
+
+
+def latent_gradient(gradient: Tensor, latent: Tensor, beta: float, jacobian: Jacobian) -> Tensor:
+    """dloss/dl of the pairs, from dloss/dw.
+
+    The gradient with respect to u is (-g, g). Then
+
+    * `"exact"`: `beta (diag(u) - u u^T)` of the softmax, which gives `(-1, +1) 2 beta u+ u- g`;
+    * `"second_softmax"`, as published: `beta (I - v v^T)` with `v = softmax(beta u)`, a softmax of
+      the probabilities once more. The authors find that it works slightly better.
+
+    Args:
+        gradient: g = dloss/dw, any shape.
+        latent: the pairs (l-, l+), of shape (2, *shape of g).
+        beta: inverse temperature > 0.
+        jacobian: which of the two.
+
+    Returns:
+        A tensor of the shape of `latent`.
+    """
+    if jacobian == "exact":
+        spread = (latent[1] - latent[0]).mul_(beta)
+        slope = torch.sigmoid(spread).mul_(torch.sigmoid(-spread)).mul_(2 * beta)
+        up = slope.mul_(gradient)
+        return torch.stack([-up, up])
+    weights = effective_weights(latent, beta)
+    mean = torch.tanh(weights.mul_(beta / 2))  # v+ - v-, and v is (1 -+ mean) / 2
+    along = gradient * mean  # the product of (-g, g) with v
+    pair = torch.stack([-gradient - along * (1 - mean) / 2, gradient - along * (1 + mean) / 2])
+    return pair.mul_(beta)
+
+
+class PMF(BinaryOptimizer):
+    r"""Proximal mean-field (Ajanthan et al. 2019, arXiv:1812.04353, algorithm 1): annealed weights
+    between -1 and 1 that end at +-1.
+
+    Each weight has two latents, one for each value it can take, and
+
+        u = softmax(beta l),    w = u+ - u- = tanh(beta (l+ - l-) / 2)
+        l <- Adam(l, dloss/dl),    dloss/dl = J dloss/du,    dloss/du = (-g, g)
+        beta <- min(rho beta, beta_max)  after iterations 0, k, 2k, ... with k = `beta_every`
+
+    starting at beta = 1, with g = dloss/dw. The learning rate is multiplied by `lr_scale` every
+    `lr_interval` iterations. A parameter counts the iterations in which it had a gradient, so that
+    a head that comes late is annealed from its own beginning.
+
+    The published code has peculiarities, kept by default, each with its switch:
+
+    * `jacobian="second_softmax"`: the softmax is applied to the probabilities once more, and J is
+      beta (I - v v^T); `"exact"` is the derivative. See `latent_gradient`.
+    * `decay_at_start=True`: the learning rate is first decayed right after iteration 0, so that a
+      nominal 1e-3 with scale 0.2 trains at 2e-4; False decays after `lr_interval` iterations for
+      the first time.
+    * `decoupled_weight_decay=False`: weight decay is added to the gradient and goes through Adam,
+      which divides it by the size of the gradients: once beta is large and gradients vanish, it
+      draws the latents to 0. True shrinks the latents by lr * weight_decay instead.
+
+    Between steps the parameters hold the last w: evaluate inside `mode()` or `fractional()`, which
+    put back what was there. The latents are drawn when first needed, whatever the parameters hold:
+    Xavier-uniform with both latents of a weight counted as outputs, as published; normal for a
+    vector.
+
+    Use `draw()` before the forward pass and `step()` after the backward pass, or `step(closure)`.
+
+    Args:
+        params: the weights to be binary (parameters or groups, like every torch optimiser).
+        lr: Adam's learning rate > 0.
+        betas: Adam's decay rates, in [0, 1).
+        eps: Adam's constant > 0.
+        rho: growth of the inverse temperature beta, >= 1.
+        beta_max: the largest beta, >= 1.
+        beta_every: iterations from one growth of beta to the next, >= 1.
+        lr_scale: factor of a decay of the learning rate, in (0, 1].
+        lr_interval: iterations from one decay to the next, >= 1.
+        weight_decay: >= 0.
+        jacobian, decay_at_start, decoupled_weight_decay: see above.
+        inner: an optimiser for the real-valued parameters (BatchNorm gains, biases); stepped and
+            saved along. Its learning-rate scheduler, if any, is the user's own.
+
+    Raises:
+        ValueError: a value is outside its range.
+    """
+
+    ranges: ClassVar[dict[str, Range]] = {
+        "lr": (lambda v: v > 0, "> 0"),
+        "eps": (lambda v: v > 0, "> 0"),
+        "rho": (lambda v: v >= 1, ">= 1"),
+        "beta_max": (lambda v: v >= 1, ">= 1"),
+        "beta_every": (lambda v: v >= 1, ">= 1"),
+        "lr_scale": (lambda v: 0 < v <= 1, "in (0, 1]"),
+        "lr_interval": (lambda v: v >= 1, ">= 1"),
+        "weight_decay": (lambda v: v >= 0, ">= 0"),
+    }
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        rho: float = 1.2,
+        beta_max: float = 1e4,
+        beta_every: int = 100,
+        lr_scale: float = 0.2,
+        lr_interval: int = 7000,
+        weight_decay: float = 0.0,
+        jacobian: Jacobian = "second_softmax",
+        decay_at_start: bool = True,
+        decoupled_weight_decay: bool = False,
+        inner: Optimizer | None = None,
+    ) -> None:
+        require(all(0 <= b < 1 for b in betas), "betas", betas, "in [0, 1)")
+        require(jacobian in JACOBIANS, "jacobian", jacobian, f"one of {', '.join(JACOBIANS)}")
+        super().__init__(params, dict(
+            lr=lr, betas=betas, eps=eps, rho=rho, beta_max=beta_max, beta_every=beta_every,
+            lr_scale=lr_scale, lr_interval=lr_interval, weight_decay=weight_decay,
+        ), inner)  # fmt: skip
+        self.jacobian: Jacobian = jacobian
+        self.decay_at_start = decay_at_start
+        self.decoupled_weight_decay = decoupled_weight_decay
+
+    # What can be done with the latents -----------------------------------------------------------
+
+    def fractional(self) -> AbstractContextManager[None]:
+        """Inside, the parameters hold w at the current beta, between -1 and 1."""
+        return self._holding(self._weights_of)
+
+    def latents(self) -> list[Tensor]:
+        """The latents (l-, l+) of every binary parameter, of shape (2, *parameter.shape), in the
+        order of the groups.
+        """
+        return [self._state_of(parameter)["latent"] for _, parameter in self._binary()]
+
+    def restart(self) -> None:
+        """Continual learning: beta and the learning rate begin anew, the latents stay."""
+        for _, parameter in self._binary():
+            self._state_of(parameter).update(beta=BETA_START, iteration=0)
+
+    # Arithmetic ----------------------------------------------------------------------------------
+
+    def _weights_of(self, parameter: Parameter) -> Tensor:
+        state = self._state_of(parameter)
+        return effective_weights(state["latent"], state["beta"])
+
+    def _load(self, parameter: Parameter) -> None:
+        parameter.data = self._weights_of(parameter)
+
+    def _mode_of(self, parameter: Parameter) -> Tensor:
+        latent = self._state_of(parameter)["latent"]
+        return signs(latent[1] - latent[0])
+
+    def _begin(self, parameter: Parameter) -> dict[str, Any]:
+        wide = parameter.data.new_empty(2 * parameter.shape[0], *parameter.shape[1:])
+        if wide.ndim > 1:
+            nn.init.xavier_uniform_(wide)
+        else:
+            nn.init.normal_(wide, std=VECTOR_STD)
+        latent = wide.view(2, *parameter.shape)
+        return {
+            "latent": latent,
+            "exp_avg": torch.zeros_like(latent),
+            "exp_avg_sq": torch.zeros_like(latent),
+            "adam_step": 0,
+            "iteration": 0,  # since the start, or since `restart`
+            "beta": BETA_START,
+        }
+
+    def _update(self, group: dict[str, Any], parameter: Parameter, gradient: Tensor) -> None:
+        state = self._state_of(parameter)
+        descent = latent_gradient(gradient, state["latent"], state["beta"], self.jacobian)
+        self._adam(group, state, descent)
+        if state["iteration"] % group["beta_every"] == 0:
+            state["beta"] = min(group["rho"] * state["beta"], group["beta_max"])
+        state["iteration"] += 1
+
+    def _adam(self, group: dict[str, Any], state: dict[str, Any], descent: Tensor) -> None:
+        """Adam (Kingma and Ba 2014, arXiv:1412.6980, algorithm 1) on the latents."""
+        latent, (beta1, beta2) = state["latent"], group["betas"]
+        lr, decay = self._lr(group, state["iteration"]), group["weight_decay"]
+        if self.decoupled_weight_decay:
+            latent.mul_(1 - lr * decay)
+        else:
+            descent.add_(latent, alpha=decay)
+        state["adam_step"] += 1
+        state["exp_avg"].lerp_(descent, 1 - beta1)
+        state["exp_avg_sq"].mul_(beta2).addcmul_(descent, descent, value=1 - beta2)
+        root_correction = (1 - beta2 ** state["adam_step"]) ** 0.5
+        size = torch.sqrt(state["exp_avg_sq"], out=descent).div_(root_correction).add_(group["eps"])
+        latent.addcdiv_(state["exp_avg"], size, value=-lr / (1 - beta1 ** state["adam_step"]))
+
+    def _lr(self, group: dict[str, Any], iteration: int) -> float:
+        """The learning rate of an iteration, 0 the first."""
+        interval = group["lr_interval"]
+        decays = -(-iteration // interval) if self.decay_at_start else iteration // interval
+        lr: float = group["lr"] * group["lr_scale"] ** decays
+        return lr
