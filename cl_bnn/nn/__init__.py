@@ -1,24 +1,45 @@
-"""Networks whose weights can be binary."""
+"""Networks whose weights can be binary, and the layers they are made of."""
 
+from cl_bnn.nn.binarynet import binarynet
+from cl_bnn.nn.functional import sign
+from cl_bnn.nn.imagenet import binary_alexnet, xnornet
+from cl_bnn.nn.init import init_latent
 from cl_bnn.nn.layers import (
+    BinaryActivation,
     BinaryConv2d,
     BinaryConvTranspose2d,
     BinaryLinear,
     binary_parameters,
     real_parameters,
 )
-from cl_bnn.nn.mlp import MLP, init_latent, mlp, mnist_mlp
+from cl_bnn.nn.lrnet import lrnet_big, lrnet_small
+from cl_bnn.nn.mlp import MLP, mlp, mnist_mlp, tanh_mlp
+from cl_bnn.nn.nin import nin
+from cl_bnn.nn.residual import birealnet18, resnet18
+from cl_bnn.nn.unet import unet
 from cl_bnn.nn.vgg import vgg
 
 __all__ = [
     "MLP",
+    "BinaryActivation",
     "BinaryConv2d",
     "BinaryConvTranspose2d",
     "BinaryLinear",
+    "binary_alexnet",
     "binary_parameters",
+    "binarynet",
+    "birealnet18",
     "init_latent",
+    "lrnet_big",
+    "lrnet_small",
     "mlp",
     "mnist_mlp",
+    "nin",
     "real_parameters",
+    "resnet18",
+    "sign",
+    "tanh_mlp",
+    "unet",
     "vgg",
+    "xnornet",
 ]

@@ -1,8 +1,12 @@
-"""Layers that declare their weights binary, and the question which parameters are."""
+"""Layers that declare their weights binary, which parameters are; binary activations; padding."""
 
 from torch import Tensor, nn
 from torch.nn import Parameter
+from torch.nn import functional as F
 from torch.nn.modules.conv import _ConvNd
+
+from cl_bnn.nn.functional import SURROGATES, Surrogate, sign
+from cl_bnn.nn.shapes import one_of
 
 
 class BinaryLinear(nn.Linear):
@@ -76,6 +80,60 @@ class BinaryConvTranspose2d(nn.ConvTranspose2d):
     def binary(self) -> list[Tensor]:
         """The binary parameters of this layer."""
         return [self.weight]
+
+
+class BinaryActivation(nn.Module):
+    """+1 where x >= 0, -1 elsewhere, with a surrogate gradient; see `cl_bnn.nn.functional.sign`.
+
+    Args:
+        surrogate: `"identity"`, `"hard_tanh"` or `"approx_sign"`.
+
+    Raises:
+        ValueError: an unknown `surrogate`.
+    """
+
+    def __init__(self, surrogate: Surrogate = "hard_tanh") -> None:
+        super().__init__()
+        one_of("surrogate", surrogate, SURROGATES)
+        self.surrogate = surrogate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Signs of `x`, any shape."""
+        return sign(x, self.surrogate)
+
+    def extra_repr(self) -> str:
+        return repr(self.surrogate)
+
+
+class SamePad(nn.Module):
+    """Pads images as Keras' `padding="same"` does, for a layer that follows and pads nothing.
+
+    An image of n pixels gives ceil(n / stride); if the number of pixels to add is odd, the last
+    side gets one more. Torch's own paddings are symmetric, which shifts strided layers by a pixel.
+
+    Args:
+        kernel_size: side of the kernel of the layer that follows.
+        stride: its stride.
+        value: what the new pixels hold: 0, or minus infinity before max-pooling.
+    """
+
+    def __init__(self, kernel_size: int, stride: int, value: float = 0.0) -> None:
+        super().__init__()
+        self.kernel_size, self.stride, self.value = kernel_size, stride, value
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pad `x` of shape (batch, channels, height, width)."""
+        top, bottom = self._sides(x.shape[2])
+        left, right = self._sides(x.shape[3])
+        return F.pad(x, (left, right, top, bottom), value=self.value)
+
+    def _sides(self, size: int) -> tuple[int, int]:
+        steps = -(-size // self.stride) - 1
+        total = max(steps * self.stride + self.kernel_size - size, 0)
+        return total // 2, total - total // 2
+
+    def extra_repr(self) -> str:
+        return f"{self.kernel_size}, {self.stride}, {self.value}"
 
 
 BINARY_LAYERS = (BinaryLinear, BinaryConv2d, BinaryConvTranspose2d)

@@ -1,11 +1,18 @@
-"""Multi-layer perceptrons whose weights can all be binary: no biases, no gains."""
+"""Multi-layer perceptrons with binary weights."""
 
-import torch
+import itertools
+from typing import Literal
+
 from torch import Tensor, nn
 
 from cl_bnn.nn.layers import BinaryLinear
 from cl_bnn.nn.norm import EPS, MOMENTUM, BatchNorm, Norm, PerTaskBatchNorm, by_task, norm_layer
-from cl_bnn.nn.shapes import at_least, features
+from cl_bnn.nn.shapes import at_least, features, one_of
+
+Bias = Literal["binary", "real", "none"]
+BIASES: tuple[Bias, ...] = ("binary", "real", "none")
+OutputNorm = Literal["none", "shared", "batch"]
+OUTPUT_NORMS: tuple[OutputNorm, ...] = ("none", "shared", "batch")
 
 
 class MLP(nn.Module):
@@ -151,14 +158,43 @@ def mnist_mlp(
     return nn.Sequential(*layers, BinaryLinear(units, out_features), norm)
 
 
-@torch.no_grad()
-def init_latent(model: nn.Module) -> None:
-    """Initial latent weights of STE: U(-a, a), a = sqrt(1.5 / (fan_in + fan_out)), for linear
-    layers.
+def tanh_mlp(
+    *, input_shape: tuple[int, ...], out_features: int, width: int = 64, depth: int = 2,
+    bias: Bias = "binary", output_norm: OutputNorm = "none",
+) -> nn.Sequential:  # fmt: skip
+    """[FC - tanh] x `depth` - FC (- BN): the network of BayesBiNN's synthetic tasks.
 
-    As in the BayesBiNN authors' STE baseline (arXiv:2002.10778), after Courbariaux et al. 2015.
+    All weights are binary. The authors' code (Meng et al. 2020, arXiv:2002.10778, appendix B.1)
+    binarises the biases too under BayesBiNN and keeps them real under STE. Two moons: 2-64-64-1,
+    4417 parameters. Regression: 1-64-64-1 with BatchNorm (eps 1e-4, momentum .15, no gain) after
+    the last layer; the authors never leave the training mode, so that it normalises by the inputs
+    at hand (`"batch"`).
+
+    Args:
+        input_shape: shape of an input, which is flattened.
+        out_features: number of outputs.
+        width: units of a hidden layer.
+        depth: number of hidden layers, >= 0.
+        bias: `"binary"`, `"real"` or `"none"`.
+        output_norm: `"none"`, `"shared"` (running statistics at test) or `"batch"` (statistics of
+            the inputs at hand, at test too).
+
+    Returns:
+        A network from (batch, *input_shape) to (batch, out_features).
+
+    Raises:
+        ValueError: a setting out of range.
     """
-    for layer in model.modules():
-        if isinstance(layer, nn.Linear):
-            bound = (1.5 / (layer.in_features + layer.out_features)) ** 0.5
-            layer.weight.uniform_(-bound, bound)
+    at_least("width", width, 1)
+    at_least("depth", depth, 0)
+    one_of("bias", bias, BIASES)
+    one_of("output_norm", output_norm, OUTPUT_NORMS)
+    sizes = [features(input_shape), *[width] * depth, out_features]
+    layers: list[nn.Module] = [nn.Flatten()]
+    for units, out in itertools.pairwise(sizes):
+        linear = BinaryLinear(units, out, bias != "none", binary_bias=bias == "binary")
+        layers += [linear, nn.Tanh()]
+    del layers[-1]
+    if output_norm != "none":
+        layers.append(norm_layer(output_norm, out_features, n_tasks=1))
+    return nn.Sequential(*layers)

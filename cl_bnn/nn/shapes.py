@@ -1,6 +1,7 @@
 """Sizes that the builders of networks check and compute."""
 
 import math
+from collections.abc import Sequence
 
 
 def features(input_shape: tuple[int, ...]) -> int:
@@ -47,6 +48,16 @@ def at_least(name: str, value: float, minimum: float) -> None:
     """
     if not value >= minimum:
         raise ValueError(f"{name} must be >= {minimum}, got {value!r}")
+
+
+def one_of(name: str, value: str, allowed: Sequence[str]) -> None:
+    """Check a setting of a builder.
+
+    Raises:
+        ValueError: `value` is not among `allowed`.
+    """
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
 
 
 def scaled(units: int, factor: float) -> int:

@@ -1,0 +1,83 @@
+"""The sign function with the gradients that stand in for its own, which is zero almost everywhere.
+
+Forward it is sign(x) with sign(0) = +1. Backward, the gradient with respect to the output is
+multiplied by
+
+    identity     1                                Bengio et al. 2013, arXiv:1308.3432
+    hard_tanh    1 if |x| <= 1, else 0            Hubara et al. 2016, arXiv:1602.02830, eq. 4
+    approx_sign  2 - 2 |x| if |x| <= 1, else 0    Liu et al. 2018, arXiv:1808.00278
+
+Larq, with which the networks of Bop were trained, calls the second `ste_sign`.
+"""
+
+from typing import Any, Literal
+
+from torch import Tensor
+from torch.autograd import Function
+
+from cl_bnn.nn.shapes import one_of
+
+Surrogate = Literal["identity", "hard_tanh", "approx_sign"]
+
+
+def _signs(x: Tensor) -> Tensor:
+    # Negative numbers are rounded down to -1, others to 0. Unlike `x.sign()` this leaves NaN as it
+    # is: a network that has diverged must not look healthy from its second layer on.
+    return x.clamp(-1, 0.5).floor_().mul_(2).add_(1)
+
+
+class _Identity(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return _signs(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient
+
+
+class _HardTanh(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x.abs() <= 1)  # a quarter of the memory of x
+        return _signs(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        inside: Tensor = ctx.saved_tensors[0]
+        return gradient * inside
+
+
+class _ApproxSign(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return _signs(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        x: Tensor = ctx.saved_tensors[0]
+        return (2 - 2 * x.abs()).clamp_(min=0) * gradient
+
+
+_FUNCTIONS: dict[str, type[Function]] = {
+    "identity": _Identity,
+    "hard_tanh": _HardTanh,
+    "approx_sign": _ApproxSign,
+}
+SURROGATES = tuple(_FUNCTIONS)
+
+
+def sign(x: Tensor, surrogate: Surrogate = "hard_tanh") -> Tensor:
+    """+1 where x >= 0, -1 where x < 0, NaN where x is NaN.
+
+    Args:
+        x: any shape, floating point.
+        surrogate: the gradient in place of the derivative, see the module.
+
+    Raises:
+        ValueError: an unknown `surrogate`.
+    """
+    one_of("surrogate", surrogate, SURROGATES)
+    signs: Tensor = _FUNCTIONS[surrogate].apply(x)  # type: ignore[no-untyped-call]
+    return signs
