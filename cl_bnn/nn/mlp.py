@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from cl_bnn.nn.layers import BinaryLinear
 from cl_bnn.nn.norm import EPS, MOMENTUM, BatchNorm, Norm, PerTaskBatchNorm, by_task, norm_layer
-from cl_bnn.nn.shapes import at_least, features, one_of
+from cl_bnn.nn.shapes import at_least, check_dropout, features, one_of
 
 Bias = Literal["binary", "real", "none"]
 BIASES: tuple[Bias, ...] = ("binary", "real", "none")
@@ -146,8 +146,7 @@ def mnist_mlp(
     """
     at_least("width", width, 1)
     at_least("depth", depth, 0)
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be in [0, 1), got {dropout!r}")
+    check_dropout(dropout)
     units = features(input_shape)
     layers: list[nn.Module] = [nn.Flatten(), nn.Dropout(dropout)]
     for _ in range(depth):

@@ -8,7 +8,7 @@ from cl_bnn.nn.functional import Surrogate
 from cl_bnn.nn.init import init_normal
 from cl_bnn.nn.layers import BinaryActivation, BinaryConv2d
 from cl_bnn.nn.norm import BatchNorm
-from cl_bnn.nn.shapes import image_shape, one_of, scaled
+from cl_bnn.nn.shapes import check_dropout, image_shape, one_of, scaled
 
 Form = Literal["all", "semi"]
 FORMS: tuple[Form, ...] = ("all", "semi")
@@ -50,8 +50,7 @@ def nin(
     """
     channels, _, _ = image_shape(input_shape, "nin", minimum=1)
     one_of("form", form, FORMS)
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be in [0, 1), got {dropout!r}")
+    check_dropout(dropout)
     wide, narrow = scaled(192, width), scaled(96, width)
 
     def block(inputs: int, outputs: int, kernel: int, drop: float = 0.0) -> list[nn.Module]:

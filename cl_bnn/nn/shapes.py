@@ -50,6 +50,16 @@ def at_least(name: str, value: float, minimum: float) -> None:
         raise ValueError(f"{name} must be >= {minimum}, got {value!r}")
 
 
+def check_dropout(dropout: float) -> None:
+    """Check the probability of dropout.
+
+    Raises:
+        ValueError: `dropout` is not in [0, 1).
+    """
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be in [0, 1), got {dropout!r}")
+
+
 def one_of(name: str, value: str, allowed: Sequence[str]) -> None:
     """Check a setting of a builder.
 

@@ -5,13 +5,13 @@ from torch import Tensor, nn
 
 from cl_bnn.nn.layers import BinaryConv2d, BinaryConvTranspose2d
 from cl_bnn.nn.norm import BatchNorm
-from cl_bnn.nn.shapes import image_shape, scaled
+from cl_bnn.nn.shapes import check_dropout, image_shape, scaled
 
 LEVELS = (64, 128, 256, 512)
 BOTTLENECK = 1024
-# A side of n pixels gives n - MARGIN, and every pooling meets an even side, if n = REMAINDER modulo
-# STEP; SMALLEST is the first such n with an output.
-MARGIN, STEP, REMAINDER, SMALLEST = 184, 16, 12, 188
+# Every pooling meets an even side if a side has REMAINDER pixels modulo STEP; SMALLEST is the first
+# such number with an output.
+STEP, REMAINDER, SMALLEST = 16, 12, 188
 
 
 class UNet(nn.Module):
@@ -109,17 +109,16 @@ def unet(
     for name, size in (("height", height), ("width", side)):
         if size < SMALLEST or size % STEP != REMAINDER:
             raise ValueError(f"unet cannot take a {name} of {size} pixels: {_nearest(size)}")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be in [0, 1), got {dropout!r}")
+    check_dropout(dropout)
     levels = [scaled(level, width) for level in (*LEVELS, BOTTLENECK)]
     return UNet(channels, out_features, levels, dropout, momentum)
 
 
 def _nearest(size: int) -> str:
     if size < SMALLEST:
-        return f"the smallest that fits is {SMALLEST}"
+        return f"the smallest is {SMALLEST}"
     below = size - (size - REMAINDER) % STEP
-    return f"the nearest that fit are {below} and {below + STEP}"
+    return f"the nearest are {below}, {below + STEP}"
 
 
 def _centre(x: Tensor, like: Tensor) -> Tensor:
