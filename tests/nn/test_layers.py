@@ -1,8 +1,9 @@
-"""Which parameters are binary is declared by layers; BatchNorm with or without gain and shift."""
+"""Layers: which parameters are binary, BatchNorm with or without gain and shift, padding."""
 
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from cl_bnn.nn import (
     BinaryConv2d,
@@ -11,6 +12,7 @@ from cl_bnn.nn import (
     binary_parameters,
     real_parameters,
 )
+from cl_bnn.nn.layers import SamePad
 from cl_bnn.nn.norm import BatchNorm
 
 
@@ -23,10 +25,10 @@ def test_arithmetic_is_that_of_torch() -> None:
     x = torch.randn(2, 3, 5, 5)
     conv, up = BinaryConv2d(3, 4, 3, stride=2, padding=1, bias=True), BinaryConvTranspose2d(3, 4, 2)
     linear = BinaryLinear(5, 2, bias=True)
-    same = nn.functional.conv2d(x, conv.weight, conv.bias, 2, 1)
+    same = F.conv2d(x, conv.weight, conv.bias, 2, 1)
     assert torch.equal(conv(x), same)
-    assert torch.equal(up(x), nn.functional.conv_transpose2d(x, up.weight))
-    assert torch.equal(linear(x), nn.functional.linear(x, linear.weight, linear.bias))
+    assert torch.equal(up(x), F.conv_transpose2d(x, up.weight))
+    assert torch.equal(linear(x), F.linear(x, linear.weight, linear.bias))
 
 
 def test_only_declared_weights_are_binary_if_any_layer_declares() -> None:
@@ -92,3 +94,28 @@ def test_single_value_per_channel_is_normalised_by_running_statistics() -> None:
     norm.running_mean, norm.running_var = torch.tensor([1.0, 2.0]), torch.tensor([4.0, 9.0])
     assert torch.equal(norm(torch.tensor([[5.0, 5.0]])), torch.tensor([[2.0, 1.0]]))
     assert torch.equal(norm.running_mean, torch.tensor([1.0, 2.0]))
+
+
+# Windows of Keras' "same": 224 pixels, kernel 11, stride 4 -> 56 windows, 7 pixels too few.
+@pytest.mark.parametrize(
+    "size, kernel, stride, sides",
+    [(224, 11, 4, (3, 4)), (224, 7, 2, (2, 3)), (112, 3, 2, (0, 1)), (7, 3, 2, (1, 1)),
+     (8, 3, 1, (1, 1)), (8, 2, 2, (0, 0)), (1, 7, 2, (3, 3))],
+)  # fmt: skip
+def test_same_padding_adds_the_pixels_computed_by_hand(
+    size: int, kernel: int, stride: int, sides: tuple[int, int]
+) -> None:
+    image = torch.arange(float(size)).expand(1, 1, size, size)
+    padded = SamePad(kernel, stride, value=-1)(image)[0, 0]
+    before, after = sides
+    assert padded.shape == (size + before + after, size + before + after)
+    assert padded[before].tolist() == [-1] * before + list(range(size)) + [-1] * after
+    assert bool((padded[:before] == -1).all()) and bool((padded[size + before :] == -1).all())
+
+
+def test_same_padding_at_stride_1_is_torchs() -> None:
+    x = torch.randn(1, 1, 6, 5)
+    for kernel in (1, 3, 5):
+        weight = torch.randn(1, 1, kernel, kernel)
+        ours = F.conv2d(SamePad(kernel, 1)(x), weight)
+        torch.testing.assert_close(ours, F.conv2d(x, weight, padding="same"))

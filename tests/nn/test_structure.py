@@ -1,12 +1,10 @@
-"""The order of layers, their constants, padding, skips and initial weights, network by network."""
+"""The order of layers, their constants and skips, network by network."""
 
-from math import sqrt
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from cl_bnn.nn import (
     BinaryActivation,
@@ -17,7 +15,6 @@ from cl_bnn.nn import (
     binary_parameters,
     binarynet,
     birealnet18,
-    init_latent,
     lrnet_big,
     lrnet_small,
     nin,
@@ -225,31 +222,6 @@ def test_residual_block_without_weights_hands_its_input_on() -> None:
     assert torch.equal(block(x), x)
 
 
-# Windows of Keras' "same": 224 pixels, kernel 11, stride 4 -> 56 windows, 7 pixels too few.
-@pytest.mark.parametrize(
-    "size, kernel, stride, sides",
-    [(224, 11, 4, (3, 4)), (224, 7, 2, (2, 3)), (112, 3, 2, (0, 1)), (7, 3, 2, (1, 1)),
-     (8, 3, 1, (1, 1)), (8, 2, 2, (0, 0)), (1, 7, 2, (3, 3))],
-)  # fmt: skip
-def test_same_padding_adds_the_pixels_computed_by_hand(
-    size: int, kernel: int, stride: int, sides: tuple[int, int]
-) -> None:
-    image = torch.arange(float(size)).expand(1, 1, size, size)
-    padded = SamePad(kernel, stride, value=-1)(image)[0, 0]
-    before, after = sides
-    assert padded.shape == (size + before + after, size + before + after)
-    assert padded[before].tolist() == [-1] * before + list(range(size)) + [-1] * after
-    assert bool((padded[:before] == -1).all()) and bool((padded[size + before :] == -1).all())
-
-
-def test_same_padding_at_stride_1_is_torchs() -> None:
-    x = torch.randn(1, 1, 6, 5)
-    for kernel in (1, 3, 5):
-        weight = torch.randn(1, 1, kernel, kernel)
-        ours = F.conv2d(SamePad(kernel, 1)(x), weight)
-        torch.testing.assert_close(ours, F.conv2d(x, weight, padding="same"))
-
-
 @pytest.mark.parametrize("bias, binary, real", [("binary", 4417, 0), ("real", 4288, 129)])
 def test_two_moons_network_has_4417_parameters(bias: Any, binary: int, real: int) -> None:
     model = tanh_mlp(input_shape=(2,), out_features=1, bias=bias)
@@ -304,43 +276,3 @@ def test_wrong_value_of_the_tanh_network_is_named(settings: dict[str, Any], mess
     with pytest.raises(ValueError) as error:
         tanh_mlp(input_shape=(2,), out_features=1, **settings)
     assert str(error.value) == message
-
-
-def spread(weight: torch.Tensor) -> tuple[float, float]:
-    """Standard deviation and largest size."""
-    return float(weight.detach().std()), float(weight.detach().abs().max())
-
-
-def test_initial_weights_of_keras_networks_are_glorots() -> None:
-    torch.manual_seed(0)
-    uniform = binarynet(input_shape=(3, 32, 32), out_features=10, width=0.25)
-    truncated = birealnet18(input_shape=(3, 32, 32), out_features=10, width=0.25)
-    std, largest = spread(uniform[3].weight)  # 32 -> 32 channels, 3 x 3
-    bound = sqrt(6 / (2 * 32 * 9))
-    assert std == pytest.approx(bound / sqrt(3), rel=0.03) and 0.99 * bound < largest <= bound
-    std, largest = spread(truncated[-4].body[1].weight)  # 128 -> 128 channels, 3 x 3
-    expected = sqrt(2 / (2 * 128 * 9))
-    assert std == pytest.approx(expected, rel=0.01)
-    assert 0.99 < largest / (2 * expected / 0.8796) <= 1
-    std, largest = spread(truncated[-1].weight)
-    assert 0.98 < largest / sqrt(6 / (128 + 10)) <= 1
-    assert not truncated[-1].bias.any()
-
-
-def test_initial_weights_of_benns_networks_are_normal() -> None:
-    torch.manual_seed(0)
-    small = nin(input_shape=(3, 32, 32), out_features=10)
-    assert spread(small[0].weight)[0] == pytest.approx(0.05, rel=0.03)
-    large = resnet18(input_shape=(3, 32, 32), out_features=10, width=0.25)
-    assert spread(large[4].body[2].weight)[0] == pytest.approx(1 / (16 * 9), rel=0.1)
-    for model in (small, large):
-        assert not any(m.bias.any() for m in model.modules() if isinstance(m, nn.Conv2d))
-
-
-def test_initial_latent_weights_are_for_binary_layers_only() -> None:
-    model = nn.Sequential(BinaryLinear(4, 4, bias=True), nn.Linear(4, 4), BinaryConv2d(1, 1, 3))
-    before = [p.clone() for p in model.parameters()]
-    init_latent(model)
-    same = [torch.equal(old, p) for old, p in zip(before, model.parameters(), strict=True)]
-    assert same == [False, False, True, True, True]
-    assert not model[0].bias.any()
