@@ -69,6 +69,8 @@ def _fill_run(parser: argparse.ArgumentParser) -> None:
     add("--set", metavar="KEY=VALUE", action="append", type=_setting, default=[], help=set_help)
     add("--tasks", metavar="N", type=_count, help="short for --set stream.n_experiences=N")
     add("--epochs", metavar="N", type=_count, help="epochs per task")
+    stop_help = "end training after N epochs of a task; schedules still span all epochs"
+    add("--stop-after", metavar="N", type=_count, help=stop_help)
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     every_help = "how often the test sets are measured (default: task)"
     add("--eval-every", choices=("task", "epoch"), default="task", help=every_help)

@@ -139,6 +139,7 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, object]:
         "stream.scenario": arguments.scenario,
         "stream.n_experiences": arguments.tasks,
         "epochs": arguments.epochs,
+        "stop_after": arguments.stop_after,
     }
     given = {key: value for key, value in short.items() if value is not None}
     return dict(arguments.set) | given

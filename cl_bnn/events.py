@@ -14,8 +14,9 @@ class Event:
     "note" (something the user should read, in `text`).
 
     `task` and `epoch` count from 0, `epoch` within its task. `loss` is the mean training loss of
-    the epoch in nats. `accuracy` is a fraction: of the training data after an epoch, the mean over
-    the test sets of the tasks seen after a task.
+    the epoch in nats, `accuracy` the share of the training data that was predicted rightly, if that
+    can be told. After a task `value` is the mean of the metric `score` over the test sets of the
+    tasks seen.
     """
 
     run: str
@@ -26,4 +27,6 @@ class Event:
     n_epochs: int = 0
     loss: float | None = None
     accuracy: float | None = None
+    score: str = ""
+    value: float | None = None
     text: str = ""

@@ -68,16 +68,13 @@ class Execution(SupervisedPlugin):
                 f"{spec.benchmark} does not give the task label at test: use 'shared', 'batch' or "
                 "'layer', or --scenario task"
             )
-        network = _call(
-            spec.model, spec,
-            in_features=self.stream.in_features, out_features=self.stream.out_features,
-            n_heads=self.stream.n_heads, n_tasks=self.stream.n_tasks,
-        )  # fmt: skip
-        self.recorder = Recorder()
+        network = _call(spec.model, spec, **self._facts())
+        self.recorder = Recorder(self.stream.objective)
         self.strategy: Any = recipes.build(
             spec.build, spec.folders, model=TaskAware(network).to(self.device), **spec.settings,
             train_mb_size=spec.batch_size, train_epochs=spec.epochs, eval_mb_size=EVAL_BATCH,
             device=self.device, evaluator=self.recorder, plugins=[self],
+            objective=self.stream.objective, stop_after=spec.stop_after,
         )  # fmt: skip
         if not isinstance(self.strategy, Template):
             raise UserError(
@@ -85,6 +82,22 @@ class Execution(SupervisedPlugin):
             )
         self.strategy.eval_seed = seed
         self.phases = self.strategy.phases(self.stream.train)
+
+    def _facts(self) -> dict[str, Any]:
+        """What the network's builder wants to know of the stream."""
+        spec, stream = self.run.spec, self.stream
+        facts = {
+            "input_shape": stream.input_shape, "in_features": stream.in_features,
+            "out_features": stream.out_features, "n_heads": stream.n_heads,
+            "n_tasks": stream.n_tasks,
+        }  # fmt: skip
+        wanted = recipes.takes(spec.model["build"], spec.folders, facts)
+        if stream.n_heads > 1 and "n_heads" not in wanted:
+            raise UserError(
+                f"{spec.benchmark} has a head per task, and {spec.model['build']} makes networks "
+                "of one head: use a scenario without task labels, or another network"
+            )
+        return {name: fact for name, fact in facts.items() if name in wanted}
 
     # Measuring ---------------------------------------------------------------------------------
 
@@ -103,26 +116,42 @@ class Execution(SupervisedPlugin):
                 "is too large"
             )
         self._record(self.last_task, epoch, found)
-        last = epoch + 1 == self.run.spec.epochs
-        if self.run.eval_every == "epoch" and not last:
-            measured = self.recorder.measure(strategy, self.stream.test[: self.last_task + 1])
-            self._record_all(measured, epoch)
+        if self._every_epoch and epoch + 1 < strategy.n_epochs:
+            self._record_all(self._measure(self.last_task + 1), epoch)
         self._save(epoch + 1)
-        self._tell("epoch", epoch=epoch, loss=found["train_loss"], accuracy=found["train_accuracy"])
+        accuracy = found.get("train_accuracy")
+        self._tell("epoch", epoch=epoch, loss=found["train_loss"], accuracy=accuracy)
 
     def _end_of_task(self) -> None:
         """Every task is measured, also those to come; then the next task begins."""
-        measured = self.recorder.measure(self.strategy, self.stream.test)
+        measured = self._measure(self.stream.n_tasks)
         seen = {task: values for task, values in measured.items() if task <= self.last_task}
-        if self.run.eval_every == "epoch":
-            self._record_all(seen, self.run.spec.epochs - 1)
+        if self._every_epoch:
+            self._record_all(seen, self.strategy.n_epochs - 1)
         self._record_all(measured, None)
         naturals = self.strategy.naturals()
         self.modes = None if naturals is None else [(n > 0).cpu() for n in naturals]
-        accuracy = sum(values["accuracy"] for values in seen.values()) / len(seen)
-        self._tell("task", accuracy=accuracy)
+        score = self.stream.objective.score
+        mean = sum(values[score] for values in seen.values()) / len(seen)
+        self._tell("task", score=score, value=mean)
         self.phase += 1
         self._save(0)
+
+    @property
+    def _every_epoch(self) -> bool:
+        """A held-out set is there to choose the epoch, so that every epoch is measured."""
+        return self.run.eval_every == "epoch" or bool(self.stream.validation)
+
+    def _measure(self, n_tasks: int) -> dict[int, dict[str, float]]:
+        """Metrics of the first tasks by name, those on held-out training data with `val_` before
+        it.
+        """
+        found = self.recorder.measure(self.strategy, self.stream.test[:n_tasks])
+        if self.stream.validation:
+            held_out = self.recorder.measure(self.strategy, self.stream.validation[:n_tasks])
+            for task, values in held_out.items():
+                found[task] |= {f"val_{metric}": value for metric, value in values.items()}
+        return found
 
     def _record_all(self, measured: dict[int, dict[str, float]], epoch: int | None) -> None:
         for task, values in sorted(measured.items()):
@@ -141,7 +170,7 @@ class Execution(SupervisedPlugin):
         self.emit(
             Event(
                 self.run.name, kind, task=self.phase, n_tasks=len(self.phases),
-                n_epochs=self.run.spec.epochs, **values,
+                n_epochs=self.strategy.n_epochs, **values,
             )
         )  # fmt: skip
 

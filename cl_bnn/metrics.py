@@ -49,6 +49,35 @@ def prediction(log_probabilities: Tensor, targets: Tensor) -> dict[str, float]:
     }
 
 
+def rmse(outputs: Tensor, targets: Tensor) -> float:
+    """Root of the mean squared error of numbers, any one shape."""
+    return (outputs.double() - targets.double()).square().mean().sqrt().item()
+
+
+def iou(predicted: Tensor, targets: Tensor) -> float:
+    """Intersection over union of two sets of pixels (bool, any one shape); 1 if both are empty."""
+    union = (predicted | targets).sum().item()
+    return (predicted & targets).sum().item() / union if union else 1.0
+
+
+def segmentation(log_probabilities: Tensor, targets: Tensor) -> dict[str, float]:
+    """Measures of log-probabilities (n, 2, height, width) for targets (n, height, width) in {0, 1}.
+
+    `accuracy` of the pixels; `nll` (nats a pixel); `iou_foreground` of class 1, `iou_membrane` of
+    class 0, each over all pixels of the set at once; `iou_mean` of the two.
+    """
+    predicted = log_probabilities.argmax(1)
+    foreground = iou(predicted == 1, targets == 1)
+    membrane = iou(predicted == 0, targets == 0)
+    return {
+        "accuracy": (predicted == targets).double().mean().item(),
+        "nll": -log_probabilities.gather(1, targets[:, None]).double().mean().item(),
+        "iou_foreground": foreground,
+        "iou_membrane": membrane,
+        "iou_mean": (foreground + membrane) / 2,
+    }
+
+
 def entropy_bits(natural: Tensor) -> Tensor:
     """Entropy in bits of each +-1 weight with `P(+1) = sigmoid(2 lambda)`, same shape as lambda."""
     p = torch.sigmoid(2 * natural.double())

@@ -38,10 +38,11 @@ def line(event: Event) -> str:
     at = f"{where}, {_epoch(event)}"
     texts = {
         "skipped": "on file already, skipped",
-        "started": f"started: {event.n_tasks} tasks, {event.n_epochs} epochs each",
+        "started": f"started: {_counted(event.n_tasks, 'task')}, "
+        f"{_counted(event.n_epochs, 'epoch')} each",
         "resumed": f"continues at {at}",
         "epoch": "",
-        "task": f"{where} learned{_measured(event)} on the tasks so far",
+        "task": f"{where} learned{_scored(event)}",
         "finished": "finished",
         "note": event.text,
     }
@@ -63,6 +64,19 @@ def _measured(event: Event) -> str:
     loss = "" if event.loss is None else f", loss {event.loss:.3f}"
     accuracy = "" if event.accuracy is None else f", accuracy {100 * event.accuracy:.1f} %"
     return loss + accuracy
+
+
+def _scored(event: Event) -> str:
+    """The result of a task with its comma in front; accuracies in percent."""
+    if event.value is None:
+        return ""
+    percent = event.score == "accuracy"
+    value = f"{100 * event.value:.1f} %" if percent else f"{event.value:.4g}"
+    return f", {event.score} {value}" + (" on the tasks so far" if event.n_tasks > 1 else "")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _say(console: Console, text: str) -> None:

@@ -7,8 +7,9 @@ stream, a network and what every method shares. Three levels, the later wins: `[
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,12 +20,14 @@ Kind = Literal["strategies", "benchmarks"]
 
 STRATEGY_KEYS = {"title": str, "paper": str, "build": str, "defaults": dict, "on": dict}
 BENCHMARK_KEYS = {"title": str, "epochs": int, "batch_size": int, "stream": dict, "model": dict}
+# What an override may change besides the tables.
+COUNTS = ("epochs", "stop_after", "batch_size")
 TYPE_NAMES = {str: "text", int: "a whole number of at least 1", dict: "a table"}
 
 # What the runner itself hands to each builder, and what a recipe may therefore not set.
 FROM_RUNNER = {
     "stream": frozenset({"seed", "data_root"}),
-    "model": frozenset({"in_features", "out_features", "n_tasks", "n_heads"}),
+    "model": frozenset({"input_shape", "in_features", "out_features", "n_tasks", "n_heads"}),
     "strategy": frozenset({"model", "train_set_size", "eval_seed"}),
 }
 
@@ -60,6 +63,7 @@ class Spec:
     """A strategy on a benchmark with every setting resolved; the seed alone is missing.
 
     `benchmark` and `strategy` are labels: the recipe's name and, in brackets, what differs from it.
+    Training ends after `stop_after` epochs, if given, of schedules that span all `epochs`.
     `folders` are where modules of the user's own are looked for; they are no part of `as_dict`,
     because the same run on another machine has the same description.
     """
@@ -72,11 +76,14 @@ class Spec:
     model: dict[str, Any]
     build: str
     settings: dict[str, Any]
+    stop_after: int | None = None
     folders: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """All that determines the run but its seed, ready for JSON."""
         fields = {key: value for key, value in vars(self).items() if key != "folders"}
+        if self.stop_after is None:
+            del fields["stop_after"]
         return {key: dict(v) if isinstance(v, dict) else v for key, v in fields.items()}
 
 
@@ -132,8 +139,9 @@ def resolve(
 ) -> Spec:
     """Put a strategy on a benchmark, with the user's overrides on top.
 
-    Keys of `overrides`: `epochs`, `batch_size`, `stream.<key>`, `model.<key>`; any other is a
-    setting of the strategy. Nothing is imported and no value is judged here: see `check`.
+    Keys of `overrides`: `epochs`, `stop_after`, `batch_size`, `stream.<key>`, `model.<key>`; any
+    other is a setting of the strategy. Nothing is imported and no value is judged here: see
+    `check`.
 
     Raises:
         UserError: a key with a prefix other than `stream.` and `model.`.
@@ -170,10 +178,12 @@ def check(spec: Spec) -> None:
         UserError: a builder that cannot be imported, an unknown or missing key, a value of the
             wrong type.
     """
-    for key in ("epochs", "batch_size"):
+    for key in COUNTS:
         value = getattr(spec, key)
-        if not _is_count(value):
+        if not (_is_count(value) or key == "stop_after" and value is None):
             raise UserError(f"{key} = {value!r}: expected {TYPE_NAMES[int]}")
+    if spec.stop_after is not None and spec.stop_after > spec.epochs:
+        raise UserError(f"stop_after = {spec.stop_after}: expected at most epochs = {spec.epochs}")
     for section, prefix, table in (
         ("stream", "stream.", spec.stream),
         ("model", "model.", spec.model),
@@ -201,6 +211,16 @@ def build(target: str, folders: Sequence[str] = (), /, **kwargs: Any) -> Any:
         raise
     except ValueError as error:
         raise UserError(f"{target}: {one_line(error)}") from error
+
+
+def takes(target: str, folders: Sequence[str], names: Iterable[str]) -> set[str]:
+    """Those of `names` that the function or class `target` takes as keywords.
+
+    Raises:
+        UserError: the target cannot be imported.
+    """
+    parameters = signature(import_target(target, folders)).parameters
+    return {name for name in names if name in parameters}
 
 
 def _find(kind: Kind, name_or_path: str) -> Path:
@@ -246,7 +266,7 @@ def _parse(path: Path) -> dict[str, Any]:
 
 def _place(key: str) -> tuple[str, str]:
     """The table that an override belongs to, and its key there."""
-    if key in ("epochs", "batch_size"):
+    if key in COUNTS:
         return "", key
     section, dot, short = key.partition(".")
     if not dot:

@@ -7,7 +7,7 @@ import torch
 from avalanche.training.plugins import EvaluationPlugin
 from torch import Tensor
 
-from cl_bnn import metrics
+from cl_bnn.objectives import CLASSIFICATION, Objective
 
 # Hooks of every iteration in which there is nothing to do. Avalanche's evaluator would make a new
 # function for each of them, every time.
@@ -29,9 +29,13 @@ class Recorder(EvaluationPlugin):
 
     Stands where Avalanche's own `EvaluationPlugin` would, which copies the experience ten times an
     iteration whether or not there is a metric.
+
+    Args:
+        objective: what the network is asked for.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, objective: Objective = CLASSIFICATION) -> None:
+        self.objective = objective
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="No loggers specified")
             super().__init__()
@@ -61,18 +65,20 @@ class Recorder(EvaluationPlugin):
             self._count_hits()
 
     def _count_hits(self) -> None:
-        if self._seen:
+        hits = self.objective.hits
+        if self._seen and hits is not None:
             outputs, targets = (torch.cat(column) for column in zip(*self._seen, strict=True))
-            self._correct = self._correct + (outputs.argmax(1) == targets).sum()
-            self._seen = []
+            self._correct = self._correct + hits(outputs, targets)
+        self._seen = []
 
     def training(self) -> dict[str, float]:
-        """Mean loss (nats) and accuracy of the training batches since the last call."""
+        """Mean loss, and accuracy where there is one, of the training batches since the last
+        call.
+        """
         self._count_hits()
-        found = {
-            "train_loss": float(self._loss) / self._count,
-            "train_accuracy": float(self._correct) / self._count,
-        }
+        found = {"train_loss": float(self._loss) / self._count}
+        if self.objective.hits is not None:
+            found["train_accuracy"] = float(self._correct) / self._count
         self._reset_training()
         return found
 
@@ -87,8 +93,7 @@ class Recorder(EvaluationPlugin):
 
     def after_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Measure the predictions of the experience."""
-        log_probabilities = torch.cat(self._outputs).log_softmax(1)
-        found = metrics.prediction(log_probabilities, torch.cat(self._targets))
+        found = self.objective.measure(torch.cat(self._outputs), torch.cat(self._targets))
         self.tasks[strategy.experience.current_experience] = found
 
     def measure(self, strategy: Any, experiences: Any) -> dict[int, dict[str, float]]:

@@ -411,9 +411,11 @@ def test_events_as_lines() -> None:
         Event(name, "started", n_tasks=5, n_epochs=3): "started: 5 tasks, 3 epochs each",
         Event(name, "resumed", 1, 5, 2, 3): "continues at task 2/5, epoch 3/3",
         Event(name, "resumed", 1, 5, 3, 3): "continues at task 2/5, evaluation",
-        Event(name, "task", 1, 5, accuracy=0.9876): (
+        Event(name, "task", 1, 5, score="accuracy", value=0.9876): (
             "task 2/5 learned, accuracy 98.8 % on the tasks so far"
         ),
+        Event(name, "started", n_tasks=1, n_epochs=1): "started: 1 task, 1 epoch each",
+        Event(name, "task", 0, 1, score="rmse", value=0.25): "task 1/1 learned, rmse 0.25",
         Event(name, "finished"): "finished",
         Event(name, "note", text="checkpoint set aside"): "checkpoint set aside",
     }

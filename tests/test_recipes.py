@@ -275,7 +275,7 @@ def test_a_damaged_benchmark_recipe(folder: Path, old: str, new: str, message: s
 def test_unknown_names_are_answered_with_the_known_ones() -> None:
     with pytest.raises(UserError, match="unknown strategy 'bayesbin'; did you mean 'bayesbinn'"):
         recipes.load_strategy("bayesbin")
-    with pytest.raises(UserError, match="unknown benchmark 'nothing'; known: permuted_mnist, "):
+    with pytest.raises(UserError, match="unknown benchmark 'nothing'; known: cifar10, "):
         recipes.load_benchmark("nothing")
 
 

@@ -53,7 +53,7 @@ def stream(
             [view(test, k) for k in tasks],
             list(tasks) if heads else [0] * n_experiences,
         ),
-        in_features=784,
+        input_shape=(1, 28, 28),
         out_features=2,
         n_heads=n_experiences if heads else 1,
         task_labels=heads,

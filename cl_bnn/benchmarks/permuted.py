@@ -41,7 +41,7 @@ def permuted(
     )
     return Stream(
         benchmark=build_benchmark(train, test, [0] * n_experiences),
-        in_features=size,
+        input_shape=tuple(source.train.x.shape[1:]),
         out_features=source.n_classes,
         n_heads=1,
         task_labels=False,

@@ -61,7 +61,7 @@ def split(
             [view(source.test, k) for k in tasks],
             list(tasks) if scenario == "task" else [0] * n_experiences,
         ),
-        in_features=source.train.x[0].numel(),
+        input_shape=tuple(source.train.x.shape[1:]),
         out_features=source.n_classes if scenario == "class" else per_task,
         n_heads=n_experiences if scenario == "task" else 1,
         task_labels=scenario == "task",

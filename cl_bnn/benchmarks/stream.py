@@ -1,5 +1,6 @@
 """A stream: an Avalanche benchmark built from tensors, and what a network must know of it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from avalanche.benchmarks.utils.classification_dataset import (
 
 from cl_bnn.data.task import TaskView
 from cl_bnn.errors import UserError
+from cl_bnn.objectives import CLASSIFICATION, Objective
 
 
 @dataclass(frozen=True)
@@ -25,18 +27,26 @@ class Stream:
     """An Avalanche benchmark and the facts from which a network for it is built.
 
     Attributes:
-        benchmark: an Avalanche `CLScenario` with a train and a test stream.
-        in_features: length of a flattened input.
+        benchmark: an Avalanche `CLScenario` with a train and a test stream, and where parts of the
+            training data are held out, a stream "validation".
+        input_shape: of one input, (channels, height, width) or (features,).
         out_features: outputs of each head.
         n_heads: 1, or one head a task.
         task_labels: whether the task label is given at test (task-incremental).
+        objective: what is asked of the network.
     """
 
     benchmark: CLScenario
-    in_features: int
+    input_shape: tuple[int, ...]
     out_features: int
     n_heads: int
     task_labels: bool
+    objective: Objective = CLASSIFICATION
+
+    @property
+    def in_features(self) -> int:
+        """The length of a flattened input."""
+        return math.prod(self.input_shape)
 
     @property
     def train(self) -> Any:
@@ -47,6 +57,11 @@ class Stream:
     def test(self) -> Any:
         """The test experiences: number k belongs to task k."""
         return self.benchmark.test_stream
+
+    @property
+    def validation(self) -> Any:
+        """The held-out training data, one experience a task; empty where nothing is held out."""
+        return self.benchmark.streams.get("validation", [])
 
     @property
     def n_tasks(self) -> int:
@@ -68,9 +83,12 @@ def _experience_data(
 
 
 def build_benchmark(
-    train: Sequence[TaskView], test: Sequence[TaskView], task_labels: Sequence[int]
+    train: Sequence[TaskView],
+    test: Sequence[TaskView],
+    task_labels: Sequence[int],
+    validation: Sequence[TaskView] = (),
 ) -> CLScenario:
-    """The benchmark of these tasks; `task_labels[k]` is the label of task k.
+    """The benchmark of these tasks of classification; `task_labels[k]` is the label of task k.
 
     Raises:
         UserError: a task with fewer than two classes.
@@ -79,15 +97,17 @@ def build_benchmark(
         classes = torch.unique(view.targets).tolist()
         if len(classes) < 2:
             raise UserError(f"task {k} has a single class ({classes}): a task needs at least two")
-    targets = {
-        id(v.targets): v.targets.tolist() for v in (*train, *test)
-    }  # shared where they can be
+    streams = {"train": train, "test": test, "validation": validation}
+    targets = {  # shared where they can be
+        id(v.targets): v.targets.tolist() for views in streams.values() for v in views
+    }
     sets = {
         name: [
             _experience_data(view, targets[id(view.targets)], label)
             for view, label in zip(views, task_labels, strict=True)
         ]
-        for name, views in (("train", train), ("test", test))
+        for name, views in streams.items()
+        if views
     }
     benchmark = with_classes_timeline(with_task_labels(benchmark_from_datasets(**sets)))
     for stream in benchmark.streams.values():

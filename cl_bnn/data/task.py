@@ -12,25 +12,30 @@ from cl_bnn.errors import UserError
 # Samples brought to floats at a time: few enough for the cache of a processor.
 CHUNK = 500
 
+Augment = Callable[[Tensor, torch.Generator | None], Tensor]
 
-class TaskView(data.Dataset[tuple[Tensor, int]]):
+
+class TaskView(data.Dataset[tuple[Tensor, Tensor | int]]):
     """Some samples of a split, their pixels in some order, their labels under some names.
 
     Args:
-        split: the bytes, shared by all tasks: x uint8 (n, channels, height, width), y int64 (n,).
-        normalise: bytes to float32 of the same shape.
+        split: the data, shared by all tasks: x (n, ...) of any type, y (n, ...).
+        normalise: samples of x to float32 of the same shape.
         rows: indices of the samples that belong to the task, int64; all of them if None.
         pixels: order of the flattened, normalised inputs, int64 (channels * height * width,); None:
             as they are.
         labels: int64 (n_classes,), the label that each class has within the task; None: as they
             are.
+        augment: changes a batch of samples of x at random, before they are normalised, every time
+            it is trained on; called with the samples and a generator or None.
     """
 
     def __init__(
         self, split: Split, normalise: Callable[[Tensor], Tensor], *,
         rows: Tensor | None = None, pixels: Tensor | None = None, labels: Tensor | None = None,
+        augment: Augment | None = None,
     ) -> None:  # fmt: skip
-        self.split, self.normalise = split, normalise
+        self.split, self.normalise, self.augment = split, normalise, augment
         self.rows, self.pixels = rows, pixels
         classes = split.y if rows is None else split.y[rows]
         self.targets = classes if labels is None else labels[classes]
@@ -39,24 +44,37 @@ class TaskView(data.Dataset[tuple[Tensor, int]]):
         """The number of samples of the task."""
         return len(self.targets)
 
-    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs float32 (b, channels, height, width) and labels (b,) of the samples at `index`
-        (b,).
-        """
-        x = self.normalise(self.split.x[index if self.rows is None else self.rows[index]])
+    def raw(self, index: Tensor | None = None) -> Tensor:
+        """The samples at `index` (b,), or all, as they are in the split."""
+        if self.rows is not None:
+            index = self.rows if index is None else self.rows[index]
+        return self.split.x if index is None else self.split.x[index]
+
+    def finish(self, x: Tensor) -> Tensor:
+        """Inputs float32 from samples of the split: normalised, their pixels in order."""
+        x = self.normalise(x)
         if self.pixels is not None:
             x = x.flatten(1).index_select(1, self.pixels).view_as(x)
-        return x, self.targets[index]
+        return x
+
+    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs float32 (b, ...), augmented, and targets (b, ...) of the samples at `index`
+        (b,).
+        """
+        x = self.raw(index)
+        if self.augment is not None:
+            x = self.augment(x, None)
+        return self.finish(x), self.targets[index]
 
     def materialise(self) -> tuple[Tensor, Tensor]:
-        """The whole task, ready to be cut into batches.
+        """The whole task, not augmented, ready to be cut into batches.
 
         Raises:
             UserError: an input is not a finite number.
         """
         x = torch.empty((len(self), *self.split.x.shape[1:]))
         for chunk in torch.split(torch.arange(len(self)), CHUNK):
-            x[chunk[0] : chunk[-1] + 1] = self.batch(chunk)[0]
+            x[chunk[0] : chunk[-1] + 1] = self.finish(self.raw(chunk))
         if not bool(torch.isfinite(x.sum())):  # one pass; a NaN or an infinity survives a sum
             bad = int((~torch.isfinite(x)).flatten(1).any(1).sum())
             raise UserError(
@@ -64,7 +82,7 @@ class TaskView(data.Dataset[tuple[Tensor, int]]):
             )
         return x, self.targets
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor | int]:
         """One sample, for loaders that fetch sample by sample."""
         x, y = self.batch(torch.tensor([index]))
-        return x[0], int(y[0])
+        return x[0], int(y[0]) if y.dim() == 1 and not y.is_floating_point() else y[0]

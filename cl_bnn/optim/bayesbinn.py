@@ -9,8 +9,12 @@ from torch.optim import Optimizer
 
 from cl_bnn.optim.equations import gradient_scale, natural_step, relaxed_weights
 from cl_bnn.optim.inplace import (
+    SATURATING_TEMPERATURE,
     Workspace,
+    blocks,
+    draw_uniform,
     load_relaxed,
+    load_saturated,
     move_natural,
     scale_gradient,
     scale_gradient_bounded,
@@ -84,7 +88,7 @@ class BayesBiNN(BernoulliPosterior):
         inner: an optimiser for the real-valued parameters (BatchNorm gains, biases); stepped and
             saved along. Its learning-rate scheduler, if any, is the user's own.
         uniform: the source of the draws u in [0, 1); gets a tensor, which it may fill, and returns
-            one like it.
+            one like it. None: torch's global generator.
 
     Raises:
         ValueError: a value is outside its range.
@@ -104,7 +108,7 @@ class BayesBiNN(BernoulliPosterior):
         mode: Mode = "sound",
         scale_bound: float = 1.0,
         inner: Optimizer | None = None,
-        uniform: Callable[[Tensor], Tensor] = Tensor.uniform_,
+        uniform: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         require(mc_samples >= 0, "mc_samples", mc_samples, ">= 0")
         require(mode in MODES, "mode", mode, f"one of {', '.join(MODES)}")
@@ -130,9 +134,17 @@ class BayesBiNN(BernoulliPosterior):
             if self.mc_samples == 0:
                 torch.tanh(natural, out=weights)
                 continue
-            argument = self._argument_of(parameter)
-            uniform = self.uniform(argument)
-            load_relaxed(weights, argument, natural, uniform, group["temperature"])
+            argument, temperature = self._argument_of(parameter), group["temperature"]
+            given = argument if self.uniform is None else self.uniform(argument)
+            saturated = temperature <= SATURATING_TEMPERATURE and self._draws_little(natural)
+            for w, a, n, u in blocks(weights, argument, natural, given):
+                work = self._work.like(n)
+                if saturated:
+                    load_saturated(w, a, n, temperature, work)
+                    continue
+                if self.uniform is None:
+                    draw_uniform(u, work)
+                load_relaxed(w, a, n, u, temperature)
         self._drawn = True
 
     @torch.no_grad()
@@ -200,12 +212,20 @@ class BayesBiNN(BernoulliPosterior):
         """Multiply the gradient by s, at the weights drawn last."""
         if self.mc_samples == 0:
             return
-        temperature, work = group["temperature"], self._work.like(weights)
+        temperature, work = group["temperature"], self._work
         if self.reference:
-            scale_gradient(gradient, weights, state["mean"], temperature, work)
+            for g, w, mu in blocks(gradient, weights, state["mean"]):
+                scale_gradient(g, w, mu, temperature, work.like(g))
             return
         argument, bound = self._argument[weights], group["scale_bound"]
-        scale_gradient_bounded(gradient, argument, state["natural"], temperature, bound, work)
+        for g, a, n in blocks(gradient, argument, state["natural"]):
+            scale_gradient_bounded(g, a, n, temperature, bound, work.like(g))
+
+    def _draws_little(self, natural: Tensor) -> bool:
+        """Whether to draw noise only where it matters: not from a source of the user's own, and not
+        on a GPU, which would have to wait for the number of such weights.
+        """
+        return self.uniform is None and natural.device.type == "cpu"
 
     def _argument_of(self, parameter: Tensor) -> Tensor:
         """Memory for the argument a of a parameter, made anew when its type or device changed."""
@@ -226,16 +246,14 @@ class BayesBiNN(BernoulliPosterior):
         return centre
 
     def _update(self, group: dict[str, Any], state: dict[str, Any], gradient: Tensor) -> None:
-        natural = state["natural"]
         state["step"] += 1
         if self.reference:
-            torch.tanh(natural, out=state["mean"])
-        gradient.mul_(group["train_set_size"] / self._n_samples)
+            torch.tanh(state["natural"], out=state["mean"])
+        share = group["train_set_size"] / self._n_samples
         settings = {key: group[key] for key in ("lr", "momentum", "kl_weight")}
-        move_natural(
-            natural, state["prior"], gradient, state["buffer"], step=state["step"],
-            work=self._work.like(natural), **settings,
-        )  # fmt: skip
+        for n, prior, g, m in blocks(state["natural"], state["prior"], gradient, state["buffer"]):
+            work = self._work.like(n)
+            move_natural(n, prior, g.mul_(share), m, step=state["step"], work=work, **settings)
 
     # The inner optimiser and what is saved ------------------------------------------------------
 

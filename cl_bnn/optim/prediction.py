@@ -20,7 +20,8 @@ def averaged_prediction(outputs: Iterable[Tensor], average: Average = "probabili
             log_p = averaged_prediction(model(x) for _ in samples)
 
     Args:
-        outputs: logits (batch, classes) of one network after the other.
+        outputs: logits (batch, classes), or (batch, classes, height, width), of one network after
+            the other.
         average: `"probabilities"`, as eq. 26 of arXiv:2002.10778 says; or `"logits"`, as the
             authors' code does.
 
@@ -41,4 +42,6 @@ def averaged_prediction(outputs: Iterable[Tensor], average: Average = "probabili
 
 def _softmax(logits: Tensor) -> Tensor:
     """`logits.softmax(1)`, six times faster for few classes: torch vectorises the other way."""
+    if logits.dim() > 2:
+        return logits.softmax(1)
     return logits.t().contiguous().softmax(0).t()

@@ -9,7 +9,7 @@ from avalanche.core import SupervisedPlugin
 from torch import Tensor, nn
 
 from cl_bnn.nn import binary_parameters, real_parameters
-from cl_bnn.optim import BayesBiNN, averaged_prediction
+from cl_bnn.optim import BayesBiNN
 from cl_bnn.optim.bayesbinn import Mode
 from cl_bnn.optim.prediction import AVERAGES, Average
 from cl_bnn.optim.weights import WeightSamples, replace_in_groups
@@ -79,6 +79,7 @@ class BayesBiNNStrategy(Template):
         posterior_as_prior: False keeps the prior at lambda = 0 for all tasks (the paper's control).
         real_lr: learning rate of Adam for the real parameters.
         train_set_size: N; the number of samples of each experience if None.
+        trainset_scale: N is multiplied by it; the authors take 10 where images are augmented.
         eval_seed: seed of the networks drawn for evaluation, the same at every evaluation, so that
             evaluating more often changes nothing.
         template: every keyword of Avalanche's `SupervisedTemplate`.
@@ -105,6 +106,7 @@ class BayesBiNNStrategy(Template):
         posterior_as_prior: bool = True,
         real_lr: float = 1e-3,
         train_set_size: int | None = None,
+        trainset_scale: float = 1.0,
         eval_seed: int = 0,
         **template: Any,
     ) -> None:
@@ -112,6 +114,8 @@ class BayesBiNNStrategy(Template):
             raise ValueError(f"eval_samples must be >= 0, got {eval_samples!r}")
         if average not in AVERAGES:
             raise ValueError(f"average must be one of {', '.join(AVERAGES)}, got {average!r}")
+        if trainset_scale <= 0:
+            raise ValueError(f"trainset_scale must be > 0, got {trainset_scale!r}")
         optimizer = BayesBiNN(
             binary_parameters(model), lr, train_set_size=train_set_size or 1,
             temperature=temperature, momentum=momentum, mc_samples=mc_samples, kl_weight=kl_weight,
@@ -121,7 +125,7 @@ class BayesBiNNStrategy(Template):
         self.predictors = ("posterior", "mode") if eval_samples else ("mode",)
         super().__init__(model=model, optimizer=optimizer, schedule=schedule, **template)
         self.eval_samples, self.average, self.eval_seed = eval_samples, average, eval_seed
-        self.train_set_size = train_set_size
+        self.train_set_size, self.trainset_scale = train_set_size, trainset_scale
         self._samples: WeightSamples | None = None
         if posterior_as_prior:
             self.plugins.insert(0, PosteriorAsPrior())
@@ -130,10 +134,11 @@ class BayesBiNNStrategy(Template):
 
     def _before_training_exp(self, **kwargs: Any) -> None:
         super()._before_training_exp(**kwargs)
-        if self.train_set_size is None:
+        n_samples = self.train_set_size
+        if n_samples is None:
             n_samples = getattr(self.dataloader, "n_samples", len(self.adapted_dataset))
-            for group in self.optimizer.param_groups:
-                group["train_set_size"] = n_samples
+        for group in self.optimizer.param_groups:
+            group["train_set_size"] = n_samples * self.trainset_scale
 
     def _before_forward(self, **kwargs: Any) -> None:
         self.optimizer.draw()
@@ -168,7 +173,7 @@ class BayesBiNNStrategy(Template):
         """Logits; in evaluation, the logarithm of the averaged prediction (eq. 26)."""
         if self.is_training or self._samples is None:
             return self._plain_forward()
-        return averaged_prediction((self._plain_forward() for _ in self._samples), self.average)
+        return self.objective.average((self._plain_forward() for _ in self._samples), self.average)
 
     def _plain_forward(self) -> Tensor:
         logits: Tensor = super().forward()

@@ -29,13 +29,16 @@ class Batches:
     order.
 
     A single task is materialised when iteration begins, on the device of the strategy, and let go
-    with this object. Several tasks (joint training) are cut batch by batch from the shared bytes.
+    with this object: as floats, or as it is in the data set if it is augmented batch by batch.
+    Several tasks (joint training) are cut batch by batch from the shared bytes.
 
     Args:
         tasks: the views and the label of each task.
         batch_size: samples a batch; the last batch may be smaller.
         shuffle: draw the order anew, from torch's global generator, every time iteration begins.
         device: where the batches are needed.
+        augment_seed: where augmentation draws from a generator of its own, the same at every
+            iteration, as for a validation set; None: from the global one.
     """
 
     def __init__(
@@ -45,7 +48,9 @@ class Batches:
         *,
         shuffle: bool,
         device: torch.device,
+        augment_seed: int | None = None,
     ) -> None:
+        self.augment_seed = augment_seed
         self.tasks, self.batch_size, self.shuffle, self.device = tasks, batch_size, shuffle, device
         self.n_samples = sum(len(view) for view, _ in tasks)
         self._whole: tuple[Tensor, Tensor] | None = None
@@ -54,6 +59,11 @@ class Batches:
         return -(-self.n_samples // self.batch_size)
 
     def __iter__(self) -> Iterator[list[Tensor]]:
+        self._generator = (
+            None
+            if self.augment_seed is None
+            else torch.Generator(self.device).manual_seed(self.augment_seed)
+        )
         order = torch.randperm(self.n_samples) if self.shuffle else torch.arange(self.n_samples)
         if len(self.tasks) == 1:
             order = order.to(self.device)
@@ -63,14 +73,12 @@ class Batches:
     def _single(self, index: Tensor) -> list[Tensor]:
         view, label = self.tasks[0]
         if self._whole is None:
-            x, y = view.materialise()
+            x, y = view.materialise() if view.augment is None else (view.raw(), view.targets)
             self._whole = x.to(self.device), y.to(self.device)
-        x, y = self._whole
-        return [
-            x.index_select(0, index),
-            y.index_select(0, index),
-            torch.full((len(index),), label, device=self.device),
-        ]
+        x, y = (values.index_select(0, index) for values in self._whole)
+        if view.augment is not None:
+            x = view.finish(view.augment(x, self._generator))
+        return [x, y, torch.full((len(index),), label, device=self.device)]
 
     def _mixed(self, index: Tensor) -> list[Tensor]:
         """The batch in the order of its tasks; which samples it holds is what was shuffled."""

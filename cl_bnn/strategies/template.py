@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any
 
 import torch
@@ -10,22 +11,29 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 
 from cl_bnn.nn import binary_parameters
+from cl_bnn.objectives import CLASSIFICATION, Objective
 from cl_bnn.optim.weights import replace_in_groups
 from cl_bnn.strategies.loading import Batches, task_view
 from cl_bnn.strategies.schedules import SCHEDULES, Schedule
 
 
 class TaskAware(MultiTaskModule):
-    """A network of ours as Avalanche knows it: gets the task labels, which it may ignore."""
+    """A network as Avalanche knows it: gets the task labels, and is told them if it asks.
+
+    Args:
+        network: called with inputs and task labels if its `forward` takes two arguments, else with
+            inputs alone.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
+        self._told = len(signature(network.forward).parameters) > 1
 
     def forward(self, x: Tensor, task_labels: Tensor) -> Tensor:
-        """Logits (batch, classes) of inputs (batch, ...) with task labels (batch,)."""
-        logits: Tensor = self.network(x, task_labels)
-        return logits
+        """Outputs (batch, ...) for inputs (batch, ...) with task labels (batch,)."""
+        outputs: Tensor = self.network(x, task_labels) if self._told else self.network(x)
+        return outputs
 
 
 class Template(SupervisedTemplate):
@@ -39,6 +47,9 @@ class Template(SupervisedTemplate):
         model: a network; `TaskAware` if it needs the task label.
         optimizer: its learning rates are those of the first epoch of a task.
         schedule: `"cosine"`, `"cosine_early"` or `"constant"`, see `cl_bnn.strategies.schedules`.
+        objective: what the network is asked for; its loss is the criterion unless one is given.
+        stop_after: end training after so many epochs of a task, without changing the schedules,
+            which span all `train_epochs`.
         template: every keyword of Avalanche's `SupervisedTemplate`.
 
     Attributes:
@@ -58,6 +69,8 @@ class Template(SupervisedTemplate):
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         schedule: Schedule = "constant",
+        objective: Objective = CLASSIFICATION,
+        stop_after: int | None = None,
         **template: Any,
     ) -> None:
         if schedule not in SCHEDULES:
@@ -67,7 +80,10 @@ class Template(SupervisedTemplate):
                 "schedule 'cosine_early' learns nothing in the last epoch of a task: it needs at "
                 "least 2 epochs"
             )
+        template.setdefault("criterion", objective.loss)
         super().__init__(model=model, optimizer=optimizer, **template)
+        self.objective = objective
+        self.stop_after = stop_after
         self._stop_training = False
         self._factor = SCHEDULES[schedule]
         self._initial_lr = [group["lr"] for group in optimizer.param_groups]
@@ -77,6 +93,12 @@ class Template(SupervisedTemplate):
         self._resume: tuple[int, Callable[[], None]] | None = None
 
     # Training ------------------------------------------------------------------------------------
+
+    @property
+    def n_epochs(self) -> int:
+        """The number of epochs that a task is trained."""
+        epochs: int = self.train_epochs
+        return epochs if self.stop_after is None else min(epochs, self.stop_after)
 
     def phases(self, experiences: Any) -> list[list[Any]]:
         """What each call of `train` gets: one experience after the other."""
@@ -92,7 +114,7 @@ class Template(SupervisedTemplate):
             self.epoch, restore_rng = self._resume
             restore_rng()
             self._resume = None
-        while self.epoch < self.train_epochs and not self._stop_training:
+        while self.epoch < self.n_epochs and not self._stop_training:
             self._before_training_epoch(**kwargs)
             self.training_epoch(**kwargs)
             self._after_training_epoch(**kwargs)
@@ -121,11 +143,15 @@ class Template(SupervisedTemplate):
         if view is None:
             super().make_eval_dataloader(shuffle=shuffle, **kwargs)
         else:
-            self.dataloader = self._batches(view, self.eval_mb_size, shuffle)
+            self.dataloader = self._batches(view, self.eval_mb_size, shuffle, self.eval_seed)
 
-    def _batches(self, view: Any, batch_size: int, shuffle: bool) -> Batches:
-        label = int(self.experience.task_label)
-        return Batches([(view, label)], batch_size, shuffle=shuffle, device=self.device)
+    def _batches(
+        self, view: Any, batch_size: int, shuffle: bool, augment_seed: int | None = None
+    ) -> Batches:
+        label, device = int(self.experience.task_label), self.device
+        return Batches(
+            [(view, label)], batch_size, shuffle=shuffle, device=device, augment_seed=augment_seed
+        )
 
     def extra_state(self) -> dict[str, Any]:
         """What a run needs to continue besides model and optimiser: tensors and plain data."""

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from cl_bnn.optim import equations, inplace
+from cl_bnn.optim import BayesBiNN, equations, inplace
+from cl_bnn.optim.bayesbinn import Mode
 
 SHAPES = [(1,), (7, 5), (130, 257)]
 DTYPES = [torch.float32, torch.float64]
@@ -79,14 +80,73 @@ def test_natural_step(shape: tuple[int, ...], dtype: torch.dtype, momentum: floa
     same(buffer, expected_buffer if momentum else before)
 
 
-def test_workspace_is_shared_and_grows() -> None:
+def test_workspace_is_shared_by_tensors_of_one_shape() -> None:
     workspace = inplace.Workspace()
-    small = workspace.like(torch.zeros(2, 3))
-    assert [piece.shape for piece in small] == [(2, 3), (2, 3)]
-    assert small[0].data_ptr() != small[1].data_ptr()
-    assert workspace.like(torch.ones(3, 2))[0].data_ptr() == small[0].data_ptr()
-    large = workspace.like(torch.zeros(5, 3))
-    assert workspace.like(torch.zeros(2, 3))[1].data_ptr() == large[1].data_ptr()
-    double = workspace.like(torch.zeros(2, 3, dtype=torch.float64))
-    assert double[0].dtype == torch.float64
-    assert workspace.like(torch.zeros(5, 3))[0].data_ptr() == large[0].data_ptr()
+    first, second = workspace.like(torch.zeros(2, 3))
+    assert first.shape == second.shape == (2, 3)
+    assert first.data_ptr() != second.data_ptr()
+    assert workspace.like(torch.ones(2, 3))[0] is first
+    assert workspace.like(torch.zeros(2, 3, dtype=torch.float64))[0].dtype == torch.float64
+
+
+LARGE = inplace.BLOCK + 37  # two blocks, the second of an odd size
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("mode", ["reference", "sound"])
+def test_large_tensors_are_cut_into_blocks_and_nothing_changes(mode: Mode, momentum: float) -> None:
+    gradient, uniform = torch.randn(LARGE) * 1e-3, torch.rand(LARGE)
+    found = []
+    for shape in ((LARGE,), (LARGE, 2)):
+        # The columns of the second are a parameter that cannot be cut: it has gaps.
+        start = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+        weights = torch.nn.Parameter(start if len(shape) == 1 else start[:, 0])
+        optimiser = BayesBiNN(
+            [weights], 0.1, train_set_size=9, mode=mode, momentum=momentum,
+            uniform=lambda _: uniform.clone(),
+        )  # fmt: skip
+        (natural,) = optimiser.naturals()
+        natural.copy_(numbers((LARGE,), torch.float32, 1, 3)[0])
+        for _ in range(2):
+            optimiser.draw()
+            weights.grad = gradient.clone()
+            optimiser.step()
+        found.append((natural, weights.data))
+    same(found[0][0], found[1][0])
+    same(found[0][1], found[1][1])
+
+
+def test_uniform_numbers_of_a_block() -> None:
+    count = inplace.BLOCK
+    uniform = torch.empty(count)
+    torch.manual_seed(0)
+    inplace.draw_uniform(uniform, inplace.Workspace().like(uniform))
+    cells = uniform.double() * 2**inplace.UNIFORM_BITS
+    same(cells, cells.round())
+    assert 0 <= uniform.min() < 1e-4
+    assert 1 - 1e-4 < uniform.max() < 1
+    # Kolmogorov-Smirnov: exceeds 2.2 / sqrt(n) once in 8000 times.
+    gap = (uniform.sort().values.double() - torch.arange(count) / count).abs().max().item()
+    assert gap < 2.2 / count**0.5
+    # The two numbers from one integer have nothing to do with each other.
+    first, second = uniform.view(-1, 2).double().T - 0.5
+    assert abs((first * second).mean().item() * 12) < 4 / (count / 2) ** 0.5
+
+
+def test_saturated_weights_draw_only_what_the_noise_can_turn() -> None:
+    natural = torch.tensor([-1e8, -8.5, 8.5, 12.0, 0.3, -0.3]).repeat(20_000, 1)
+    weights, argument = torch.empty_like(natural), torch.empty_like(natural)
+    torch.manual_seed(0)
+    inplace.load_saturated(weights, argument, natural, 1e-10, inplace.Workspace().like(natural))
+    assert (weights[:, :2] == -1).all() and (weights[:, 2:4] == 1).all()
+    assert (weights.abs() == 1).all()
+    same(torch.tanh(argument), weights)
+    share = (weights[:, 4:] > 0).double().mean(0)
+    expected = torch.sigmoid(2 * torch.tensor([0.3, -0.3]))
+    assert (share - expected).abs().max() < 4 * 0.5 / 20_000**0.5
+    state = torch.get_rng_state()
+    inplace.load_saturated(
+        weights[:, :4].contiguous(), argument[:, :4].contiguous(), natural[:, :4].contiguous(),
+        1e-10, inplace.Workspace().like(natural[:, :4]),
+    )  # fmt: skip
+    same(torch.get_rng_state(), state)

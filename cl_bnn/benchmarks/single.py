@@ -1,0 +1,65 @@
+"""A single task: the standard benchmarks of classification as streams of length one."""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from cl_bnn import data as datasets
+from cl_bnn.benchmarks.stream import Stream, build_benchmark
+from cl_bnn.data.augment import AUGMENTATIONS
+from cl_bnn.data.task import TaskView
+
+Augmentation = Literal["none", "crop_and_flip"]
+
+
+def single(
+    *, data: str = "mnist", validation: float = 0.1, augment: Augmentation = "none",
+    augment_validation: bool = False, first_seed: int = 1, seed: int = 0,
+    data_root: Path | None = None,
+) -> Stream:  # fmt: skip
+    """One data set as one task, part of its training images held out to choose the epoch.
+
+    The images held out are the first of a permutation by NumPy's `RandomState(first_seed + seed)`,
+    as in the BayesBiNN authors' code (arXiv:2002.10778, B.2), whose first run has the seed 1 for
+    MNIST and 10 for CIFAR.
+
+    Args:
+        data: name of a data set.
+        validation: share of the training images held out, in [0, 1); 0: none.
+        augment: what is done to training images at random: `"none"`, or `"crop_and_flip"` as usual
+            for CIFAR.
+        augment_validation: augment the held-out images as well, as the authors' code does for
+            CIFAR, with the same random numbers at every measurement.
+        first_seed: seed of the permutation of the run with seed 0.
+        seed: of the run.
+        data_root: where the data sets lie.
+
+    Raises:
+        ValueError: a share out of range, or so small that nothing is held out.
+        UserError: the data set is unknown, missing or damaged.
+    """
+    if not 0 <= validation < 1:
+        raise ValueError(f"validation must be in [0, 1), got {validation!r}")
+    source = datasets.load(data, data_root)
+    change = AUGMENTATIONS[augment]
+    order = np.random.RandomState(first_seed + seed).permutation(len(source.train))
+    count = round(validation * len(order))
+    if validation and not count:
+        raise ValueError(f"validation must hold out an image of {len(order)}, got {validation!r}")
+    held, kept = torch.from_numpy(order[:count]), torch.from_numpy(order[count:])
+
+    train = TaskView(source.train, source.normalise, rows=kept if count else None, augment=change)
+    held_out = TaskView(
+        source.train, source.normalise, rows=held, augment=change if augment_validation else None
+    )
+    return Stream(
+        benchmark=build_benchmark(
+            [train], [TaskView(source.test, source.normalise)], [0], [held_out] if count else []
+        ),
+        input_shape=tuple(source.train.x.shape[1:]),
+        out_features=source.n_classes,
+        n_heads=1,
+        task_labels=False,
+    )
