@@ -9,12 +9,12 @@ import math
 import re
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from cl_bnn.errors import UserError
+from cl_bnn import ledger_page
 from cl_bnn.results import atomic_write, read
+from cl_bnn.selection import population, selection
 from cl_bnn.summary import MEASURES, Interval, at_task_ends, interval, slug, summary
 from cl_bnn.tables import (
     FORMATS,
@@ -32,27 +32,6 @@ from cl_bnn.tables import (
 )
 
 README, REFERENCE, COMMANDS, FIGURES = "README.md", "reference.csv", "COMMANDS.md", "figures"
-#: The types of the columns of `reference.csv`; values and tolerances are in the unit of the CSVs.
-REFERENCE_COLUMNS = {
-    "benchmark": "str",
-    "strategy": "str",
-    "metric": "str",
-    "after": "Int64",
-    "on": "Int64",
-    "epoch": "Int64",
-    "value": "float64",
-    "tolerance": "float64",
-    "evidence": "str",
-    "source": "str",
-    "note": "str",
-}
-#: What a published number rests on.
-EVIDENCE = {
-    "PAPER": "stated in the paper",
-    "DIGIT": "read off a figure of the paper",
-    "CODE": "read in published code",
-    "LOG": "computed from published log files",
-}
 #: The three scenarios of van de Ven and Tolias (2019).
 SCENARIOS = {
     "task": "task-incremental: the label of the task is given at test time and chooses the head",
@@ -109,7 +88,7 @@ def render(directory: Path) -> str:
     """
     frame = read(directory)
     runs = summary(frame)
-    parts = [HEAD, *_published_section(directory / REFERENCE, frame, runs)]
+    parts = [HEAD, *ledger_page.section(directory / REFERENCE, frame)]
     for base, names in groupby(sorted(runs["benchmark"].unique()), key=_base):
         variants = list(names)
         if len(variants) > 1:
@@ -125,107 +104,62 @@ def render(directory: Path) -> str:
     return "\n".join(parts)
 
 
-def read_reference(path: Path) -> pd.DataFrame:
-    """The published numbers in `path`, columns `REFERENCE_COLUMNS`; empty without such a file.
-
-    `after`, `on` and `epoch` name a measurement as in the results, `metric` may also be one of the
-    `MEASURES`. Raises `UserError` naming the file if columns are missing or values no numbers.
-    """
-    if not path.is_file():
-        return pd.DataFrame(columns=list(REFERENCE_COLUMNS))
-    try:
-        table = pd.read_csv(path, dtype=REFERENCE_COLUMNS)[list(REFERENCE_COLUMNS)]
-    except (ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        expected = ", ".join(REFERENCE_COLUMNS)
-        raise UserError(f"{path} is damaged ({reason}): expected columns {expected}") from error
-    return table.fillna({"note": "", "evidence": "", "source": ""})
-
-
-def ours(reference: dict[str, Any], frame: pd.DataFrame, runs: pd.DataFrame) -> Interval:
-    """Our mean over seeds of what one row of `reference.csv` reports; n = 0 if it was not run."""
-    table = runs if reference["metric"] in MEASURES else frame
-    mine = table[
-        (table["benchmark"] == reference["benchmark"])
-        & (table["strategy"] == reference["strategy"])
-    ]
-    if reference["metric"] in MEASURES:
-        return interval(mine[reference["metric"]])
-    mine = mine[mine["metric"] == reference["metric"]]
-    for column in ("after", "on", "epoch"):
-        wanted = reference[column]
-        mine = mine[
-            mine[column].isna() if pd.isna(wanted) else (mine[column] == wanted).fillna(False)
-        ]
-    return interval(mine["value"])
-
-
-def verdict(reference: dict[str, Any], mine: Interval) -> str:
-    """`within` or `outside` the stated tolerance, or `not run`."""
-    if math.isnan(mine.mean):
-        return "not run"
-    # A tolerance of 1.5 points admits exactly 1.5 points, whatever binary fractions make of it.
-    within = abs(mine.mean - reference["value"]) <= reference["tolerance"] + 1e-9
-    return "within" if within else "outside"
-
-
-def _published_section(path: Path, frame: pd.DataFrame, runs: pd.DataFrame) -> list[str]:
-    table = read_reference(path)
-    names = list(REFERENCE_COLUMNS)
-    references = [dict(zip(names, row, strict=True)) for row in table[names].to_numpy()]
-    if not references:
-        return []
-    head = ["benchmark", "strategy", "measure", "published", "ours", "seeds", "verdict"]
-    rows = [_published_row(row, frame, runs) for row in references]
-    shown = Table("Ours and the published number ± the tolerance we allow", head, rows)
-    tags = sorted({str(row["evidence"]) for row in references} & EVIDENCE.keys())
-    sources = sorted({_source(row) for row in references})
-    legend = [f"- {tag}: {EVIDENCE[tag]}." for tag in tags] + [f"- {text}" for text in sources]
-    return ["## Next to published numbers\n", markdown(shown), "\n".join(legend) + "\n"]
-
-
-def _published_row(row: dict[str, Any], frame: pd.DataFrame, runs: pd.DataFrame) -> list[str]:
-    mine, metric = ours(row, frame, runs), row["metric"]
-    published = cell(Interval(row["value"], row["tolerance"], 1), metric)
-    return [
-        str(row["benchmark"]),
-        str(row["strategy"]),
-        _measure_name(row),
-        f"{published} {row['evidence']}".strip(),
-        cell(mine, metric),
-        str(mine.n) if mine.n else NOTHING,
-        verdict(row, mine),
-    ]
-
-
-def _measure_name(row: dict[str, Any]) -> str:
-    heading = FORMATS.get(row["metric"], UNKNOWN).heading or str(row["metric"])
-    on = "" if pd.isna(row["on"]) else f" on task {row['on'] + 1}"
-    after = "" if pd.isna(row["after"]) else f" after task {row['after'] + 1}"
-    epoch = "" if pd.isna(row["epoch"]) else f", epoch {row['epoch'] + 1}"
-    return f"{heading}{on}{after}{epoch}"
-
-
-def _source(row: dict[str, Any]) -> str:
-    note = f"; {row['strategy']}, {_measure_name(row)}: {row['note']}" if row["note"] else ""
-    return f"{row['source']}{note}."
-
-
 def _benchmark_section(directory: Path, frame: pd.DataFrame, runs: pd.DataFrame) -> list[str]:
     """Everything about the one benchmark in `frame`."""
     name = str(frame["benchmark"].iloc[0])
     runs = runs[runs["benchmark"] == name]
+    single = int(frame["after"].max()) == 0
+    own = _single_task_tables(frame) if single else _stream_tables(frame, runs)
+    matrices = [] if single else _matrix_tables(frame)
+    tables = [*own, *posterior_tables(frame), difference_table(runs), *matrices]
+    shown = [markdown(table) for table in tables if table.rows]
+    return [f"## {name}\n", *_scenario(name), *shown, *_figures(directory, name)]
+
+
+def _stream_tables(frame: pd.DataFrame, runs: pd.DataFrame) -> list[Table]:
     averaged = [*MEASURES, "nll", "ece"]
-    tables = [
+    return [
         measure_table(runs, averaged, "After the last task"),
         final_table(frame),
         *_mode_tables(runs),
-        *posterior_tables(frame),
-        difference_table(runs),
-        *_matrix_tables(frame),
     ]
-    shown = [markdown(table) for table in tables if table.rows]
-    return [f"## {name}\n", *_scenario(name), *shown, *_figures(directory, name)]
+
+
+def _single_task_tables(frame: pd.DataFrame) -> list[Table]:
+    """Everything measured at the end of training, and at the epoch that validation selects."""
+    ends = frame[frame["epoch"].isna() & frame["on"].notna()]
+    found = set(ends["metric"])
+    metrics = [*(name for name in FORMATS if name in found), *sorted(found - FORMATS.keys())]
+    head = ["strategy", "seeds", *(FORMATS.get(m, UNKNOWN).heading or m for m in metrics)]
+    rows = []
+    for strategy, group in ends.groupby("strategy"):
+        values = [interval(group[group["metric"] == metric]["value"]) for metric in metrics]
+        cells = [cell(value, metric) for value, metric in zip(values, metrics, strict=True)]
+        rows.append([str(strategy), str(group["seed"].nunique()), *cells])
+    return [Table("At the end of training", head, rows), _selection_table(selection(frame))]
+
+
+def _selection_table(selected: pd.DataFrame) -> Table:
+    """The papers' number, at the epoch of best validation, beside that of the last epoch."""
+    title = (
+        "Test accuracy [%] at the epoch of best validation accuracy (mean ± population standard "
+        "deviation, as published) and at the last epoch (mean ± interval)"
+    )
+    rows = []
+    for strategy, group in selected.groupby("strategy"):
+        epochs = sorted({int(group["epoch"].min()) + 1, int(group["epoch"].max()) + 1})
+        best = _hundredths(population(group["accuracy_best_val"]))
+        last = _hundredths(interval(group["accuracy_last"]))
+        rows.append([str(strategy), str(len(group)), " to ".join(map(str, epochs)), best, last])
+    return Table(title, ["strategy", "seeds", "epoch", "at best validation", "last epoch"], rows)
+
+
+def _hundredths(value: Interval) -> str:
+    """`value` in percent with the two decimals of the published tables."""
+    if math.isnan(value.mean):
+        return NOTHING
+    half = NOTHING if math.isnan(value.half) else f"{100 * value.half:.2f}"
+    return f"{100 * value.mean:.2f} ± {half}"
 
 
 def _mode_tables(runs: pd.DataFrame) -> list[Table]:

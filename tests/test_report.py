@@ -1,21 +1,19 @@
-"""The page of results: what it holds, next to published numbers, and the same bytes again."""
+"""The page of results: what it holds, and the same bytes again."""
 
 import json
-import math
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
-from frames import plausible, run_rows
+from frames import run_rows
 
 from cl_bnn import report, results
-from cl_bnn.errors import UserError
-from cl_bnn.summary import Interval, summary
+from cl_bnn.ledger import Published
+from cl_bnn.results import Row
 
 PERMUTED = "permuted_mnist[n_experiences=3]"
-SHIPPED = Path(__file__).parent.parent / "results" / "reference.csv"
-HEADINGS = ",".join(report.REFERENCE_COLUMNS)
+HEADINGS = ",".join(Published._fields)
 
 
 def results_in(out: Path, benchmark: str = PERMUTED, tasks: int = 3) -> Path:
@@ -71,10 +69,13 @@ def test_commands_are_taken_in_as_they_stand(tmp_path: Path) -> None:
 
 
 def test_page_of_a_benchmark_without_accuracies(tmp_path: Path) -> None:
-    row = results.Row("regression", "ste", 0, 0, 0, None, "mse", 0.5)
+    row = Row("regression", "ste", 0, 0, 0, None, "mse", 0.5)
     results.write(results.csv_path(tmp_path, "regression", "ste", 0), [row], {}, {})
-    page = report.render(tmp_path)
-    assert page.rstrip().endswith("## regression")
+    section = report.render(tmp_path).partition("## regression")[2]
+    assert section.split("\n\n")[1:] == [
+        "**At the end of training**",
+        "| strategy | seeds | mse |\n| --- | ---: | ---: |\n| ste | 1 | 0.5000 ± – |\n",
+    ]
 
 
 def test_only_figures_that_exist_are_linked(tmp_path: Path) -> None:
@@ -85,69 +86,41 @@ def test_only_figures_that_exist_are_linked(tmp_path: Path) -> None:
     assert "_matrix" not in page and "_posterior" not in page
 
 
-def test_published_numbers_stand_beside_ours_with_a_verdict(tmp_path: Path) -> None:
-    rows = [
-        f"{PERMUTED},bayesbinn,ACC,2,,,0.9,0.05,DIGIT,Somewhere,a note",
-        f"{PERMUTED},bayesbinn,accuracy,2,0,,0.1,0.05,DIGIT,Somewhere,",
-        f"{PERMUTED},bayesbinn,entropy,1,,,0.66,0.05,PAPER,Somewhere,",
-        f"{PERMUTED},ste,ACC,2,,,0.9,0.05,DIGIT,Somewhere,",
-    ]
-    (tmp_path / "reference.csv").write_text("\n".join([HEADINGS, *rows]) + "\n")
-    lines = report.render(results_in(tmp_path)).splitlines()
-    lines = [line for line in lines if line.startswith(f"| {PERMUTED}")]
-    assert [line.split(" | ")[-1] for line in lines] == [
-        "within |",
-        "outside |",
-        "within |",
-        "not run |",
-    ]
-    assert "| ACC [%] after task 3 | 90.0 ± 5.0 DIGIT | 91" in lines[0]
-    assert "| accuracy [%] on task 1 after task 3 | 10.0 ± 5.0 DIGIT |" in lines[1]
-    assert "| 0.660 ± 0.050 PAPER | 0.700 ± 0.000 | 2 |" in lines[2]
-    assert lines[3].endswith("| – | – | not run |")
+def test_published_numbers_are_taken_in_after_the_head(tmp_path: Path) -> None:
+    number = f"{PERMUTED},bayesbinn,ACC,2,,,0.9,,0.05,DIGIT,Somewhere,,,"
+    (tmp_path / "reference.csv").write_text("\n".join([HEADINGS, number]) + "\n")
+    page = report.render(results_in(tmp_path))
+    at = [page.index(f"## {text}") for text in ("Next to published numbers", PERMUTED)]
+    assert at == sorted(at)
+    assert "| 90 DIGIT | 5 | 91" in page
 
 
-def test_ours_picks_the_task_the_epoch_and_the_seeds() -> None:
-    frame = plausible(strategies=["bayesbinn"], seeds=[0, 1], epochs=2)
-    runs = summary(frame)
-    row = {"benchmark": PERMUTED, "strategy": "bayesbinn", "metric": "accuracy"}
-    at_end = report.ours({**row, "after": 2, "on": 0, "epoch": None}, frame, runs)
-    in_epoch = report.ours({**row, "after": 2, "on": 0, "epoch": 0}, frame, runs)
-    assert at_end.n == in_epoch.n == 2
-    wanted = frame.query("metric == 'accuracy' and after == 2 and on == 0 and epoch == 0")
-    assert in_epoch.mean == pytest.approx(wanted["value"].mean())
-    assert at_end.mean != in_epoch.mean
+def classification_rows(seed: int, val: Sequence[float], test: Sequence[float]) -> list[Row]:
+    """A run of `ste` on mnist with these accuracies after its epochs."""
+    key = ("mnist", "ste", seed)
+    rows = [Row(*key, 0, 0, e, "val_accuracy", value) for e, value in enumerate(val)]
+    rows += [Row(*key, 0, 0, e, "accuracy", value) for e, value in enumerate(test)]
+    return [*rows, Row(*key, 0, 0, None, "accuracy", test[-1])]
 
 
-def test_verdict_takes_the_tolerance_as_still_within() -> None:
-    row = {"value": 0.897, "tolerance": 0.015}
-    assert report.verdict(row, Interval(0.882, 0.0, 5)) == "within"
-    assert report.verdict(row, Interval(0.8819, 0.0, 5)) == "outside"
-    assert report.verdict(row, Interval(math.nan, math.nan, 0)) == "not run"
+def test_page_of_a_single_task_selects_by_validation(tmp_path: Path) -> None:
+    runs = (([0.9, 0.8], [0.75, 0.7]), ([0.8, 0.9], [0.5, 0.65]))
+    for seed, (val, test) in enumerate(runs):
+        path = results.csv_path(tmp_path, "mnist", "ste", seed)
+        results.write(path, classification_rows(seed, val, test), {}, {})
+    page = report.render(tmp_path)
+    assert "| strategy | seeds | epoch | at best validation | last epoch |" in page
+    # 75 and 65 are 5 from their mean; 70 and 65 have s = 2.5 sqrt(2) and t(0.975, 1) = 12.706.
+    assert "| ste | 2 | 1 to 2 | 70.00 ± 5.00 | 67.50 ± 31.77 |" in page
+    assert "**At the end of training**" in page
+    for absent in ("BWT [points] |", "accuracy matrix", "task 1", "nan"):
+        assert absent not in page
 
 
-def test_shipped_reference_holds_figure_5() -> None:
-    table = report.read_reference(SHIPPED)
-    assert set(table["benchmark"]) == {PERMUTED}
-    acc = table[table["metric"] == "ACC"].set_index("strategy")
-    assert acc["value"].to_dict() == {"bayesbinn_reference": 0.897, "bayesbinn_fixed_prior": 0.388}
-    assert acc["tolerance"].to_dict() == {
-        "bayesbinn_reference": 0.015,
-        "bayesbinn_fixed_prior": 0.04,
-    }
-    for strategy, tasks in table[table["metric"] == "accuracy"].groupby("strategy"):
-        mean = tasks["value"].mean()  # the published mean is that of the published tasks
-        assert mean == pytest.approx(acc["value"][strategy], abs=0.001)
-    assert set(table["evidence"]) <= set(report.EVIDENCE)
-    assert (table["tolerance"] > 0).all() and table["source"].str.startswith("arXiv:").all()
-
-
-@pytest.mark.parametrize("text", ["", "benchmark,value\nx,1\n", HEADINGS + "\nb,s,m,0,,,x,1,,,\n"])
-def test_damaged_reference_is_one_line(tmp_path: Path, text: str) -> None:
-    (tmp_path / "reference.csv").write_text(text)
-    with pytest.raises(UserError, match=r"reference\.csv is damaged") as caught:
-        report.render(results_in(tmp_path))
-    assert "\n" not in str(caught.value)
+def test_one_seed_has_neither_deviation_nor_interval(tmp_path: Path) -> None:
+    path = results.csv_path(tmp_path, "mnist", "ste", 0)
+    results.write(path, classification_rows(0, [0.9, 0.95], [0.75, 0.7]), {}, {})
+    assert "| ste | 1 | 2 | 70.00 ± – | 70.00 ± – |" in report.render(tmp_path)
 
 
 def test_report_needs_neither_torch_nor_avalanche_nor_matplotlib() -> None:

@@ -1,0 +1,218 @@
+"""The ledger: every published number of `reference.csv` beside what we measured, with a verdict.
+
+A published number is named like one of ours: by the benchmark and the strategy that a run of its
+protocol would have, and by what was measured when. Where only a related run of ours exists, on the
+same benchmark with other settings, it is shown with the verdict "protocol differs".
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from cl_bnn.errors import UserError
+from cl_bnn.selection import AT_BEST, selection
+from cl_bnn.summary import MEASURES, Interval, accuracy_matrix, interval
+from cl_bnn.tables import NOTHING
+
+#: The evidence of a number that is a lower bound.
+THRESHOLD = "THRESHOLD"
+#: What a published number rests on.
+EVIDENCE = {
+    "PAPER": "stated in the paper",
+    "DIGIT": "read off a figure",
+    THRESHOLD: "what a test in published code demands, so that more is within as well",
+    "LOG": "computed from published log files",
+    "README": "stated in the readme of the published code",
+    "ISSUE": "stated by the authors in a public thread",
+    "QUOTED": "printed by others than those who measured it",
+    "DATA": "computed from the data set itself",
+    "MEMORY": "recalled and not verified, therefore without a verdict",
+}
+#: Evidence that is too weak for a verdict.
+UNVERIFIED = {"MEMORY"}
+WITHIN, OUTSIDE, NOT_RUN, DIFFERS = "within", "outside", "not run", "protocol differs"
+#: The verdicts in the order of the legend.
+VERDICTS = {
+    WITHIN: "the means are at most the allowed difference apart",
+    OUTSIDE: "they are further apart",
+    DIFFERS: "ours was measured under another protocol, which is named",
+    NOT_RUN: "we have no such run",
+    NOTHING: "the published number is recalled and not verified",
+}
+#: Settings that make another problem of a benchmark: runs that differ in them are not compared.
+PROBLEM = {"n_experiences", "scenario", "network", "build", "data"}
+#: The setting that ends a run early without changing it up to there.
+STOP = "stop_after"
+
+
+class Published(NamedTuple):
+    """One line of `reference.csv`; values, spreads and tolerances in the unit of the results.
+
+    `after`, `on` and `epoch` name a measurement as in `results.Row`, with None for an empty field.
+    `metric` is one of the results, one of `summary.MEASURES` (after task `after`; after the last
+    one where that is None) or one of `selection`. `spread` is the published one, `tolerance` the
+    difference we allow (NaN where there is none). `protocol` says what the number is; `differs`
+    what our runs of this name do otherwise, if anything.
+    """
+
+    benchmark: str
+    strategy: str
+    metric: str
+    after: int | None
+    on: int | None
+    epoch: int | None
+    value: float
+    spread: float
+    tolerance: float
+    evidence: str
+    source: str
+    protocol: str
+    differs: str
+    note: str
+
+
+class Ours(NamedTuple):
+    """Our mean over seeds, and how its protocol differs from the published ("" if it does not)."""
+
+    value: Interval
+    differs: str
+
+
+#: Runs by benchmark and strategy.
+Runs = Mapping[tuple[str, str], pd.DataFrame]
+
+
+def read(path: Path) -> list[Published]:
+    """The published numbers in `path`, none without such a file; further columns are left out.
+
+    Raises:
+        UserError: the file is no such table, or holds a number without value, source or known
+            evidence, or one that deserves a verdict but has no tolerance.
+    """
+    if not path.is_file():
+        return []
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in Published._fields if name not in (reader.fieldnames or ())]
+            if missing:
+                raise UserError(f"{path} is damaged: no column {', '.join(missing)}")
+            return [_published(row, f"{path}, line {reader.line_num}") for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+
+
+def group_runs(frame: pd.DataFrame) -> Runs:
+    """The runs in `frame` (see `results.read`) by benchmark and strategy."""
+    groups = frame.groupby(["benchmark", "strategy"])
+    return {(str(names[0]), str(names[1])): rows for names, rows in groups}
+
+
+def ours(published: Published, runs: Runs) -> Ours:
+    """Our measurement of what `published` reports; n = 0 if there is none.
+
+    Runs of exactly this benchmark and strategy come first. Failing those, the benchmark of the same
+    name and problem with the fewest other settings stands in. A run stopped early measured its
+    epochs under the full protocol.
+    """
+    for _, benchmark in sorted(_candidates(published, runs)):
+        value = interval(_values(published, runs[benchmark, published.strategy]))
+        if value.n:
+            other = "" if _same_protocol(published, benchmark) else f"ours is {benchmark}"
+            return Ours(value, "; ".join(filter(None, (other, published.differs))))
+    return Ours(Interval(math.nan, math.nan, 0), "")
+
+
+def verdict(published: Published, mine: Ours) -> str:
+    """One of `VERDICTS`."""
+    if published.evidence in UNVERIFIED:
+        return NOTHING
+    if not mine.value.n:
+        return NOT_RUN
+    if mine.differs:
+        return DIFFERS
+    excess = mine.value.mean - published.value
+    distance = -excess if published.evidence == THRESHOLD else abs(excess)
+    # A tolerance of 1.5 points admits exactly 1.5 points, whatever binary fractions make of it.
+    return WITHIN if distance <= published.tolerance + 1e-9 else OUTSIDE
+
+
+def settings(label: str) -> tuple[str, dict[str, str]]:
+    """The name and the settings of a label: `mnist[a=1,b=2]` is `mnist` with a and b."""
+    name, _, inside = label.removesuffix("]").partition("[")
+    return name, dict(part.split("=", 1) for part in inside.split(",") if "=" in part)
+
+
+def _published(row: Mapping[str, str | None], where: str) -> Published:
+    """The published number in a row of the file; `where` names the line in messages."""
+    fields: dict[str, Any] = {name: row[name] or "" for name in Published._fields}
+    try:
+        for name in ("after", "on", "epoch"):
+            fields[name] = int(fields[name]) if fields[name] else None
+        for name in ("value", "spread", "tolerance"):
+            fields[name] = float(fields[name]) if fields[name] else math.nan
+    except ValueError as error:
+        raise UserError(f"{where}, is damaged: {name}: {error}") from error
+    published = Published(**fields)
+    if published.evidence not in EVIDENCE:
+        known = ", ".join(EVIDENCE)
+        raise UserError(f"{where}, is damaged: evidence {published.evidence!r}; known: {known}")
+    if not published.source or math.isnan(published.value):
+        raise UserError(f"{where}, is damaged: a number needs a value and a source")
+    if math.isnan(published.tolerance) and published.evidence not in UNVERIFIED:
+        raise UserError(f"{where}, is damaged: a number with a verdict needs a tolerance")
+    return published
+
+
+def _candidates(published: Published, runs: Runs) -> Iterator[tuple[int, str]]:
+    """Benchmarks on which the strategy was run and that may be set beside `published`.
+
+    Each with the number of settings that differ, none for the same protocol.
+    """
+    for benchmark, strategy in runs:
+        if strategy == published.strategy:
+            differing = _differing(published.benchmark, benchmark)
+            if differing is not None and not differing & PROBLEM:
+                yield len(differing), benchmark
+
+
+def _differing(one: str, other: str) -> set[str] | None:
+    """The settings in which two labels differ; None if they name different benchmarks."""
+    (name, mine), (other_name, theirs) = settings(one), settings(other)
+    if name != other_name:
+        return None
+    return {key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key)}
+
+
+def _same_protocol(published: Published, benchmark: str) -> bool:
+    differing = _differing(published.benchmark, benchmark)
+    return not differing or (differing == {STOP} and published.epoch is not None)
+
+
+def _values(published: Published, rows: pd.DataFrame) -> Iterable[float]:
+    """What `published` reports, of every seed in `rows` that has it."""
+    if published.metric in AT_BEST:
+        return selection(rows)[published.metric]
+    if published.metric in MEASURES:
+        return [_measure(published, rows, seed) for seed in rows["seed"].unique()]
+    rows = rows[rows["metric"] == published.metric]
+    for column in ("after", "on", "epoch"):
+        wanted = getattr(published, column)
+        here = rows[column].isna() if wanted is None else rows[column].eq(wanted).fillna(False)
+        rows = rows[here]
+    return rows["value"]
+
+
+def _measure(published: Published, rows: pd.DataFrame, seed: int) -> float:
+    """A measure of one run, after the task `published.after` as if that had been the last."""
+    matrix = accuracy_matrix(rows, seed=seed).to_numpy()
+    tasks = len(matrix) if published.after is None else published.after + 1
+    if not 0 < tasks <= len(matrix):
+        return math.nan
+    return MEASURES[published.metric](matrix[:tasks, :tasks])
