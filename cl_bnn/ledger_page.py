@@ -34,8 +34,8 @@ SHOWN = {
     "ACC_last20": Format("mean accuracy on the last 20 tasks [%]"),
     "ood_auroc": Format("AUROC of unseen data", 1, 3),
     "ood_auroc_epistemic": Format("AUROC of unseen data by epistemic uncertainty", 1, 3),
-    "one_minus_iou": Format("1 − IoU of the foreground", 1, 3),
-    "one_minus_iou_best": Format("1 − IoU of the foreground at its best epoch", 1, 3),
+    "iou_foreground": Format("IoU of the foreground", 1, 3),
+    "iou_foreground_best": Format("IoU of the foreground at its best epoch", 1, 3),
     "train_loss": Format("training loss [nats]", 1, 3),
     "memory": Format("memory [MB]", 1, 2),
 }

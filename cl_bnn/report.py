@@ -126,9 +126,9 @@ def _stream_tables(frame: pd.DataFrame, runs: pd.DataFrame) -> list[Table]:
 
 
 def _single_task_tables(frame: pd.DataFrame) -> list[Table]:
-    """Everything measured at the end of training, and at the epoch that validation selects."""
+    """Everything measured on the test set at the end, then the epoch that validation selects."""
     ends = frame[frame["epoch"].isna() & frame["on"].notna()]
-    found = set(ends["metric"])
+    found = {metric for metric in ends["metric"] if not metric.startswith("val_")}
     metrics = [*(name for name in FORMATS if name in found), *sorted(found - FORMATS.keys())]
     head = ["strategy", "seeds", *(FORMATS.get(m, UNKNOWN).heading or m for m in metrics)]
     rows = []
