@@ -97,6 +97,39 @@ def test_measuring_every_epoch_changes_nothing_else(tmp_path: Path) -> None:
     assert len(frames[0]) > len(frames[1])
 
 
+def test_single_task_with_held_out_images(tmp_path: Path) -> None:
+    """Measured every epoch, augmented, stopped early, interrupted: the same bytes."""
+    settings = {"stream__n_experiences": 1, "stream__held_out": True, "epochs": 5}
+    (whole,) = plan(tmp_path, out="whole", **settings)
+    (short,) = plan(tmp_path, out="short", stop_after=3, **settings)
+    (pieces,) = plan(tmp_path, out="pieces", stop_after=3, **settings)
+    carry_out([whole])
+    carry_out([short])
+    with pytest.raises(Stop):
+        carry_out([pieces], stop_at("epoch", 2))
+    carry_out([pieces])
+    assert pieces.path.read_bytes() == short.path.read_bytes()
+    assert short.spec.benchmark == "tiny[epochs=5,held_out=true,n_experiences=1,stop_after=3]"
+
+    frames = [results.read(tmp_path / name) for name in ("whole", "short")]
+    along = [f[f.epoch.notna() & (f.epoch < 3)].drop(columns="benchmark") for f in frames]
+    pd.testing.assert_frame_equal(*(f.reset_index(drop=True) for f in along))
+    end = frames[1][frames[1].epoch.isna()]
+    for metric in ("accuracy", "nll", "ece", "val_accuracy", "val_nll_mode"):
+        assert (along[1].metric == metric).sum() == 3
+        (last,) = end[end.metric == metric].value
+        assert last == along[1][along[1].metric == metric].value.iloc[-1]
+    (accuracy,), (held_out,) = (end[end.metric == m].value for m in ("accuracy", "val_accuracy"))
+    assert accuracy != held_out
+
+
+def test_stopping_after_the_end(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="stop_after = 4: expected at most epochs = 3"):
+        plan(tmp_path, stop_after=4)
+    with pytest.raises(UserError, match="stop_after = 0: expected a whole number of at least 1"):
+        plan(tmp_path, stop_after=0)
+
+
 def test_bytes_do_not_depend_on_jobs(tmp_path: Path) -> None:
     one = plan(tmp_path, "adam", (0, 1), out="one", epochs=1)
     two = plan(tmp_path, "adam", (0, 1), out="two", epochs=1)

@@ -1,0 +1,84 @@
+"""One data set as one task, with a part held out."""
+
+import numpy as np
+import pytest
+import torch
+
+from cl_bnn.benchmarks import single
+from cl_bnn.data import load
+from cl_bnn.strategies.loading import Batches, task_view
+
+CPU = torch.device("cpu")
+
+
+def views(stream):
+    """The views behind the training, held-out and test experience."""
+    streams = (stream.train, stream.validation, stream.test)
+    return [task_view(s[0].dataset) for s in streams]
+
+
+def test_held_out_images_are_those_of_the_authors() -> None:
+    """The authors shuffle a list with NumPy seeded by 1 + the number of the run."""
+    for seed in (0, 3):
+        np.random.seed(1 + seed)
+        expected = list(range(60_000))
+        np.random.shuffle(expected)
+        train, held_out, test = views(single(seed=seed))
+        assert held_out.rows.tolist() == expected[:6000]
+        assert train.rows.tolist() == expected[6000:]
+        assert test.rows is None and len(test) == 10_000
+
+
+def test_what_a_network_is_told() -> None:
+    stream = single()
+    assert stream.input_shape == (1, 28, 28) and stream.in_features == 784
+    assert (stream.out_features, stream.n_heads, stream.n_tasks) == (10, 1, 1)
+    assert not stream.task_labels
+    mnist = load("mnist")
+    _, held_out, test = views(stream)
+    x, y = test.materialise()
+    assert torch.equal(x, mnist.normalise(mnist.test.x)) and torch.equal(y, mnist.test.y)
+    x, y = held_out.materialise()
+    assert torch.equal(y, mnist.train.y[held_out.rows])
+
+
+def test_nothing_held_out() -> None:
+    stream = single(validation=0.0)
+    assert not list(stream.validation)
+    assert len(stream.train[0].dataset) == 60_000
+
+
+def test_augmentation_of_training_and_if_asked_of_held_out_images() -> None:
+    train, held_out, test = views(single(augment="crop_and_flip"))
+    assert train.augment is not None
+    assert held_out.augment is None and test.augment is None
+    train, held_out, test = views(single(augment="crop_and_flip", augment_validation=True))
+    assert held_out.augment is train.augment is not None and test.augment is None
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, 1e-6])
+def test_share_out_of_range(share: float) -> None:
+    with pytest.raises(ValueError, match="validation must"):
+        single(validation=share)
+
+
+def test_held_out_images_are_augmented_alike_every_time_and_training_is_left_alone() -> None:
+    _, held_out, _ = views(single(augment="crop_and_flip", augment_validation=True))
+    batches = Batches([(held_out, 0)], 3000, shuffle=False, device=CPU, augment_seed=4)
+    state = torch.get_rng_state()
+    first, second = (torch.cat([x for x, _, _ in batches]) for _ in range(2))
+    assert torch.equal(first, second)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not torch.equal(first, held_out.materialise()[0])
+
+
+def test_training_images_are_augmented_anew_every_time() -> None:
+    train, _, _ = views(single(validation=0.99, augment="crop_and_flip"))
+    batches = Batches([(train, 0)], len(train), shuffle=False, device=CPU)
+    torch.manual_seed(0)
+    (first, y, _), (second, _, _) = next(iter(batches)), next(iter(batches))
+    assert torch.equal(y, train.targets)
+    assert first.shape == second.shape == (600, 1, 28, 28)
+    assert not torch.equal(first, second)
+    # Black where nothing was: normalised like any other pixel.
+    assert first.min() == second.min() == load("mnist").normalise(torch.zeros(1, 1, 1)).item()
