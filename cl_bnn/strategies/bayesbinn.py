@@ -53,7 +53,86 @@ class DrawWeights(SupervisedPlugin):
         self._mode.__exit__(None, None, None)
 
 
-class BayesBiNNStrategy(Template):
+class PosteriorStrategy(Template):
+    """Trains an optimiser that has a posterior over binary weights, and predicts from it.
+
+    Predictions average `eval_samples` networks drawn from the posterior once per evaluation; the
+    mode can be evaluated as well (`predictor = "mode"`).
+
+    Args:
+        model: the network.
+        optimizer: `BayesBiNN`, or an optimiser with its verbs.
+        eval_samples: C, sampled networks an evaluation; 0 predicts with the mode.
+        average: `"probabilities"`, or `"logits"` as the BayesBiNN authors' code does.
+        eval_seed: seed of the networks drawn for evaluation, the same at every evaluation, so that
+            evaluating more often changes nothing.
+        template: every keyword of `Template`.
+
+    Raises:
+        ValueError: a value is outside its range.
+    """
+
+    def __init__(
+        self, *, model: nn.Module, optimizer: Any, eval_samples: int = 100,
+        average: Average = "probabilities", eval_seed: int = 0, **template: Any,
+    ) -> None:  # fmt: skip
+        if eval_samples < 0:
+            raise ValueError(f"eval_samples must be >= 0, got {eval_samples!r}")
+        if average not in AVERAGES:
+            raise ValueError(f"average must be one of {', '.join(AVERAGES)}, got {average!r}")
+        self.predictors = ("posterior", "mode") if eval_samples else ("mode",)
+        super().__init__(model=model, optimizer=optimizer, **template)
+        self.eval_samples, self.average, self.eval_seed = eval_samples, average, eval_seed
+        self._samples: WeightSamples | None = None
+
+    # Training: S samples in Avalanche's loop, all its hooks firing in their order -----------------
+
+    def _before_forward(self, **kwargs: Any) -> None:
+        self.optimizer.draw()
+        super()._before_forward(**kwargs)
+
+    def backward(self) -> None:
+        """Gradients at the sample that Avalanche's loop has seen, then at S - 1 more."""
+        super().backward()
+        self.optimizer.accumulate()
+        for _ in range(self.optimizer.mc_samples - 1):
+            self.optimizer.draw()
+            self._criterion(self.forward(), self.mb_y).backward()
+            self.optimizer.accumulate()
+
+    # Evaluation ----------------------------------------------------------------------------------
+
+    @contextmanager
+    def evaluation_weights(self) -> Iterator[None]:
+        """Inside, the networks that predict: those drawn from the posterior, or the mode."""
+        if self.predictor == "mode":
+            with self.optimizer.mode():
+                yield
+            return
+        generator = torch.Generator(self.device).manual_seed(self.eval_seed)
+        with self.optimizer.posterior_samples(self.eval_samples, generator) as self._samples:
+            try:
+                yield
+            finally:
+                self._samples = None
+
+    def forward(self) -> Tensor:
+        """Logits; in evaluation, the logarithm of the averaged prediction (eq. 26)."""
+        if self.is_training or self._samples is None:
+            return self._plain_forward()
+        return self.objective.average((self._plain_forward() for _ in self._samples), self.average)
+
+    def _plain_forward(self) -> Tensor:
+        logits: Tensor = super().forward()
+        return logits
+
+    def naturals(self) -> list[Tensor]:
+        """The natural parameters lambda of all binary parameters."""
+        naturals: list[Tensor] = self.optimizer.naturals()
+        return naturals
+
+
+class BayesBiNNStrategy(PosteriorStrategy):
     """Continual learning of binary weights with BayesBiNN (Meng et al. 2020, arXiv:2002.10778,
     section 4.3).
 
@@ -110,10 +189,6 @@ class BayesBiNNStrategy(Template):
         eval_seed: int = 0,
         **template: Any,
     ) -> None:
-        if eval_samples < 0:
-            raise ValueError(f"eval_samples must be >= 0, got {eval_samples!r}")
-        if average not in AVERAGES:
-            raise ValueError(f"average must be one of {', '.join(AVERAGES)}, got {average!r}")
         if trainset_scale <= 0:
             raise ValueError(f"trainset_scale must be > 0, got {trainset_scale!r}")
         optimizer = BayesBiNN(
@@ -122,15 +197,13 @@ class BayesBiNNStrategy(Template):
             init_lambda=init_lambda, mode=mode, scale_bound=scale_bound,
             inner=_inner(model, real_lr),
         )  # fmt: skip
-        self.predictors = ("posterior", "mode") if eval_samples else ("mode",)
-        super().__init__(model=model, optimizer=optimizer, schedule=schedule, **template)
-        self.eval_samples, self.average, self.eval_seed = eval_samples, average, eval_seed
+        super().__init__(
+            model=model, optimizer=optimizer, eval_samples=eval_samples, average=average,
+            eval_seed=eval_seed, schedule=schedule, **template,
+        )  # fmt: skip
         self.train_set_size, self.trainset_scale = train_set_size, trainset_scale
-        self._samples: WeightSamples | None = None
         if posterior_as_prior:
             self.plugins.insert(0, PosteriorAsPrior())
-
-    # Training: S samples in Avalanche's loop, all its hooks firing in their order -----------------
 
     def _before_training_exp(self, **kwargs: Any) -> None:
         super()._before_training_exp(**kwargs)
@@ -139,50 +212,6 @@ class BayesBiNNStrategy(Template):
             n_samples = getattr(self.dataloader, "n_samples", len(self.adapted_dataset))
         for group in self.optimizer.param_groups:
             group["train_set_size"] = n_samples * self.trainset_scale
-
-    def _before_forward(self, **kwargs: Any) -> None:
-        self.optimizer.draw()
-        super()._before_forward(**kwargs)
-
-    def backward(self) -> None:
-        """Gradients at the sample that Avalanche's loop has seen, then at S - 1 more."""
-        super().backward()
-        self.optimizer.accumulate()
-        for _ in range(self.optimizer.mc_samples - 1):
-            self.optimizer.draw()
-            self._criterion(self.forward(), self.mb_y).backward()
-            self.optimizer.accumulate()
-
-    # Evaluation ----------------------------------------------------------------------------------
-
-    @contextmanager
-    def evaluation_weights(self) -> Iterator[None]:
-        """Inside, the networks that predict: those drawn from the posterior, or the mode."""
-        if self.predictor == "mode":
-            with self.optimizer.mode():
-                yield
-            return
-        generator = torch.Generator(self.device).manual_seed(self.eval_seed)
-        with self.optimizer.posterior_samples(self.eval_samples, generator) as self._samples:
-            try:
-                yield
-            finally:
-                self._samples = None
-
-    def forward(self) -> Tensor:
-        """Logits; in evaluation, the logarithm of the averaged prediction (eq. 26)."""
-        if self.is_training or self._samples is None:
-            return self._plain_forward()
-        return self.objective.average((self._plain_forward() for _ in self._samples), self.average)
-
-    def _plain_forward(self) -> Tensor:
-        logits: Tensor = super().forward()
-        return logits
-
-    def naturals(self) -> list[Tensor]:
-        """The natural parameters lambda of all binary parameters."""
-        naturals: list[Tensor] = self.optimizer.naturals()
-        return naturals
 
     # Optimiser -----------------------------------------------------------------------------------
 
