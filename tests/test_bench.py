@@ -125,11 +125,11 @@ def test_main_measures_everything_and_prints_the_table(
         bench, "in_fresh_process", lambda function, *arguments: function(*arguments)
     )
     threads = torch.get_num_threads()
-    cases = bench.main(2, memory_tasks=(1, 2), eval_samples=3)
+    cases = bench.main(2, memory_tasks=(1, 2), eval_samples=3, width=16)
     assert torch.get_num_threads() == threads
-    assert [case.name[:3] for case in cases] == ["(a)", "(a)", "(b)", "(c)", "(d)"]
-    assert [len(case.pairs) for case in cases] == [2, 2, 2, 2, 1]
-    assert [case.upper for case in cases] == [True, True, False, True, True]
+    assert [case.name[:3] for case in cases] == ["(a)", "(a)", "(b)", "(c)", "(d)", "(e)", "(e)"]
+    assert [len(case.pairs) for case in cases] == [2, 2, 2, 2, 1, 2, 2]
+    assert [case.upper for case in cases] == [True, True, False, True, True, True, True]
     assert all(ratio > 0 for case in cases for ratio in case.ratios)
     out = capsys.readouterr().out
     assert all(case.name in out for case in cases)

@@ -1,4 +1,4 @@
-"""`cl-bnn bench`: our costs beside a bare loop, stock Avalanche and the matrix products alone.
+"""`cl-bnn bench`: our costs beside a bare loop, stock Avalanche, matrix products alone, and Adam.
 
 Targets are set for ratios of what is measured in one run, in turns: they depend little on the
 machine, while seconds do.
@@ -21,6 +21,8 @@ T = TypeVar("T")
 MEMORY_TASKS = (2, 20)
 #: Networks drawn from the posterior for an evaluation.
 EVAL_SAMPLES = 100
+#: Hidden units of the MLP for MNIST, which has ten million weights.
+STEP_WIDTH = 2048
 KIB_PER_MIB = 1024
 #: A task of permuted MNIST as float32.
 TASK_BYTES = 60_000 * 784 * 4
@@ -62,20 +64,23 @@ def main(
     *,
     memory_tasks: tuple[int, int] = MEMORY_TASKS,
     eval_samples: int = EVAL_SAMPLES,
+    width: int = STEP_WIDTH,
 ) -> list[Case]:
-    """Measure everything on one thread, and print a table and the machine it belongs to.
+    """Measure everything, on one thread but for (e), and print a table and the machine it belongs
+    to.
 
     Args:
         repeats: how often each pair is measured, after one warm-up.
         memory_tasks: lengths of the two streams of which the memory is compared.
         eval_samples: networks drawn for an evaluation.
+        width: hidden units of the network whose steps are compared with Adam's.
     """
     import torch
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        cases, notes = _measure(repeats, memory_tasks, eval_samples)
+        cases, notes = _measure(repeats, memory_tasks, eval_samples, width)
         _show(table(cases))
         print(*notes, machine(), sep="\n")
     finally:
@@ -84,7 +89,7 @@ def main(
 
 
 def _measure(
-    repeats: int, memory_tasks: tuple[int, int], eval_samples: int
+    repeats: int, memory_tasks: tuple[int, int], eval_samples: int, width: int
 ) -> tuple[list[Case], list[str]]:
     found = _cases()
     reference, _ = found.training(found.REFERENCE, repeats)
@@ -92,8 +97,10 @@ def _measure(
     stock = found.stock(repeats)
     evaluation, drawn = found.evaluation(eval_samples, repeats)
     peaks = memory(*memory_tasks)
-    notes = [ready, drawn, memory_note(peaks, *memory_tasks)]
-    return [reference, sound, stock, evaluation, peaks], notes
+    recipes = (found.REFERENCE, found.SOUND)
+    steps = [found.beside_adam(recipe, repeats, width) for recipe in recipes]
+    notes = [ready, drawn, memory_note(peaks, *memory_tasks), *(note for _, note in steps)]
+    return [reference, sound, stock, evaluation, peaks, *(case for case, _ in steps)], notes
 
 
 def _cases() -> Any:

@@ -1,4 +1,4 @@
-"""The four comparisons of `cl-bnn bench`, on permuted MNIST with 784-100-100-10."""
+"""The comparisons of `cl-bnn bench`: (a) to (d) on permuted MNIST with 784-100-100-10."""
 
 import time
 from collections.abc import Callable
@@ -13,6 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from cl_bnn.bench import Case, interleave, peak_mib
 from cl_bnn.bench.loops import EVAL_BATCH, BareLoop, Ours, StockNaive, write_mnist
+from cl_bnn.bench.steps import beside_adam
+
+__all__ = ["REFERENCE", "SOUND", "beside_adam", "evaluation", "stock", "stream_peak", "training"]
 
 #: What is measured: the published recipe, and the default one.
 REFERENCE, SOUND = "bayesbinn_reference", "bayesbinn"
