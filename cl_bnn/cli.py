@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cl_bnn.runner import Run
+    from cl_bnn.tables import Table
 
 #: Exit codes: a mistake of the user; stopped with Ctrl-C (128 + the number of SIGINT).
 MISUSE, INTERRUPTED = 2, 130
@@ -44,6 +45,8 @@ def _run(arguments: argparse.Namespace) -> None:
     strategies = [name for text in arguments.strategy for name in text.split(",") if name]
     if not strategies:
         raise UserError("--strategy NAME is missing; 'cl-bnn list' shows the names")
+    from rich.console import Console
+
     from cl_bnn import runner
     from cl_bnn.progress import progress
 
@@ -59,7 +62,11 @@ def _run(arguments: argparse.Namespace) -> None:
     )
     if arguments.dry_run:
         return _print_plan(runs)
-    with progress(len(runs)) as on_event:
+    from cl_bnn import distributed
+
+    # Of the processes that torchrun starts, the first one speaks; another only if it has to.
+    first = distributed.is_first()
+    with progress(len(runs), None if first else Console(force_terminal=False)) as on_event:
         runner.run_all(
             runs,
             jobs=arguments.jobs,
@@ -67,7 +74,8 @@ def _run(arguments: argparse.Namespace) -> None:
             data_root=arguments.data_root,
             on_event=on_event,
         )
-    _sum_up(runs, arguments.out, draw=not arguments.no_plot)
+    if first:
+        _sum_up(runs, arguments.out, draw=not arguments.no_plot)
 
 
 def _list(arguments: argparse.Namespace) -> None:
@@ -162,7 +170,7 @@ def _sum_up(runs: Sequence["Run"], out: Path, draw: bool) -> None:
     from cl_bnn import tables
 
     frame, console = _measurements(runs), Console()
-    for table in tables.terminal_tables(frame):
+    for table in _tables(frame):
         if console.is_terminal:
             console.print(tables.rich_table(table))
         else:
@@ -172,6 +180,20 @@ def _sum_up(runs: Sequence["Run"], out: Path, draw: bool) -> None:
     if draw:
         # With the other strategies on file, for a figure shows a whole benchmark.
         _draw(_read_all({run.path.parent.parent for run in runs}), out)
+
+
+def _tables(frame: "pd.DataFrame") -> "Iterator[Table]":
+    """What the end of a run shows of every benchmark."""
+    from cl_bnn import single_tables, tables
+    from cl_bnn.summary import is_single
+
+    for benchmark, group in frame.groupby("benchmark"):
+        if not is_single(group):
+            yield from tables.terminal_tables(group)
+            continue
+        for table in single_tables.tables(group):
+            if table.rows:
+                yield table._replace(title=f"{benchmark}: {table.title}")
 
 
 def _measurements(runs: Sequence["Run"]) -> "pd.DataFrame":

@@ -12,15 +12,23 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
 from cl_bnn.results import atomic_write
+from cl_bnn.summary import interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = NDArray[np.float64]
 
 #: Width of one text column of a two-column paper, and of both with little between them, in inches.
 COLUMN, PAGE = 3.4, 6.8
@@ -53,6 +61,14 @@ _STYLE: dict[Any, Any] = {
     "lines.markersize": 3,
     "svg.hashsalt": "cl_bnn",  # element names in an SVG are random without it
 }
+
+
+class Line(NamedTuple):
+    """Means over seeds in percent at the places `x`, and half widths of their intervals."""
+
+    x: Array
+    mean: Array
+    half: Array
 
 
 @contextmanager
@@ -133,6 +149,28 @@ def legend(figure: Figure, labels: Sequence[str]) -> None:
     height = LINE * (rows + len(lines) - len(texts)) + 0.1  # 0.1: the margin around it
     figure.set_figheight(figure.get_figheight() + height)
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
+
+
+def line_over_seeds(rows: pd.DataFrame, place: pd.Series[int], factor: float = 100) -> Line:
+    """Mean and interval of the values at each place."""
+    found = [(x, *interval(group)) for x, group in rows["value"].groupby(place.astype(int))]
+    x, mean, half, _ = np.array(found, dtype=float).reshape(-1, 4).T
+    return Line(x, factor * mean, factor * half)
+
+
+def band(axis: Axes, line: Line, index: int) -> None:
+    """A line, and a band of its interval where there is one."""
+    axis.plot(line.x, line.mean, color=colour(index), linestyle=dash(index))
+    if not np.isnan(line.half).all():
+        low, high = line.mean - line.half, line.mean + line.half
+        axis.fill_between(line.x, low, high, color=colour(index), alpha=0.2, linewidth=0)
+
+
+def errorbar(axis: Axes, line: Line, index: int, linestyle: str) -> None:
+    """Markers with bars; no bar where there is one seed."""
+    bars = None if np.isnan(line.half).all() else np.nan_to_num(line.half)
+    kind: dict[str, Any] = {"color": colour(index), "marker": marker(index), "linestyle": linestyle}
+    axis.errorbar(line.x, line.mean, bars, capsize=1.5, elinewidth=0.8, **kind)
 
 
 def save(figure: Figure, out: Path, stem: str) -> list[Path]:

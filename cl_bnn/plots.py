@@ -8,18 +8,27 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from cl_bnn.figures import colour, dash, legend, marker, panels, save, style
-from cl_bnn.summary import accuracy_matrix, at_task_ends, interval, slug
+from cl_bnn import training_figures
+from cl_bnn.figures import (
+    Array,
+    Line,
+    band,
+    dash,
+    errorbar,
+    legend,
+    line_over_seeds,
+    panels,
+    save,
+    style,
+)
+from cl_bnn.summary import accuracy_matrix, at_task_ends, is_single, slug
 
-Array = NDArray[np.float64]
 #: Colours of the heat maps: even in lightness for every kind of colour vision.
 COLOUR_MAP = "cividis"
 #: Below this accuracy in percent a cell of that map is dark and its number is white.
@@ -34,29 +43,29 @@ SPREAD = "mean and 95 % interval over seeds"
 POSTERIOR = (("entropy", "mean entropy [bits]", 1), ("flipped", "flipped weights [%]", 100))
 
 
-class Line(NamedTuple):
-    """Means over seeds in percent at the places `x`, and half widths of their intervals."""
-
-    x: Array
-    mean: Array
-    half: Array
-
-
 def draw(frame: pd.DataFrame, out: Path) -> list[Path]:
     """Draw all figures of every benchmark in `frame` into `out`; returns the paths, PNG and SVG.
 
-    The names are `<benchmark>_curves`, `<benchmark>_matrix` and, where a strategy has a posterior,
-    `<benchmark>_posterior`. A benchmark without accuracies at task ends has no figures. Raises
+    The names are `<benchmark>_training` for a single task that was measured along training; for a
+    stream `<benchmark>_curves`, `<benchmark>_matrix` and, where a strategy has a posterior,
+    `<benchmark>_posterior`. A stream without accuracies at task ends has no figures. Raises
     `UserError` if `out` cannot be written.
     """
     paths = []
-    measured = at_task_ends(frame, "accuracy")["benchmark"]
-    for benchmark, rows in frame[frame["benchmark"].isin(measured)].groupby("benchmark"):
-        kinds = {"curves": curves(rows), "matrix": matrices(rows), "posterior": posterior(rows)}
-        for kind, figure in kinds.items():
+    for benchmark, rows in frame.groupby("benchmark"):
+        for kind, figure in _kinds(rows).items():
             if figure is not None:
                 paths += save(figure, out, f"{slug(str(benchmark))}_{kind}")
     return paths
+
+
+def _kinds(rows: pd.DataFrame) -> dict[str, Figure | None]:
+    """The figures of one benchmark by the ends of their names."""
+    if is_single(rows):
+        return {"training": training_figures.training(rows)}
+    if not len(at_task_ends(rows, "accuracy")):
+        return {}
+    return {"curves": curves(rows), "matrix": matrices(rows), "posterior": posterior(rows)}
 
 
 def curves(frame: pd.DataFrame) -> Figure:
@@ -118,9 +127,9 @@ def posterior(frame: pd.DataFrame) -> Figure | None:
             measured = at_task_ends(frame, metric)
             for index, strategy in enumerate(strategies):
                 mine = measured[measured["strategy"] == strategy]
-                line = _line(mine, mine["after"] + 1, factor)
+                line = line_over_seeds(mine, mine["after"] + 1, factor)
                 shift = 0.08 * (index - (len(strategies) - 1) / 2)  # bars side by side
-                _errorbar(axis, line._replace(x=line.x + shift), index, dash(index))
+                errorbar(axis, line._replace(x=line.x + shift), index, dash(index))
             axis.set(xlim=(0.5, n_tasks + 0.5), xticks=_ticks(n_tasks, 0), xlabel="tasks learned")
             axis.set_ylim(0, 1.05 if metric == "entropy" else 1.1 * axis.get_ylim()[1])
         legend(figure, strategies)
@@ -149,42 +158,20 @@ def _curve_panel(axis: Axes, rows: pd.DataFrame, epochs: int) -> None:
     at_once = int(ends["after"].min()) > 0
     for on in range(int(ends["on"].max()) + 1):
         at_ends = ends[(ends["on"] == on) & (ends["after"] >= on)]
-        line = _line(at_ends, (at_ends["after"] + 1) * length)
+        line = line_over_seeds(at_ends, (at_ends["after"] + 1) * length)
         if at_once:
             rim = np.array([0.0 if epochs else 0.5, last * length + (0 if epochs else 0.5)])
-            _band(axis, Line(rim, line.mean.repeat(2), line.half.repeat(2)), on)
+            band(axis, Line(rim, line.mean.repeat(2), line.half.repeat(2)), on)
             continue
         within = rows[(rows["on"] == on) & rows["epoch"].notna()]
         if len(within):
             place = within["after"] * length + within["epoch"].astype(int) + 1
-            _band(axis, _line(within, place), on)
+            band(axis, line_over_seeds(within, place), on)
         else:
-            _band(axis, line, on)
-        _errorbar(axis, line, on, "none")
+            band(axis, line, on)
+        errorbar(axis, line, on, "none")
     for boundary in range(1, last) if epochs else ():
         axis.axvline(boundary * length, color="0.8", linewidth=0.6, zorder=0)
-
-
-def _line(rows: pd.DataFrame, place: pd.Series[int], factor: float = 100) -> Line:
-    """Mean and interval of the values at each place."""
-    found = [(x, *interval(group)) for x, group in rows["value"].groupby(place.astype(int))]
-    x, mean, half, _ = np.array(found, dtype=float).reshape(-1, 4).T
-    return Line(x, factor * mean, factor * half)
-
-
-def _band(axis: Axes, line: Line, index: int) -> None:
-    """A line, and a band of its interval where there is one."""
-    axis.plot(line.x, line.mean, color=colour(index), linestyle=dash(index))
-    if not np.isnan(line.half).all():
-        low, high = line.mean - line.half, line.mean + line.half
-        axis.fill_between(line.x, low, high, color=colour(index), alpha=0.2, linewidth=0)
-
-
-def _errorbar(axis: Axes, line: Line, index: int, linestyle: str) -> None:
-    """Markers with bars; no bar where there is one seed."""
-    bars = None if np.isnan(line.half).all() else np.nan_to_num(line.half)
-    kind: dict[str, Any] = {"color": colour(index), "marker": marker(index), "linestyle": linestyle}
-    axis.errorbar(line.x, line.mean, bars, capsize=1.5, elinewidth=0.8, **kind)
 
 
 def _heat_map(axis: Axes, table: Array) -> None:

@@ -5,23 +5,17 @@ The page holds no date and nothing of the machine, so that the same files give t
 
 from __future__ import annotations
 
-import math
 import re
 from itertools import groupby
 from pathlib import Path
 
 import pandas as pd
 
-from cl_bnn import ledger_page
+from cl_bnn import ledger_page, single_tables
 from cl_bnn.results import atomic_write, read
-from cl_bnn.selection import population, selection
-from cl_bnn.summary import MEASURES, Interval, at_task_ends, interval, slug, summary
+from cl_bnn.summary import MEASURES, at_task_ends, is_single, slug, summary
 from cl_bnn.tables import (
-    FORMATS,
-    NOTHING,
-    UNKNOWN,
     Table,
-    cell,
     difference_table,
     final_table,
     markdown,
@@ -46,6 +40,7 @@ FIGURE_KINDS = {
     "curves": "accuracy on each task along training",
     "matrix": "accuracy matrices",
     "posterior": "entropy and flips",
+    "training": "along training",
 }
 
 HEAD = """\
@@ -108,8 +103,8 @@ def _benchmark_section(directory: Path, frame: pd.DataFrame, runs: pd.DataFrame)
     """Everything about the one benchmark in `frame`."""
     name = str(frame["benchmark"].iloc[0])
     runs = runs[runs["benchmark"] == name]
-    single = int(frame["after"].max()) == 0
-    own = _single_task_tables(frame) if single else _stream_tables(frame, runs)
+    single = is_single(frame)
+    own = single_tables.tables(frame) if single else _stream_tables(frame, runs)
     matrices = [] if single else _matrix_tables(frame)
     tables = [*own, *posterior_tables(frame), difference_table(runs), *matrices]
     shown = [markdown(table) for table in tables if table.rows]
@@ -123,43 +118,6 @@ def _stream_tables(frame: pd.DataFrame, runs: pd.DataFrame) -> list[Table]:
         final_table(frame),
         *_mode_tables(runs),
     ]
-
-
-def _single_task_tables(frame: pd.DataFrame) -> list[Table]:
-    """Everything measured on the test set at the end, then the epoch that validation selects."""
-    ends = frame[frame["epoch"].isna() & frame["on"].notna()]
-    found = {metric for metric in ends["metric"] if not metric.startswith("val_")}
-    metrics = [*(name for name in FORMATS if name in found), *sorted(found - FORMATS.keys())]
-    head = ["strategy", "seeds", *(FORMATS.get(m, UNKNOWN).heading or m for m in metrics)]
-    rows = []
-    for strategy, group in ends.groupby("strategy"):
-        values = [interval(group[group["metric"] == metric]["value"]) for metric in metrics]
-        cells = [cell(value, metric) for value, metric in zip(values, metrics, strict=True)]
-        rows.append([str(strategy), str(group["seed"].nunique()), *cells])
-    return [Table("At the end of training", head, rows), _selection_table(selection(frame))]
-
-
-def _selection_table(selected: pd.DataFrame) -> Table:
-    """The papers' number, at the epoch of best validation, beside that of the last epoch."""
-    title = (
-        "Test accuracy [%] at the epoch of best validation accuracy (mean ± population standard "
-        "deviation, as published) and at the last epoch (mean ± interval)"
-    )
-    rows = []
-    for strategy, group in selected.groupby("strategy"):
-        epochs = sorted({int(group["epoch"].min()) + 1, int(group["epoch"].max()) + 1})
-        best = _hundredths(population(group["accuracy_best_val"]))
-        last = _hundredths(interval(group["accuracy_last"]))
-        rows.append([str(strategy), str(len(group)), " to ".join(map(str, epochs)), best, last])
-    return Table(title, ["strategy", "seeds", "epoch", "at best validation", "last epoch"], rows)
-
-
-def _hundredths(value: Interval) -> str:
-    """`value` in percent with the two decimals of the published tables."""
-    if math.isnan(value.mean):
-        return NOTHING
-    half = NOTHING if math.isnan(value.half) else f"{100 * value.half:.2f}"
-    return f"{100 * value.mean:.2f} ± {half}"
 
 
 def _mode_tables(runs: pd.DataFrame) -> list[Table]:

@@ -54,6 +54,11 @@ def at_task_ends(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     return frame[frame["epoch"].isna() & (frame["metric"] == metric)]
 
 
+def is_single(frame: pd.DataFrame) -> bool:
+    """Whether the runs of one benchmark in `frame` learned a single task."""
+    return bool(frame["after"].max() == 0)
+
+
 def accuracy_matrix(
     frame: pd.DataFrame, metric: str = "accuracy", seed: int | None = None
 ) -> pd.DataFrame:

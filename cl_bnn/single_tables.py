@@ -1,0 +1,48 @@
+"""Tables of a benchmark of a single task, for the report and for the end of a run."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from cl_bnn.selection import population, selection
+from cl_bnn.summary import Interval, interval
+from cl_bnn.tables import FORMATS, NOTHING, UNKNOWN, Table, cell
+
+
+def tables(frame: pd.DataFrame) -> list[Table]:
+    """Everything measured on the test set at the end, then the epoch that validation selects."""
+    ends = frame[frame["epoch"].isna() & frame["on"].notna()]
+    found = {metric for metric in ends["metric"] if not metric.startswith("val_")}
+    metrics = [*(name for name in FORMATS if name in found), *sorted(found - FORMATS.keys())]
+    head = ["strategy", "seeds", *(FORMATS.get(m, UNKNOWN).heading or m for m in metrics)]
+    rows = []
+    for strategy, group in ends.groupby("strategy"):
+        values = [interval(group[group["metric"] == metric]["value"]) for metric in metrics]
+        cells = [cell(value, metric) for value, metric in zip(values, metrics, strict=True)]
+        rows.append([str(strategy), str(group["seed"].nunique()), *cells])
+    return [Table("At the end of training", head, rows), _selection_table(selection(frame))]
+
+
+def _selection_table(selected: pd.DataFrame) -> Table:
+    """The papers' number, at the epoch of best validation, beside that of the last epoch."""
+    title = (
+        "Test accuracy [%] at the epoch of best validation accuracy (mean ± population standard "
+        "deviation, as published) and at the last epoch (mean ± interval)"
+    )
+    rows = []
+    for strategy, group in selected.groupby("strategy"):
+        epochs = sorted({int(group["epoch"].min()) + 1, int(group["epoch"].max()) + 1})
+        best = _hundredths(population(group["accuracy_best_val"]))
+        last = _hundredths(interval(group["accuracy_last"]))
+        rows.append([str(strategy), str(len(group)), " to ".join(map(str, epochs)), best, last])
+    return Table(title, ["strategy", "seeds", "epoch", "at best validation", "last epoch"], rows)
+
+
+def _hundredths(value: Interval) -> str:
+    """`value` in percent with the two decimals of the published tables."""
+    if math.isnan(value.mean):
+        return NOTHING
+    half = NOTHING if math.isnan(value.half) else f"{100 * value.half:.2f}"
+    return f"{100 * value.mean:.2f} ± {half}"

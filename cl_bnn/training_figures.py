@@ -1,0 +1,69 @@
+"""The figure of a single task: what was measured along its training, a line a strategy."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from cl_bnn.figures import band, errorbar, legend, line_over_seeds, panels, style
+
+PERCENT = 100
+
+
+class Panel(NamedTuple):
+    """A metric, the title of its panel with the unit, and the factor from the CSV."""
+
+    metric: str
+    title: str
+    factor: int = 1
+
+
+#: What is shown, in this order, of what was measured.
+PANELS = (
+    Panel("accuracy", "test accuracy [%]", PERCENT),
+    Panel("val_accuracy", "validation accuracy [%]", PERCENT),
+    Panel("rmse", "test error, RMSE"),
+    Panel("iou_foreground", "IoU of the foreground, test [%]", PERCENT),
+    Panel("iou_membrane", "IoU of the background, test [%]", PERCENT),
+    Panel("train_accuracy", "training accuracy [%]", PERCENT),
+    Panel("train_loss", "training loss"),
+)
+#: Up to so many epochs each is marked.
+MARKED_UP_TO = 15
+
+
+def training(frame: pd.DataFrame) -> Figure | None:
+    """Metrics of one benchmark along its epochs, a panel a metric; None if none was measured.
+
+    Lines are means over seeds, bands their 95 % intervals. The loss is drawn on a logarithmic
+    scale.
+    """
+    rows = frame[frame["epoch"].notna()]
+    shown = [panel for panel in PANELS if (rows["metric"] == panel.metric).any()]
+    if not shown:
+        return None
+    strategies = sorted(rows["strategy"].unique())
+    title = f"{rows['benchmark'].iloc[0]}: along training\nmean and 95 % interval over seeds"
+    with style():
+        figure, axes = panels([panel.title for panel in shown], (2.2, 1.75), title)
+        for axis, panel in zip(axes, shown, strict=True):
+            measured = rows[rows["metric"] == panel.metric]
+            for index, strategy in enumerate(strategies):
+                mine = measured[measured["strategy"] == strategy]
+                line = line_over_seeds(mine, mine["epoch"] + 1, panel.factor)
+                band(axis, line, index)
+                if len(line.x) <= MARKED_UP_TO:
+                    errorbar(axis, line._replace(half=np.full_like(line.half, np.nan)), index, "")
+            axis.set_xlabel("epochs")
+            axis.locator_params(axis="x", integer=True)
+            if panel.factor == PERCENT:
+                axis.set_ylim(top=min(axis.get_ylim()[1], 102))
+            elif panel.metric == "train_loss":
+                axis.set_yscale("log")
+                axis.yaxis.set_major_formatter("{x:g}")
+                axis.yaxis.set_minor_formatter("{x:g}")
+        legend(figure, strategies)
+    return figure

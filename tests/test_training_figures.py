@@ -1,0 +1,66 @@
+"""The figure and the tables of a single task."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from frames import frame_of, plausible
+
+from cl_bnn import plots, single_tables
+from cl_bnn.results import Row
+from cl_bnn.training_figures import training
+
+ACCURACY = {("ste", 0): (0.5, 0.8), ("ste", 1): (0.7, 0.6), ("adam", 0): (0.9, 0.9)}
+HELD_OUT = {("ste", 0): (0.4, 0.7), ("ste", 1): (0.8, 0.5), ("adam", 0): (0.9, 0.9)}
+
+
+def rows() -> list[Row]:
+    """Two epochs of three runs; seed 1 of STE is best after the first."""
+    found = []
+    for (strategy, seed), values in ACCURACY.items():
+        where = ("toy", strategy, seed, 0, 0)
+        for epoch in (0, 1, None):
+            at = 1 if epoch is None else epoch
+            found.append(Row(*where, epoch, "accuracy", values[at]))
+            found.append(Row(*where, epoch, "val_accuracy", HELD_OUT[strategy, seed][at]))
+        for epoch in (0, 1):
+            found.append(Row(*where, epoch, "train_loss", 0.5 / (epoch + 1)))
+    return found
+
+
+def test_a_panel_a_metric_and_a_line_a_strategy() -> None:
+    figure = training(frame_of(rows()))
+    assert figure is not None
+    assert [axis.get_title() for axis in figure.axes] == [
+        "test accuracy [%]", "validation accuracy [%]", "training loss",
+    ]  # fmt: skip
+    test, _, loss = figure.axes
+    assert loss.get_yscale() == "log"
+    lines = [line.get_data() for line in test.lines if len(line.get_xdata()) == 2]
+    drawn = {tuple(np.asarray(y).round(6)) for _, y in lines}
+    assert {(90.0, 90.0), (60.0, 70.0)} <= drawn
+    assert all(tuple(np.asarray(x)) == (1, 2) for x, _ in lines)
+
+
+def test_a_stream_has_no_such_figure_and_a_single_task_no_matrix(tmp_path: Path) -> None:
+    assert training(plausible(strategies=["ste"], tasks=1)) is None
+    paths = plots.draw(frame_of(rows()), tmp_path)
+    assert [path.name for path in paths] == ["toy_training.png", "toy_training.svg"]
+
+
+def test_tables_of_the_end_and_of_the_selected_epoch() -> None:
+    ends, selected = single_tables.tables(frame_of(rows()))
+    assert ends.head == ["strategy", "seeds", "accuracy [%]"]
+    assert ends.rows[0] == ["adam", "1", "90.0 ± –"]
+    assert ends.rows[1][:2] == ["ste", "2"] and ends.rows[1][2].startswith("70.0 ± ")
+    # STE: 0.8 at the second epoch of seed 0 and 0.7 at the first of seed 1.
+    assert selected.rows[1][:4] == ["ste", "2", "1 to 2", "75.00 ± 5.00"]
+    assert selected.rows[1][4].startswith("70.00 ± 127")
+
+
+@pytest.mark.parametrize("percent", [False, True])
+def test_axes_end_where_numbers_can(percent: bool) -> None:
+    figure = training(frame_of(rows()))
+    assert figure is not None
+    axis = figure.axes[0] if percent else figure.axes[2]
+    assert (axis.get_ylim()[1] <= 102) if percent else (axis.get_ylim()[0] > 0)
