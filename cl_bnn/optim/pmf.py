@@ -164,9 +164,13 @@ class PMF(BinaryOptimizer):
         return [self._state_of(parameter)["latent"] for _, parameter in self._binary()]
 
     def restart(self) -> None:
-        """Continual learning: beta and the learning rate begin anew, the latents stay."""
+        """Continual learning: beta and the learning rate begin anew with the next step, the latents
+        stay.
+
+        A parameter that gets no gradient from then on (the head of another task) keeps its beta.
+        """
         for _, parameter in self._binary():
-            self._state_of(parameter).update(beta=BETA_START, iteration=0)
+            self._state_of(parameter)["anew"] = True
 
     # Arithmetic ----------------------------------------------------------------------------------
 
@@ -175,7 +179,10 @@ class PMF(BinaryOptimizer):
         return effective_weights(state["latent"], state["beta"])
 
     def _load(self, parameter: Parameter) -> None:
-        parameter.data = self._weights_of(parameter)
+        state = self._state_of(parameter)
+        parameter.data = effective_weights(
+            state["latent"], BETA_START if state["anew"] else state["beta"]
+        )
 
     def _mode_of(self, parameter: Parameter) -> Tensor:
         latent = self._state_of(parameter)["latent"]
@@ -195,10 +202,13 @@ class PMF(BinaryOptimizer):
             "adam_step": 0,
             "iteration": 0,  # since the start, or since `restart`
             "beta": BETA_START,
+            "anew": False,  # whether `restart` was called since the last step
         }
 
     def _update(self, group: dict[str, Any], parameter: Parameter, gradient: Tensor) -> None:
         state = self._state_of(parameter)
+        if state["anew"]:
+            state.update(beta=BETA_START, iteration=0, anew=False)
         descent = latent_gradient(gradient, state["latent"], state["beta"], self.jacobian)
         self._adam(group, state, descent)
         if state["iteration"] % group["beta_every"] == 0:

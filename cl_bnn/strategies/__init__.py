@@ -1,16 +1,23 @@
 """Continual learners: Avalanche strategies, usable in any Avalanche pipeline."""
 
 from cl_bnn.strategies.bayesbinn import BayesBiNNStrategy, DrawWeights, PosteriorAsPrior
+from cl_bnn.strategies.bop import Bop2ndOrderStrategy, BopStrategy
 from cl_bnn.strategies.joint import JointStrategy
-from cl_bnn.strategies.ste import AdamStrategy, STEStrategy
+from cl_bnn.strategies.pmf import PMFStrategy
+from cl_bnn.strategies.real import AdamStrategy, SGDStrategy
+from cl_bnn.strategies.ste import STEStrategy
 from cl_bnn.strategies.template import TaskAware, Template
 
 __all__ = [
     "AdamStrategy",
     "BayesBiNNStrategy",
+    "Bop2ndOrderStrategy",
+    "BopStrategy",
     "DrawWeights",
     "JointStrategy",
+    "PMFStrategy",
     "PosteriorAsPrior",
+    "SGDStrategy",
     "STEStrategy",
     "TaskAware",
     "Template",

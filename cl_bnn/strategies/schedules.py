@@ -1,10 +1,13 @@
-"""Learning rates within a task: the factor of epoch e of E, restarted with every task."""
+"""What changes within a task, and begins anew with every task: learning rates as factors of epoch
+e of E, and other settings as values.
+"""
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
-Schedule = Literal["cosine", "cosine_early", "constant"]
+Schedule = Literal["cosine", "cosine_early", "constant", "two_drops", "geometric"]
 # The smallest factor of the reference's cosine: it ends at a learning rate of 1e-16, from 1e-3.
 EARLY_END = 1e-13
 
@@ -17,6 +20,11 @@ def _cosine_early(epoch: int, epochs: int) -> float:
     return EARLY_END + (1 - EARLY_END) * _cosine(epoch + 1, epochs)
 
 
+def _two_drops(epoch: int, epochs: int) -> float:
+    drops = (2 * epoch >= epochs) + (6 * epoch >= 5 * epochs)
+    return 0.1**drops
+
+
 SCHEDULES: dict[Schedule, Callable[[int, int], float]] = {
     # From 1 in the first epoch towards 0, which would be reached after the last.
     "cosine": _cosine,
@@ -24,4 +32,71 @@ SCHEDULES: dict[Schedule, Callable[[int, int], float]] = {
     # learning rate is never used, and the last epoch of a task learns nothing.
     "cosine_early": _cosine_early,
     "constant": lambda epoch, epochs: 1.0,
+    # Two moons (arXiv:2002.10778, B.1): to a tenth after half of the epochs, and again after 5/6.
+    "two_drops": _two_drops,
+    # Snelson's regression (there, eq. 27): by equal factors towards a tenth after the last epoch.
+    "geometric": lambda epoch, epochs: 0.1 ** (epoch / epochs),
 }
+
+
+Course = Literal["constant", "linear", "exponential", "steps"]
+COURSES: tuple[Course, ...] = ("constant", "linear", "exponential", "steps")
+# A staircase falls to a tenth, in the papers that use one (arXiv:1906.02107, arXiv:2104.05124).
+STEP_FACTOR = 0.1
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting of an optimiser other than its learning rate, and its course within a task.
+
+    In epoch e of E (0 the first), from `start` s and `end` t:
+
+    * `"constant"`: s.
+    * `"linear"`: s + (t - s) e / E, and `"exponential"`: s (t / s)^(e / E). Both would reach t
+      after the last epoch.
+    * `"steps"`: s, multiplied by 0.1 every `every` epochs.
+
+    Attributes:
+        name: what messages call it.
+        start: its value in the first epoch.
+        course: one of the four.
+        end: where a linear or exponential course leads; others do not look at it.
+        every: epochs from one step to the next.
+
+    Raises:
+        ValueError: an unknown course, no end where one is needed, an exponential course that does
+            not stay positive, or steps of less than an epoch.
+    """
+
+    name: str
+    start: float
+    course: Course = "constant"
+    end: float | None = None
+    every: int = 100
+
+    def __post_init__(self) -> None:
+        if self.course not in COURSES:
+            courses = ", ".join(COURSES)
+            raise ValueError(f"{self.name}_schedule must be one of {courses}, got {self.course!r}")
+        if self.course in ("linear", "exponential") and self.end is None:
+            raise ValueError(
+                f"{self.name}_end must be given with {self.name}_schedule = {self.course!r}"
+            )
+        if self.course == "exponential" and not (self.start > 0 and (self.end or 0) > 0):
+            raise ValueError(
+                f"{self.name} and {self.name}_end must be > 0 with an exponential schedule, "
+                f"got {self.start!r} and {self.end!r}"
+            )
+        if self.every < 1:
+            raise ValueError(f"steps_every must be >= 1, got {self.every!r}")
+
+    def at(self, epoch: int, epochs: int) -> float:
+        """The value in epoch `epoch` (0 the first) of a task of `epochs`."""
+        start, end, share = self.start, self.end, epoch / epochs
+        if self.course == "linear" and end is not None:
+            return start + (end - start) * share
+        if self.course == "exponential" and end is not None:
+            return start * math.exp(math.log(end / start) * share)
+        if self.course == "steps":
+            return start * STEP_FACTOR ** (epoch // self.every)
+        return start

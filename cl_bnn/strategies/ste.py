@@ -1,10 +1,9 @@
-"""Naive fine-tuning: straight-through binary weights, and full precision."""
+"""Naive fine-tuning of binary weights by the straight-through estimator."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import nn
 
 from cl_bnn.nn import binary_parameters, init_latent, real_parameters
@@ -63,30 +62,3 @@ class STEStrategy(Template):
     def add_parameter(self, parameter: nn.Parameter, *, binary: bool) -> None:
         """A new weight matrix becomes binary, anything else real."""
         self.optimizer.param_groups[0 if binary else 1]["params"].append(parameter)
-
-
-class AdamStrategy(Template):
-    """Full-precision weights under Adam, task after task: what a single bit costs can be read off.
-
-    Args:
-        model: the network.
-        lr: Adam's learning rate, in the first epoch of every task, > 0.
-        schedule: see `cl_bnn.strategies.schedules`.
-        template: every keyword of Avalanche's `SupervisedTemplate`.
-
-    Raises:
-        ValueError: a value is outside its range.
-    """
-
-    def __init__(
-        self,
-        *,
-        model: nn.Module,
-        lr: float = 1e-3,
-        schedule: Schedule = "constant",
-        **template: Any,
-    ) -> None:
-        if lr <= 0:
-            raise ValueError(f"lr must be > 0, got {lr!r}")
-        optimizer = torch.optim.Adam(model.parameters(), lr)
-        super().__init__(model=model, optimizer=optimizer, schedule=schedule, **template)

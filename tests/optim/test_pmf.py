@@ -233,15 +233,25 @@ def test_initial_latents_count_both_of_a_weight_as_outputs() -> None:
 
 
 def test_restart_begins_the_schedules_anew_and_keeps_what_was_learned() -> None:
-    w = parameter(*SHAPE)
-    pmf = PMF([w], **SETTINGS)
-    for _ in range(6):
-        step(pmf, w)
-    before = {k: v.clone() for k, v in pmf.state[w].items() if isinstance(v, Tensor)}
+    w, other = parameter(*SHAPE), parameter(*SHAPE)
+    pmf = PMF([w, other], **SETTINGS)
+    for used in (w, other):
+        for _ in range(6):
+            step(pmf, used)
+    with pmf.fractional():
+        before = w.detach().clone(), other.detach().clone()
+    latent = pmf.latents()[0].clone()
     pmf.restart()
+    with pmf.fractional():
+        assert torch.equal(w, before[0]) and torch.equal(other, before[1])
+    pmf.draw()
+    assert torch.equal(w, effective_weights(latent, 1.0)), "the forward pass is that of beta = 1"
+    step(pmf, w)
     state = pmf.state[w]
-    assert (state["beta"], state["iteration"], state["adam_step"]) == (1.0, 0, 6)
-    assert all(torch.equal(state[key], value) for key, value in before.items())
+    assert (state["beta"], state["iteration"], state["adam_step"]) == (1.5, 1, 7)
+    assert 0 < (state["latent"] - latent).abs().max() < 2e-3, "the rate of iteration 0, 1e-3"
+    with pmf.fractional():
+        assert torch.equal(other, before[1]), "without a gradient there is nothing to anneal"
 
 
 def test_each_parameter_is_annealed_from_its_own_first_gradient() -> None:
