@@ -54,17 +54,22 @@ def rmse(outputs: Tensor, targets: Tensor) -> float:
     return (outputs.double() - targets.double()).square().mean().sqrt().item()
 
 
-def iou(predicted: Tensor, targets: Tensor) -> float:
-    """Intersection over union of two sets of pixels (bool, any one shape); 1 if both are empty."""
-    union = (predicted | targets).sum().item()
-    return (predicted & targets).sum().item() / union if union else 1.0
+def iou(predicted: Tensor, targets: Tensor, smoothing: int = 0) -> float:
+    """Intersection over union of two sets of pixels (bool, any one shape); 1 if both are empty.
+
+    `smoothing` is added to the number of pixels in either.
+    """
+    union = (predicted | targets).sum().item() + smoothing
+    return ((predicted & targets).sum().item() + smoothing) / union if union else 1.0
 
 
 def segmentation(log_probabilities: Tensor, targets: Tensor) -> dict[str, float]:
     """Measures of log-probabilities (n, 2, height, width) for targets (n, height, width) in {0, 1}.
 
     `accuracy` of the pixels; `nll` (nats a pixel); `iou_foreground` of class 1, `iou_membrane` of
-    class 0, each over all pixels of the set at once; `iou_mean` of the two.
+    class 0, each over all pixels of the set at once; `iou_mean` of the two; `one_minus_iou`, the
+    score published in prateekstark/training-binary-neural-network: 1 - (I + 1) / (U + 1) with the
+    intersection I and the union U of class 1 (less is better).
     """
     predicted = log_probabilities.argmax(1)
     foreground = iou(predicted == 1, targets == 1)
@@ -75,6 +80,7 @@ def segmentation(log_probabilities: Tensor, targets: Tensor) -> dict[str, float]
         "iou_foreground": foreground,
         "iou_membrane": membrane,
         "iou_mean": (foreground + membrane) / 2,
+        "one_minus_iou": 1 - iou(predicted == 1, targets == 1, smoothing=1),
     }
 
 

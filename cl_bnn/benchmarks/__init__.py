@@ -1,8 +1,9 @@
 """Streams of tasks: Avalanche benchmarks built from tensors."""
 
 from cl_bnn.benchmarks.permuted import permuted
+from cl_bnn.benchmarks.segmentation import segmentation
 from cl_bnn.benchmarks.single import single
 from cl_bnn.benchmarks.split import split
 from cl_bnn.benchmarks.stream import Stream
 
-__all__ = ["Stream", "permuted", "single", "split"]
+__all__ = ["Stream", "permuted", "segmentation", "single", "split"]

@@ -16,6 +16,7 @@ from avalanche.benchmarks.utils import ConstantSequence, DataAttribute
 from avalanche.benchmarks.utils.classification_dataset import (
     TaskAwareSupervisedClassificationDataset,
 )
+from torch import Tensor
 
 from cl_bnn.data.task import TaskView
 from cl_bnn.errors import UserError
@@ -82,16 +83,24 @@ def _experience_data(
     )
 
 
+def _labels(targets: Tensor) -> list[int]:
+    """The class of every sample, for Avalanche; one for all where targets are maps or numbers."""
+    if targets.dim() == 1 and not targets.is_floating_point():
+        found: list[int] = targets.tolist()
+        return found
+    return [0] * len(targets)
+
+
 def build_benchmark(
     train: Sequence[TaskView],
     test: Sequence[TaskView],
     task_labels: Sequence[int],
     validation: Sequence[TaskView] = (),
 ) -> CLScenario:
-    """The benchmark of these tasks of classification; `task_labels[k]` is the label of task k.
+    """The benchmark of these tasks; `task_labels[k]` is the label of task k.
 
     Raises:
-        UserError: a task with fewer than two classes.
+        UserError: a task with fewer than two classes, of samples or of the pixels of their maps.
     """
     for k, view in enumerate(train):
         classes = torch.unique(view.targets).tolist()
@@ -99,7 +108,7 @@ def build_benchmark(
             raise UserError(f"task {k} has a single class ({classes}): a task needs at least two")
     streams = {"train": train, "test": test, "validation": validation}
     targets = {  # shared where they can be
-        id(v.targets): v.targets.tolist() for views in streams.values() for v in views
+        id(v.targets): _labels(v.targets) for views in streams.values() for v in views
     }
     sets = {
         name: [
