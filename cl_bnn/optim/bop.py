@@ -12,7 +12,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from cl_bnn.optim.binary import BinaryOptimizer, Range
-from cl_bnn.optim.inplace import Workspace
+from cl_bnn.optim.inplace import Workspace, blocks
 from cl_bnn.optim.ste import signs
 from cl_bnn.optim.weights import require
 
@@ -27,9 +27,11 @@ SECOND_ORDER_EPS = 1e-10
 class Flipping(BinaryOptimizer):
     """Weights +-1 that flip where the evidence against them exceeds a threshold; see `Bop`.
 
-    A subclass says what the evidence is (`_evidence`).
+    A subclass says which averages of gradients it keeps (`moments`) and what the evidence is
+    (`_evidence`).
     """
 
+    moments: ClassVar[tuple[str, ...]]
     ranges: ClassVar[dict[str, Range]] = {
         "threshold": (lambda v: v >= 0, ">= 0"),
         "gamma": (lambda v: 0 < v <= 1, "in (0, 1]"),
@@ -62,8 +64,9 @@ class Flipping(BinaryOptimizer):
         super().grow(old, new)
         new.data = signs(new.data)
 
-    def _evidence(self, group: dict[str, Any], state: dict[str, Any], gradient: Tensor) -> Tensor:
-        """Take in the gradient; what is compared with the threshold once multiplied by w.
+    def _evidence(self, group: dict[str, Any], moments: list[Tensor], gradient: Tensor) -> Tensor:
+        """Take the gradient into the moments; what is compared with the threshold once multiplied
+        by w.
 
         The result may be written to.
         """
@@ -78,18 +81,32 @@ class Flipping(BinaryOptimizer):
         return signs(parameter.data)
 
     def _begin(self, parameter: Parameter) -> dict[str, Any]:
-        return {"momentum": torch.zeros_like(parameter)}
+        return {name: torch.zeros_like(parameter) for name in self.moments}
 
     def _update(self, group: dict[str, Any], parameter: Parameter, gradient: Tensor) -> None:
         first = not self.state[parameter]
-        evidence = self._evidence(group, self._state_of(parameter), gradient).mul_(parameter)
+        state = self._state_of(parameter)
+        moments = [state[name] for name in self.moments]
+        flips = [
+            self._flip(group, weights, piece, rest, first)
+            for weights, piece, *rest in blocks(parameter.data, gradient, *moments)
+        ]
+        self._flips[parameter] = torch.stack(flips).sum()
+
+    def _flip(
+        self, group: dict[str, Any], weights: Tensor, gradient: Tensor, moments: list[Tensor],
+        first: bool,
+    ) -> Tensor:  # fmt: skip
+        """Flip what is to be flipped; how many weights were."""
+        evidence = self._evidence(group, moments, gradient).mul_(weights)
         flips = evidence > group["threshold"]
         if self.ties == "plus":
-            flips |= (evidence == group["threshold"]) & (parameter < 0)
+            flips |= (evidence == group["threshold"]) & (weights < 0)
         if first:  # real weights, with start="real"
-            parameter.copy_(signs(parameter))
-        parameter.mul_(evidence.copy_(flips).mul_(-2).add_(1))
-        self._flips[parameter] = flips.sum()
+            weights.copy_(signs(weights))
+        weights.mul_(evidence.copy_(flips).mul_(-2).add_(1))
+        count: Tensor = flips.sum()
+        return count
 
     def step(self, closure: Any = None) -> Any:
         """One update from the gradients, as in `BinaryOptimizer.step`; flips are counted anew."""
@@ -134,6 +151,8 @@ class Bop(Flipping):
         ValueError: a value is outside its range.
     """
 
+    moments = ("momentum",)
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -146,8 +165,9 @@ class Bop(Flipping):
     ) -> None:
         super().__init__(params, dict(threshold=threshold, gamma=gamma), start, ties, inner)
 
-    def _evidence(self, group: dict[str, Any], state: dict[str, Any], gradient: Tensor) -> Tensor:
-        momentum: Tensor = state["momentum"].lerp_(gradient, group["gamma"])
+    def _evidence(self, group: dict[str, Any], moments: list[Tensor], gradient: Tensor) -> Tensor:
+        (momentum,) = moments
+        momentum.lerp_(gradient, group["gamma"])
         return self._work.like(momentum)[0].copy_(momentum)
 
 
@@ -182,6 +202,7 @@ class Bop2ndOrder(Flipping):
         ValueError: a value is outside its range.
     """
 
+    moments = ("momentum", "second_moment")
     ranges: ClassVar[dict[str, Range]] = {
         **Flipping.ranges, "sigma": (lambda v: 0 < v <= 1, "in (0, 1]"),
     }  # fmt: skip
@@ -202,11 +223,8 @@ class Bop2ndOrder(Flipping):
         super().__init__(params, settings, start, ties, inner)
         self.unbiased = unbiased
 
-    def _begin(self, parameter: Parameter) -> dict[str, Any]:
-        return {**super()._begin(parameter), "second_moment": torch.zeros_like(parameter)}
-
-    def _evidence(self, group: dict[str, Any], state: dict[str, Any], gradient: Tensor) -> Tensor:
-        momentum, second = state["momentum"], state["second_moment"]
+    def _evidence(self, group: dict[str, Any], moments: list[Tensor], gradient: Tensor) -> Tensor:
+        momentum, second = moments
         ratio, size = self._work.like(momentum)
         momentum.lerp_(gradient, group["gamma"])
         second.lerp_(torch.mul(gradient, gradient, out=size), group["sigma"])

@@ -10,6 +10,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from cl_bnn.optim.binary import BinaryOptimizer, Range
+from cl_bnn.optim.inplace import blocks
 from cl_bnn.optim.ste import signs
 from cl_bnn.optim.weights import require
 
@@ -21,18 +22,21 @@ BETA_START = 1.0
 VECTOR_STD = 0.1
 
 
-def effective_weights(latent: Tensor, beta: float) -> Tensor:
+def effective_weights(minus: Tensor, plus: Tensor, beta: float) -> Tensor:
     """`w = u+ - u- = tanh(beta (l+ - l-) / 2)` with `u = softmax(beta l)`.
 
     Args:
-        latent: the pairs (l-, l+), of shape (2, *shape of the weights).
+        minus: the latents l- of the value -1, any shape.
+        plus: the latents l+ of the value +1, same shape.
         beta: inverse temperature > 0.
     """
-    return torch.tanh((latent[1] - latent[0]).mul_(beta / 2))
+    return (plus - minus).mul_(beta / 2).tanh_()
 
 
-def latent_gradient(gradient: Tensor, latent: Tensor, beta: float, jacobian: Jacobian) -> Tensor:
-    """dloss/dl of the pairs, from dloss/dw.
+def latent_gradients(
+    gradient: Tensor, minus: Tensor, plus: Tensor, beta: float, jacobian: Jacobian
+) -> tuple[Tensor, Tensor]:
+    """dloss/dl- and dloss/dl+, from dloss/dw.
 
     The gradient with respect to u is (-g, g). Then
 
@@ -42,23 +46,23 @@ def latent_gradient(gradient: Tensor, latent: Tensor, beta: float, jacobian: Jac
 
     Args:
         gradient: g = dloss/dw, any shape.
-        latent: the pairs (l-, l+), of shape (2, *shape of g).
+        minus: l-, same shape.
+        plus: l+, same shape.
         beta: inverse temperature > 0.
         jacobian: which of the two.
 
     Returns:
-        A tensor of the shape of `latent`.
+        Two new tensors of that shape.
     """
     if jacobian == "exact":
-        spread = (latent[1] - latent[0]).mul_(beta)
-        slope = torch.sigmoid(spread).mul_(torch.sigmoid(-spread)).mul_(2 * beta)
-        up = slope.mul_(gradient)
-        return torch.stack([-up, up])
-    weights = effective_weights(latent, beta)
-    mean = torch.tanh(weights.mul_(beta / 2))  # v+ - v-, and v is (1 -+ mean) / 2
-    along = gradient * mean  # the product of (-g, g) with v
-    pair = torch.stack([-gradient - along * (1 - mean) / 2, gradient - along * (1 + mean) / 2])
-    return pair.mul_(beta)
+        spread = (plus - minus).mul_(beta)
+        up = torch.sigmoid(spread).mul_(spread.neg_().sigmoid_()).mul_(2 * beta).mul_(gradient)
+        return -up, up
+    mean = effective_weights(minus, plus, beta).mul_(beta / 2).tanh_()  # v is (1 -+ mean) / 2
+    along = torch.mul(gradient, mean).mul_(beta / 2)  # of (-g, g) along v, times beta / 2
+    up = torch.addcmul(along, along, mean).neg_().add_(gradient, alpha=beta)
+    down = torch.addcmul(-along, along, mean).sub_(gradient, alpha=beta)
+    return down, up
 
 
 class PMF(BinaryOptimizer):
@@ -78,7 +82,7 @@ class PMF(BinaryOptimizer):
     The published code has peculiarities, kept by default, each with its switch:
 
     * `jacobian="second_softmax"`: the softmax is applied to the probabilities once more, and J is
-      beta (I - v v^T); `"exact"` is the derivative. See `latent_gradient`.
+      beta (I - v v^T); `"exact"` is the derivative. See `latent_gradients`.
     * `decay_at_start=True`: the learning rate is first decayed right after iteration 0, so that a
       nominal 1e-3 with scale 0.2 trains at 2e-4; False decays after `lr_interval` iterations for
       the first time.
@@ -176,13 +180,14 @@ class PMF(BinaryOptimizer):
 
     def _weights_of(self, parameter: Parameter) -> Tensor:
         state = self._state_of(parameter)
-        return effective_weights(state["latent"], state["beta"])
+        minus, plus = state["latent"]
+        return effective_weights(minus, plus, state["beta"])
 
     def _load(self, parameter: Parameter) -> None:
         state = self._state_of(parameter)
-        parameter.data = effective_weights(
-            state["latent"], BETA_START if state["anew"] else state["beta"]
-        )
+        minus, plus = state["latent"]
+        beta = BETA_START if state["anew"] else state["beta"]
+        parameter.data = effective_weights(minus, plus, beta)
 
     def _mode_of(self, parameter: Parameter) -> Tensor:
         latent = self._state_of(parameter)["latent"]
@@ -209,26 +214,32 @@ class PMF(BinaryOptimizer):
         state = self._state_of(parameter)
         if state["anew"]:
             state.update(beta=BETA_START, iteration=0, anew=False)
-        descent = latent_gradient(gradient, state["latent"], state["beta"], self.jacobian)
-        self._adam(group, state, descent)
+        state["adam_step"] += 1
+        pairs = [*state["latent"], *state["exp_avg"], *state["exp_avg_sq"]]
+        for piece, *pieces in blocks(gradient, *pairs):
+            minus, plus = pieces[:2]
+            descents = latent_gradients(piece, minus, plus, state["beta"], self.jacobian)
+            for which, descent in enumerate(descents):
+                self._adam(group, state, descent, *pieces[which::2])
         if state["iteration"] % group["beta_every"] == 0:
             state["beta"] = min(group["rho"] * state["beta"], group["beta_max"])
         state["iteration"] += 1
 
-    def _adam(self, group: dict[str, Any], state: dict[str, Any], descent: Tensor) -> None:
-        """Adam (Kingma and Ba 2014, arXiv:1412.6980, algorithm 1) on the latents."""
-        latent, (beta1, beta2) = state["latent"], group["betas"]
+    def _adam(
+        self, group: dict[str, Any], state: dict[str, Any], descent: Tensor, latent: Tensor,
+        average: Tensor, square: Tensor,
+    ) -> None:  # fmt: skip
+        """Adam (Kingma and Ba 2014, arXiv:1412.6980, algorithm 1); `descent` is lost."""
+        (beta1, beta2), step = group["betas"], state["adam_step"]
         lr, decay = self._lr(group, state["iteration"]), group["weight_decay"]
         if self.decoupled_weight_decay:
             latent.mul_(1 - lr * decay)
         else:
             descent.add_(latent, alpha=decay)
-        state["adam_step"] += 1
-        state["exp_avg"].lerp_(descent, 1 - beta1)
-        state["exp_avg_sq"].mul_(beta2).addcmul_(descent, descent, value=1 - beta2)
-        root_correction = (1 - beta2 ** state["adam_step"]) ** 0.5
-        size = torch.sqrt(state["exp_avg_sq"], out=descent).div_(root_correction).add_(group["eps"])
-        latent.addcdiv_(state["exp_avg"], size, value=-lr / (1 - beta1 ** state["adam_step"]))
+        average.lerp_(descent, 1 - beta1)
+        square.mul_(beta2).addcmul_(descent, descent, value=1 - beta2)
+        size = torch.sqrt(square, out=descent).div_((1 - beta2**step) ** 0.5).add_(group["eps"])
+        latent.addcdiv_(average, size, value=-lr / (1 - beta1**step))
 
     def _lr(self, group: dict[str, Any], iteration: int) -> float:
         """The learning rate of an iteration, 0 the first."""

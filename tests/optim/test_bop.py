@@ -213,6 +213,20 @@ def test_flips_are_counted_among_all_binary_weights() -> None:
     assert bop.flip_ratio().item() == 0
 
 
+def test_large_parameters_are_worked_on_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    gradients = torch.randn(4, 23, generator=generator, dtype=torch.float64)
+    found = []
+    for block in (100, 5):
+        monkeypatch.setattr("cl_bnn.optim.inplace.BLOCK", block)
+        w = weights([1.0] * 23)
+        bop = Bop2ndOrder([w], threshold=0.3, gamma=0.2, sigma=0.1, unbiased=True)
+        steps = [(push(bop, w, gradient.tolist()), bop.flip_ratio()) for gradient in gradients]
+        found.append((steps, bop.state[w]["momentum"].tolist()))
+    assert found[0] == found[1]
+    assert any(0 < ratio < 1 for _, ratio in found[0][0])
+
+
 def test_a_step_without_draw_is_refused() -> None:
     w = weights([0.5])
     bop = Bop([w])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cl_bnn.optim import PMF
-from cl_bnn.optim.pmf import Jacobian, effective_weights, latent_gradient
+from cl_bnn.optim.pmf import Jacobian, effective_weights, latent_gradients
 
 SHAPE = (3, 4)
 COST = torch.linspace(-1, 1, 12, dtype=torch.float64).view(SHAPE)
@@ -22,6 +22,10 @@ def latents(seed: int = 0, size: float = 1.0) -> Tensor:
 
 def loss_of(w: Tensor) -> Tensor:
     return (w * COST).sum() + 0.2 * (w.sum(1) - 0.5).square().sum()
+
+
+def latent_gradient(gradient: Tensor, latent: Tensor, beta: float, jacobian: Jacobian) -> Tensor:
+    return torch.stack(latent_gradients(gradient, *latent, beta, jacobian))
 
 
 def parameter(*shape: int, dtype: torch.dtype = torch.float64) -> nn.Parameter:
@@ -46,7 +50,7 @@ def constant_push(optimiser: PMF, w: nn.Parameter, size: float = 1.0) -> None:
 def test_effective_weights_are_those_of_the_softmax(beta: float) -> None:
     latent = latents()
     u = torch.softmax(beta * latent, 0)
-    torch.testing.assert_close(effective_weights(latent, beta), u[1] - u[0])
+    torch.testing.assert_close(effective_weights(*latent, beta), u[1] - u[0])
 
 
 @pytest.mark.parametrize("beta", [1.0, 3.5, 20.0])
@@ -110,7 +114,7 @@ def by_hand(
     kind = torch.optim.AdamW if decoupled else torch.optim.Adam
     adam = kind([latent], 0.05, weight_decay=weight_decay)
     for iteration in range(steps):
-        w = effective_weights(latent.detach(), beta).requires_grad_()
+        w = effective_weights(*latent.detach(), beta).requires_grad_()
         (gradient,) = torch.autograd.grad(loss_of(w), w)
         latent.grad = latent_gradient(gradient, latent.detach(), beta, jacobian)
         adam.step()
@@ -245,7 +249,7 @@ def test_restart_begins_the_schedules_anew_and_keeps_what_was_learned() -> None:
     with pmf.fractional():
         assert torch.equal(w, before[0]) and torch.equal(other, before[1])
     pmf.draw()
-    assert torch.equal(w, effective_weights(latent, 1.0)), "the forward pass is that of beta = 1"
+    assert torch.equal(w, effective_weights(*latent, 1.0)), "the forward pass is that of beta = 1"
     step(pmf, w)
     state = pmf.state[w]
     assert (state["beta"], state["iteration"], state["adam_step"]) == (1.5, 1, 7)
@@ -295,6 +299,22 @@ def test_a_parameter_that_grows_keeps_its_latents_and_its_annealing() -> None:
     assert not state["exp_avg"][:, 3:].any() and state["latent"][:, 3:].all()
     assert state["beta"] == before["beta"] == 2.25
     assert old not in pmf.state
+
+
+@pytest.mark.parametrize("jacobian", ["second_softmax", "exact"])
+def test_large_parameters_are_worked_on_in_blocks(
+    jacobian: Jacobian, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for block in (100, 5):
+        monkeypatch.setattr("cl_bnn.optim.inplace.BLOCK", block)
+        torch.manual_seed(0)
+        w = parameter(*SHAPE)
+        pmf = PMF([w], 0.1, jacobian=jacobian, weight_decay=0.1, **SETTINGS)
+        for _ in range(4):
+            step(pmf, w)
+        found.append(pmf.latents()[0])
+    torch.testing.assert_close(found[0], found[1], rtol=1e-12, atol=0)
 
 
 def test_a_step_without_draw_is_refused() -> None:
