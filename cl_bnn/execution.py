@@ -10,7 +10,7 @@ import torch
 from avalanche.core import SupervisedPlugin
 from torch import Tensor
 
-from cl_bnn import metrics, recipes
+from cl_bnn import metrics, probe, recipes
 from cl_bnn.benchmarks import Stream
 from cl_bnn.checkpoint import Checkpoint, rng_state, seed_all, set_rng_state
 from cl_bnn.errors import UserError
@@ -108,7 +108,10 @@ class Execution(SupervisedPlugin):
 
     def after_training_epoch(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         """Avalanche calls this after every epoch: measure what is wanted, save, tell."""
-        epoch, found = strategy.epoch, self.recorder.training()
+        epoch = strategy.epoch
+        if (epoch + 1) % self.stream.every and epoch + 1 < strategy.n_epochs:
+            return
+        found = self.recorder.training()
         if not math.isfinite(found["train_loss"]):
             raise UserError(
                 f"{self.run.name}: the training loss is {found['train_loss']} in epoch {epoch} "
@@ -151,7 +154,16 @@ class Execution(SupervisedPlugin):
             held_out = self.recorder.measure(self.strategy, self.stream.validation[:n_tasks])
             for task, values in held_out.items():
                 found[task] |= {f"val_{metric}": value for metric, value in values.items()}
+        if self.stream.probe is not None:
+            found[0] |= probe.measure(self.strategy, self.stream.probe)
         return found
+
+    def predictions(self) -> bytes | None:
+        """The file of what the network predicts at the places of the stream's probe, if it has one.
+
+        To be called when the run has come to its end.
+        """
+        return None if self.stream.probe is None else probe.table(self.strategy, self.stream.probe)
 
     def _record_all(self, measured: dict[int, dict[str, float]], epoch: int | None) -> None:
         for task, values in sorted(measured.items()):

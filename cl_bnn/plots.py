@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cl_bnn import training_figures
+from cl_bnn import prediction_figures, training_figures
 from cl_bnn.figures import (
     Array,
     Line,
@@ -43,20 +43,21 @@ SPREAD = "mean and 95 % interval over seeds"
 POSTERIOR = (("entropy", "mean entropy [bits]", 1), ("flipped", "flipped weights [%]", 100))
 
 
-def draw(frame: pd.DataFrame, out: Path) -> list[Path]:
+def draw(frame: pd.DataFrame, out: Path, runs: Path | None = None) -> list[Path]:
     """Draw all figures of every benchmark in `frame` into `out`; returns the paths, PNG and SVG.
 
     The names are `<benchmark>_training` for a single task that was measured along training; for a
     stream `<benchmark>_curves`, `<benchmark>_matrix` and, where a strategy has a posterior,
-    `<benchmark>_posterior`. A stream without accuracies at task ends has no figures. Raises
-    `UserError` if `out` cannot be written.
+    `<benchmark>_posterior`. A stream without accuracies at task ends has no figures. What networks
+    predict at the places of a probe is `<benchmark>_predictions`, from files below `runs` (the
+    folder that `out` lies in if None). Raises `UserError` if `out` cannot be written.
     """
     paths = []
     for benchmark, rows in frame.groupby("benchmark"):
         for kind, figure in _kinds(rows).items():
             if figure is not None:
                 paths += save(figure, out, f"{slug(str(benchmark))}_{kind}")
-    return paths
+    return paths + prediction_figures.draw(frame, out, out.parent if runs is None else runs)
 
 
 def _kinds(rows: pd.DataFrame) -> dict[str, Figure | None]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from cl_bnn import recipes, results
+from cl_bnn import predictions, recipes, results
 from cl_bnn.errors import UserError
 from cl_bnn.events import Event
 
@@ -108,8 +108,10 @@ def execute(
     torch.set_num_threads(1)
     with _alone(run):
         execution = Execution(run, device, data_root, on_event)
-        rows = execution()
+        rows, found = execution(), execution.predictions()
         info = _info(device) | {"seconds": round(execution.seconds, 1)}
+        if found is not None:  # first: a run with a JSON is whole
+            results.atomic_write(predictions.path_beside(run.path), found)
         results.write(run.path, rows, run.as_dict(), info)
         execution.checkpoint.remove()
     on_event(Event(run.name, "finished"))

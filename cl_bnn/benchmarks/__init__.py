@@ -5,5 +5,6 @@ from cl_bnn.benchmarks.segmentation import segmentation
 from cl_bnn.benchmarks.single import single
 from cl_bnn.benchmarks.split import split
 from cl_bnn.benchmarks.stream import Stream
+from cl_bnn.benchmarks.synthetic import snelson, two_moons
 
-__all__ = ["Stream", "permuted", "segmentation", "single", "split"]
+__all__ = ["Stream", "permuted", "segmentation", "single", "snelson", "split", "two_moons"]

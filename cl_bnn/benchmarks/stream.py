@@ -21,6 +21,7 @@ from torch import Tensor
 from cl_bnn.data.task import TaskView
 from cl_bnn.errors import UserError
 from cl_bnn.objectives import CLASSIFICATION, Objective
+from cl_bnn.probe import Probe
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,9 @@ class Stream:
         n_heads: 1, or one head a task.
         task_labels: whether the task label is given at test (task-incremental).
         objective: what is asked of the network.
+        every: epochs from one record and saved state to the next; more than 1 where an epoch is a
+            single step.
+        probe: where the trained network is looked at, on a stream of length one; None: nowhere.
     """
 
     benchmark: CLScenario
@@ -43,6 +47,8 @@ class Stream:
     n_heads: int
     task_labels: bool
     objective: Objective = CLASSIFICATION
+    every: int = 1
+    probe: Probe | None = None
 
     @property
     def in_features(self) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 
 from cl_bnn.nn import binary_parameters, init_latent, real_parameters
@@ -28,6 +29,8 @@ class STEStrategy(Template):
         grad_clip: gradients are clipped element by element to plus or minus this value; None: not
             at all.
         schedule: see `cl_bnn.strategies.schedules`.
+        real_biases: biases that the network declares binary are real-valued, and clamped like
+            latent weights, as in the BayesBiNN authors' synthetic experiments.
         template: every keyword of Avalanche's `SupervisedTemplate`.
 
     Raises:
@@ -39,12 +42,15 @@ class STEStrategy(Template):
     def __init__(
         self, *, model: nn.Module, lr: float = 1e-2, backward: Backward = "identity",
         clamp: float = 1.0, grad_clip: float | None = None, schedule: Schedule = "cosine",
-        **template: Any,
+        real_biases: bool = False, **template: Any,
     ) -> None:  # fmt: skip
         init_latent(model)
+        binary = binary_parameters(model)
+        self._clamped = [p for p in binary if real_biases and p.dim() == 1]
+        real = [*self._clamped, *real_parameters(model)]
         groups = [
-            {"params": binary_parameters(model)},
-            {"params": real_parameters(model), "binary": False},
+            {"params": [p for p in binary if all(p is not bias for bias in self._clamped)]},
+            {"params": real, "binary": False},
         ]
         optimizer = STE(groups, lr, backward=backward, clamp=clamp, grad_clip=grad_clip)
         super().__init__(model=model, optimizer=optimizer, schedule=schedule, **template)
@@ -52,6 +58,13 @@ class STEStrategy(Template):
     def _before_forward(self, **kwargs: Any) -> None:
         self.optimizer.draw()
         super()._before_forward(**kwargs)
+
+    def _after_update(self, **kwargs: Any) -> None:
+        limit = self.optimizer.clamp
+        with torch.no_grad():
+            for bias in self._clamped:
+                bias.clamp_(-limit, limit)
+        super()._after_update(**kwargs)
 
     @contextmanager
     def evaluation_weights(self) -> Iterator[None]:
