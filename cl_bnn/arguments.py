@@ -63,17 +63,34 @@ def _fill_run(parser: argparse.ArgumentParser) -> None:
     strategy_help = "a name from 'cl-bnn list', or a TOML file; several with commas"
     add("--strategy", metavar="NAME", action="append", default=[], help=strategy_help)
     add("--scenario", help="task, domain or class: what is known at test time")
+    add("--tasks", metavar="N", type=_count, help="short for --set stream.n_experiences=N")
+    add("--epochs", metavar="N", type=_count, help="epochs per task")
+    _fill_running(parser, eval_every="task")
+
+
+def _fill_train(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    config_help = "a configuration of prateekstark/training-binary-neural-network"
+    add("config", metavar="CONFIG.json", type=Path, help=config_help)
+    strategy_help = "the script that the configuration is for (default: told by its keys)"
+    add("--strategy", choices=("bayesbinn", "ste"), help=strategy_help)
+    wandb_help = "when a run has ended, send what it measured to Weights & Biases"
+    add("--wandb", action="store_true", help=wandb_help)
+    _fill_running(parser, eval_every="epoch")
+
+
+def _fill_running(parser: argparse.ArgumentParser, eval_every: str) -> None:
+    """What every command takes that carries out runs."""
+    add = parser.add_argument
     add("--seeds", type=_seeds, default=[0], help="5: the seeds 0 to 4; 0,3,7: these (default 0)")
     add("--jobs", metavar="N", type=_count, default=1, help="runs side by side (default 1)")
     set_help = "a setting of the strategy, or stream.KEY or model.KEY of the benchmark"
     add("--set", metavar="KEY=VALUE", action="append", type=_setting, default=[], help=set_help)
-    add("--tasks", metavar="N", type=_count, help="short for --set stream.n_experiences=N")
-    add("--epochs", metavar="N", type=_count, help="epochs per task")
     stop_help = "end training after N epochs of a task; schedules still span all epochs"
     add("--stop-after", metavar="N", type=_count, help=stop_help)
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
-    every_help = "how often the test sets are measured (default: task)"
-    add("--eval-every", choices=("task", "epoch"), default="task", help=every_help)
+    every_help = f"how often the test sets are measured (default: {eval_every})"
+    add("--eval-every", choices=("task", "epoch"), default=eval_every, help=every_help)
     add("--out", metavar="DIR", type=Path, default=Path("runs"), help="default: runs")
     add("--data-root", metavar="DIR", type=Path, help="default: CL_BNN_DATA, else the cache")
     add("--no-plot", action="store_true", help="draw no figures at the end")
@@ -100,6 +117,7 @@ FILL = {
     "report": _fill_directory,
     "plot": _fill_directory,
     "data": _fill_data,
+    "train": _fill_train,
     "bench": _fill_nothing,
 }
 

@@ -45,13 +45,9 @@ def _run(arguments: argparse.Namespace) -> None:
     strategies = [name for text in arguments.strategy for name in text.split(",") if name]
     if not strategies:
         raise UserError("--strategy NAME is missing; 'cl-bnn list' shows the names")
-    from rich.console import Console
-
     from cl_bnn import runner
-    from cl_bnn.progress import progress
 
-    # Avalanche's import asks for the solvers of GEM, which nobody here uses.
-    warnings.filterwarnings("ignore", "no QP solver found", UserWarning)
+    _quieten()
     runs = runner.plan(
         arguments.benchmark,
         strategies,
@@ -60,9 +56,48 @@ def _run(arguments: argparse.Namespace) -> None:
         arguments.eval_every,
         arguments.out,
     )
-    if arguments.dry_run:
-        return _print_plan(runs)
+    _carry_out(runs, arguments)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    """Train as a JSON configuration of the BayesBiNN reproduction says."""
+    from cl_bnn import published, wandb_log
+
+    config = published.read(arguments.config, arguments.strategy)
+    wandb = wandb_log.find() if arguments.wandb else None
+    _quieten()
     from cl_bnn import distributed
+    from cl_bnn.translation import translate
+
+    translation = translate(config)
+    runs = translation.plan(
+        arguments.seeds,
+        dict(arguments.set),
+        arguments.stop_after,
+        arguments.eval_every,
+        arguments.out,
+    )
+    if distributed.is_first():
+        print("\n".join(translation.lines()), flush=True)
+    if _carry_out(runs, arguments) and wandb is not None:
+        for run in runs:
+            wandb_log.send(wandb, run.name, config.values, _measurements([run]))
+
+
+def _quieten() -> None:
+    """Avalanche's import asks for the solvers of GEM, which nobody here uses."""
+    warnings.filterwarnings("ignore", "no QP solver found", UserWarning)
+
+
+def _carry_out(runs: Sequence["Run"], arguments: argparse.Namespace) -> bool:
+    """Run what is planned, or print the plan; whether this process has results to show."""
+    if arguments.dry_run:
+        _print_plan(runs)
+        return False
+    from rich.console import Console
+
+    from cl_bnn import distributed, runner
+    from cl_bnn.progress import progress
 
     # Of the processes that torchrun starts, the first one speaks; another only if it has to.
     first = distributed.is_first()
@@ -76,6 +111,7 @@ def _run(arguments: argparse.Namespace) -> None:
         )
     if first:
         _sum_up(runs, arguments.out, draw=not arguments.no_plot)
+    return first
 
 
 def _list(arguments: argparse.Namespace) -> None:
@@ -137,6 +173,7 @@ COMMANDS = {
     "report": _report,
     "plot": _plot,
     "data": _data,
+    "train": _train,
     "bench": _bench,
 }
 
