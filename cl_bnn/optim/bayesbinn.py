@@ -228,7 +228,12 @@ class BayesBiNN(BernoulliPosterior):
         return self.uniform is None and natural.device.type == "cpu"
 
     def _argument_of(self, parameter: Tensor) -> Tensor:
-        """Memory for the argument a of a parameter, made anew when its type or device changed."""
+        """Memory for the argument a of a parameter, made anew when its type or device changed.
+
+        The reference mode does not look at a again: it may lie where the weights will.
+        """
+        if self.reference:
+            return parameter.data
         held = self._argument.get(parameter)
         if held is None or (held.dtype, held.device) != (parameter.dtype, parameter.device):
             held = self._argument[parameter] = torch.empty_like(parameter)
@@ -247,12 +252,15 @@ class BayesBiNN(BernoulliPosterior):
 
     def _update(self, group: dict[str, Any], state: dict[str, Any], gradient: Tensor) -> None:
         state["step"] += 1
-        if self.reference:
-            torch.tanh(state["natural"], out=state["mean"])
         share = group["train_set_size"] / self._n_samples
         settings = {key: group[key] for key in ("lr", "momentum", "kl_weight")}
-        for n, prior, g, m in blocks(state["natural"], state["prior"], gradient, state["buffer"]):
+        mean = state.get("mean", gradient)  # stands for itself where the mode keeps none
+        for n, prior, g, m, mu in blocks(
+            state["natural"], state["prior"], gradient, state["buffer"], mean
+        ):
             work = self._work.like(n)
+            if self.reference:
+                torch.tanh(n, out=mu)
             move_natural(n, prior, g.mul_(share), m, step=state["step"], work=work, **settings)
 
     # The inner optimiser and what is saved ------------------------------------------------------

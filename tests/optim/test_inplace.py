@@ -94,26 +94,36 @@ LARGE = inplace.BLOCK + 37  # two blocks, the second of an odd size
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("mode", ["reference", "sound"])
-def test_large_tensors_are_cut_into_blocks_and_nothing_changes(mode: Mode, momentum: float) -> None:
+def test_large_tensors_are_cut_into_blocks_and_nothing_changes(
+    monkeypatch: pytest.MonkeyPatch, mode: Mode, momentum: float
+) -> None:
     gradient, uniform = torch.randn(LARGE) * 1e-3, torch.rand(LARGE)
+    start = numbers((LARGE,), torch.float32, 1, 3)[0]
+    assert [len(part) for (part,) in inplace.blocks(start)] == [inplace.BLOCK, 37]
     found = []
-    for shape in ((LARGE,), (LARGE, 2)):
-        # The columns of the second are a parameter that cannot be cut: it has gaps.
-        start = torch.randn(shape, generator=torch.Generator().manual_seed(1))
-        weights = torch.nn.Parameter(start if len(shape) == 1 else start[:, 0])
+    for block in (inplace.BLOCK, LARGE):
+        monkeypatch.setattr(inplace, "BLOCK", block)
+        weights = torch.nn.Parameter(torch.zeros(LARGE))
         optimiser = BayesBiNN(
             [weights], 0.1, train_set_size=9, mode=mode, momentum=momentum,
             uniform=lambda _: uniform.clone(),
         )  # fmt: skip
         (natural,) = optimiser.naturals()
-        natural.copy_(numbers((LARGE,), torch.float32, 1, 3)[0])
+        natural.copy_(start)
         for _ in range(2):
             optimiser.draw()
             weights.grad = gradient.clone()
             optimiser.step()
         found.append((natural, weights.data))
+    assert not torch.equal(found[0][0], start)
     same(found[0][0], found[1][0])
     same(found[0][1], found[1][1])
+
+
+def test_tensors_with_gaps_are_left_whole() -> None:
+    whole = torch.zeros(LARGE, 2)[:, 0]
+    ((first, second),) = inplace.blocks(whole, torch.zeros(LARGE))
+    assert first is whole and second.shape == whole.shape
 
 
 def test_uniform_numbers_of_a_block() -> None:
