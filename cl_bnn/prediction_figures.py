@@ -28,8 +28,8 @@ from cl_bnn.summary import slug
 COLOUR_MAP = LinearSegmentedColormap.from_list(
     "classes", matplotlib.colormaps["RdBu_r"](np.linspace(0.15, 0.85, 256))
 )
-#: Marker and colour of the training points of the two classes.
-CLASSES = (("o", colour(0)), ("^", colour(1)))
+#: Marker, colour and edge of the training points of the two classes.
+CLASSES = (("o", "white", "black"), ("^", "black", "white"))
 #: What panels call where BatchNorm takes its statistics from, as published first.
 STATISTICS = {
     "batch": "BatchNorm by the test inputs, as published",
@@ -92,7 +92,7 @@ def boundaries(benchmark: str, shown: list[Shown]) -> Figure:
             mesh = _boundary(axis, one.of(predictor, statistics), one.of(DATA))
         figure.colorbar(mesh, ax=axes, label="probability of class 1", aspect=40)
         handles = [
-            *(_points(m, c, f"class {k}") for k, (m, c) in enumerate(CLASSES)),
+            *(_points(*look, f"class {label}") for label, look in enumerate(CLASSES)),
             Line2D([], [], color="black", label="probability 0.5"),
         ]
         _legend(figure, handles)
@@ -112,7 +112,7 @@ def bands(benchmark: str, shown: list[Shown]) -> Figure:
         room = HEADROOM * (y.max() - y.min())
         axes[0].set_ylim(y.min() - room, y.max() + room)
         _legend(figure, [
-            _points(".", "0.35", "training data"),
+            _points(".", "0.35", "0.35", "training data"),
             Line2D([], [], color=colour(1), linestyle="--", label="one network: mode, or weights"),
             Line2D([], [], color=colour(0), label="mean of sampled networks"),
             Patch(color=colour(0), alpha=0.25, linewidth=0, label="± 2 standard deviations"),
@@ -153,10 +153,10 @@ def _boundary(axis: Axes, rows: pd.DataFrame, data: pd.DataFrame) -> QuadMesh:
     mesh = axis.pcolormesh(x, y, z, cmap=COLOUR_MAP, vmin=0, vmax=1, rasterized=True)
     if z.min() < 0.5 < z.max():
         axis.contour(x, y, z, levels=[0.5], colors="black", linewidths=0.8)
-    for label, (marker, shade) in enumerate(CLASSES):
+    for label, (marker, shade, edge) in enumerate(CLASSES):
         mine = data[data["value"] == label]
-        axis.plot(mine["x1"], mine["x2"], marker, color=shade, markersize=2, markeredgewidth=0.3,
-                  markeredgecolor="white")  # fmt: skip
+        axis.plot(mine["x1"], mine["x2"], marker, color=shade, markersize=2.2,
+                  markeredgewidth=0.4, markeredgecolor=edge)  # fmt: skip
     axis.set_aspect("equal")
     return mesh
 
@@ -176,8 +176,11 @@ def _band(axis: Axes, shown: Shown, statistics: str) -> None:
     axis.set_xlim(float(np.min(shown.frame["x"])), float(np.max(shown.frame["x"])))
 
 
-def _points(marker: str, shade: str, label: str) -> Line2D:
-    return Line2D([], [], color=shade, marker=marker, linestyle="", label=label)
+def _points(marker: str, shade: str, edge: str, label: str) -> Line2D:
+    return Line2D(
+        [], [], color=shade, markeredgecolor=edge, markeredgewidth=0.5, marker=marker,
+        linestyle="", label=label,
+    )  # fmt: skip
 
 
 def _legend(figure: Figure, handles: Sequence[Line2D | Patch]) -> None:
