@@ -16,11 +16,13 @@ DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 def rng_state() -> dict[str, Any]:
-    """The states of all random generators a run may use, as plain data and tensors."""
+    """The states of all random generators a run may use (of the GPUs, the current one), as plain
+    data and tensors.
+    """
     name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     return {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
         "numpy": (
             name,
             torch.from_numpy(np.asarray(keys).astype(np.int64)),
@@ -36,7 +38,7 @@ def set_rng_state(state: dict[str, Any]) -> None:
     """Restore what `rng_state` returned."""
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
+        torch.cuda.set_rng_state(state["cuda"][0])
     name, keys, position, has_gauss, gauss = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
     random.setstate(state["python"])

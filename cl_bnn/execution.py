@@ -10,7 +10,7 @@ import torch
 from avalanche.core import SupervisedPlugin
 from torch import Tensor
 
-from cl_bnn import metrics, probe, recipes
+from cl_bnn import distributed, metrics, probe, recipes
 from cl_bnn.benchmarks import Stream
 from cl_bnn.checkpoint import Checkpoint, rng_state, seed_all, set_rng_state
 from cl_bnn.errors import UserError
@@ -32,6 +32,8 @@ class Execution(SupervisedPlugin):
         data_root: where the data sets lie.
         emit: called with every event.
     """
+
+    supports_distributed = True  # Avalanche asks
 
     def __init__(
         self, run: Any, device: torch.device, data_root: Path | None, emit: Callable[[Event], None]
@@ -69,12 +71,14 @@ class Execution(SupervisedPlugin):
                 "'layer', or --scenario task"
             )
         network = _call(spec.model, spec, **self._facts())
+        distributed.share_statistics(network)
         self.recorder = Recorder(self.stream.objective)
         self.strategy: Any = recipes.build(
             spec.build, spec.folders, model=TaskAware(network).to(self.device), **spec.settings,
             train_mb_size=spec.batch_size, train_epochs=spec.epochs, eval_mb_size=EVAL_BATCH,
             device=self.device, evaluator=self.recorder, plugins=[self],
             objective=self.stream.objective, stop_after=spec.stop_after,
+            precision=spec.precision, channels_last=spec.channels_last,
         )  # fmt: skip
         if not isinstance(self.strategy, Template):
             raise UserError(
@@ -179,6 +183,8 @@ class Execution(SupervisedPlugin):
         self.rows += [Row(*where, metric, value) for metric, value in values.items()]
 
     def _tell(self, kind: Any, **values: Any) -> None:
+        while self.stream.notes:
+            self.emit(Event(self.run.name, "note", text=self.stream.notes.pop(0)))
         self.emit(
             Event(
                 self.run.name, kind, task=self.phase, n_tasks=len(self.phases),
@@ -192,6 +198,8 @@ class Execution(SupervisedPlugin):
         """The state from which `epoch` of the current phase can begin."""
         now = time.perf_counter()
         self.seconds, self._clock = self.seconds + now - self._clock, now
+        if distributed.rank():
+            return
         self.checkpoint.save(
             {
                 "spec": self.run.as_dict(),
@@ -211,7 +219,7 @@ class Execution(SupervisedPlugin):
         def note(text: str) -> None:
             self.emit(Event(self.run.name, "note", text=text))
 
-        state = self.checkpoint.load(self.run.as_dict(), note)
+        state = distributed.from_first(lambda: self.checkpoint.load(self.run.as_dict(), note))
         if state is None:
             self._tell("started")
             return

@@ -13,6 +13,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
+from cl_bnn._annotations import describe, fits
 from cl_bnn._builders import bind, import_target, one_line
 from cl_bnn.errors import UserError, near
 
@@ -22,6 +23,8 @@ STRATEGY_KEYS = {"title": str, "paper": str, "build": str, "defaults": dict, "on
 BENCHMARK_KEYS = {"title": str, "epochs": int, "batch_size": int, "stream": dict, "model": dict}
 # What an override may change besides the tables.
 COUNTS = ("epochs", "stop_after", "batch_size")
+# How a run is computed: strategies take these beside their own settings.
+ARITHMETIC = ("precision", "channels_last")
 TYPE_NAMES = {str: "text", int: "a whole number of at least 1", dict: "a table"}
 
 # What the runner itself hands to each builder, and what a recipe may therefore not set.
@@ -64,6 +67,7 @@ class Spec:
 
     `benchmark` and `strategy` are labels: the recipe's name and, in brackets, what differs from it.
     Training ends after `stop_after` epochs, if given, of schedules that span all `epochs`.
+    `precision` and `channels_last` are those of `cl_bnn.strategies.Template`.
     `folders` are where modules of the user's own are looked for; they are no part of `as_dict`,
     because the same run on another machine has the same description.
     """
@@ -77,13 +81,16 @@ class Spec:
     build: str
     settings: dict[str, Any]
     stop_after: int | None = None
+    precision: Literal["float32", "bf16"] = "float32"
+    channels_last: bool = False
     folders: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """All that determines the run but its seed, ready for JSON."""
         fields = {key: value for key, value in vars(self).items() if key != "folders"}
-        if self.stop_after is None:
-            del fields["stop_after"]
+        for key in ("stop_after", *ARITHMETIC):
+            if fields[key] == getattr(Spec, key):
+                del fields[key]
         return {key: dict(v) if isinstance(v, dict) else v for key, v in fields.items()}
 
 
@@ -139,15 +146,19 @@ def resolve(
 ) -> Spec:
     """Put a strategy on a benchmark, with the user's overrides on top.
 
-    Keys of `overrides`: `epochs`, `stop_after`, `batch_size`, `stream.<key>`, `model.<key>`; any
-    other is a setting of the strategy. Nothing is imported and no value is judged here: see
-    `check`.
+    Keys of `overrides`: `epochs`, `stop_after`, `batch_size`, `precision`, `channels_last`,
+    `stream.<key>`, `model.<key>`; any other is a setting of the strategy. Nothing is imported and
+    no value is judged here: see `check`.
 
     Raises:
         UserError: a key with a prefix other than `stream.` and `model.`.
     """
     tables = {
-        "": {"epochs": benchmark.epochs, "batch_size": benchmark.batch_size},
+        "": {
+            "epochs": benchmark.epochs,
+            "batch_size": benchmark.batch_size,
+            **{key: getattr(Spec, key) for key in ARITHMETIC},
+        },
         "stream": dict(benchmark.stream),
         "model": dict(benchmark.model),
         "strategy": strategy.defaults | strategy.on.get(benchmark.name, {}),
@@ -182,6 +193,10 @@ def check(spec: Spec) -> None:
         value = getattr(spec, key)
         if not (_is_count(value) or key == "stop_after" and value is None):
             raise UserError(f"{key} = {value!r}: expected {TYPE_NAMES[int]}")
+    for key in ARITHMETIC:
+        annotation = signature(Spec).parameters[key].annotation
+        if not fits(getattr(spec, key), annotation):
+            raise UserError(f"{key} = {getattr(spec, key)!r}: expected {describe(annotation)}")
     if spec.stop_after is not None and spec.stop_after > spec.epochs:
         raise UserError(f"stop_after = {spec.stop_after}: expected at most epochs = {spec.epochs}")
     for section, prefix, table in (
@@ -266,7 +281,7 @@ def _parse(path: Path) -> dict[str, Any]:
 
 def _place(key: str) -> tuple[str, str]:
     """The table that an override belongs to, and its key there."""
-    if key in COUNTS:
+    if key in COUNTS + ARITHMETIC:
         return "", key
     section, dot, short = key.partition(".")
     if not dot:

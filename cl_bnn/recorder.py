@@ -7,6 +7,7 @@ import torch
 from avalanche.training.plugins import EvaluationPlugin
 from torch import Tensor
 
+from cl_bnn import distributed
 from cl_bnn.objectives import CLASSIFICATION, Objective
 
 # Hooks of every iteration in which there is nothing to do. Avalanche's evaluator would make a new
@@ -76,9 +77,12 @@ class Recorder(EvaluationPlugin):
         call.
         """
         self._count_hits()
-        found = {"train_loss": float(self._loss) / self._count}
+        loss, correct, count = distributed.totals(
+            float(self._loss), float(self._correct), float(self._count)
+        )
+        found = {"train_loss": loss / count}
         if self.objective.hits is not None:
-            found["train_accuracy"] = float(self._correct) / self._count
+            found["train_accuracy"] = correct / count
         self._reset_training()
         return found
 
@@ -93,7 +97,10 @@ class Recorder(EvaluationPlugin):
 
     def after_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Measure the predictions of the experience."""
-        found = self.objective.measure(torch.cat(self._outputs), torch.cat(self._targets))
+        outputs, targets = (
+            distributed.gather(torch.cat(parts)) for parts in (self._outputs, self._targets)
+        )
+        found = self.objective.measure(outputs, targets)
         self.tasks[strategy.experience.current_experience] = found
 
     def measure(self, strategy: Any, experiences: Any) -> dict[int, dict[str, float]]:

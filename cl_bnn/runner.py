@@ -7,8 +7,9 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -75,13 +76,31 @@ def run_all(
 ) -> None:  # fmt: skip
     """Carry out what is not on file yet, `jobs` runs side by side, each on one thread.
 
-    The bytes written depend neither on `jobs` nor on interruptions.
+    The bytes written depend neither on `jobs` nor on interruptions. Processes started by torchrun
+    share every run, see `cl_bnn.distributed`; the first of them reads and writes the files.
 
     Raises:
         UserError: a file on the way, a device that is not there, a run that breaks down. The other
             runs of the same call are finished first if they run in other processes.
     """
-    where = find_device(device)
+    from cl_bnn import distributed
+
+    with distributed.joined(find_device(device)) as where:
+        if jobs > 1 and distributed.size() > 1:
+            raise UserError(
+                f"--jobs {jobs}: the processes of torchrun share one run after the other"
+            )
+        tell = on_event if distributed.rank() == 0 else partial(_only_notes, on_event)
+        waiting = distributed.from_first(lambda: _waiting(runs, tell))
+        if jobs > 1 and len(waiting) > 1:
+            _side_by_side(waiting, min(jobs, len(waiting)), where, data_root, tell)
+        else:
+            for run in waiting:
+                execute(run, where, data_root, tell)
+
+
+def _waiting(runs: Sequence[Run], on_event: Callable[[Event], None]) -> list[Run]:
+    """The runs that are not on file yet, their folders made."""
     waiting = []
     for run in runs:
         if results.finished(run.path, run.as_dict()):
@@ -89,11 +108,12 @@ def run_all(
         else:
             _make_folder(run.path.parent)
             waiting.append(run)
-    if jobs > 1 and len(waiting) > 1:
-        _side_by_side(waiting, min(jobs, len(waiting)), where, data_root, on_event)
-    else:
-        for run in waiting:
-            execute(run, where, data_root, on_event)
+    return waiting
+
+
+def _only_notes(on_event: Callable[[Event], None], event: Event) -> None:
+    if event.kind == "note":
+        on_event(event)
 
 
 def execute(
@@ -102,18 +122,22 @@ def execute(
     """Carry out one run, from its checkpoint if there is one, and write its files."""
     import torch
 
+    from cl_bnn import distributed
     from cl_bnn.execution import Execution
 
     # The same bytes whatever the machine's cores; and two runs beat two threads.
     torch.set_num_threads(1)
-    with _alone(run):
+    first = distributed.rank() == 0
+    with _alone(run) if first else nullcontext():
         execution = Execution(run, device, data_root, on_event)
         rows, found = execution(), execution.predictions()
-        info = _info(device) | {"seconds": round(execution.seconds, 1)}
-        if found is not None:  # first: a run with a JSON is whole
-            results.atomic_write(predictions.path_beside(run.path), found)
-        results.write(run.path, rows, run.as_dict(), info)
-        execution.checkpoint.remove()
+        if first:
+            seconds = round(execution.seconds, 1)
+            info = _info(device) | {"processes": distributed.size(), "seconds": seconds}
+            if found is not None:  # first: a run with a JSON is whole
+                results.atomic_write(predictions.path_beside(run.path), found)
+            results.write(run.path, rows, run.as_dict(), info)
+            execution.checkpoint.remove()
     on_event(Event(run.name, "finished"))
 
 
@@ -128,8 +152,11 @@ def _alone(run: Run) -> Iterator[None]:
             raise UserError(
                 f"{run.name} is under way in another process: wait for it, or choose another --out"
             ) from error
-        yield
-        path.unlink(missing_ok=True)
+        try:
+            yield
+            path.unlink(missing_ok=True)
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)  # which processes forked meanwhile hold as well
 
 
 def find_device(name: str) -> "torch.device":

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from avalanche.benchmarks.utils.classification_dataset import (
 )
 from torch import Tensor
 
-from cl_bnn.data.task import TaskView
+from cl_bnn.data.folder import View
 from cl_bnn.errors import UserError
 from cl_bnn.objectives import CLASSIFICATION, Objective
 from cl_bnn.probe import Probe
@@ -38,6 +38,7 @@ class Stream:
         objective: what is asked of the network.
         every: epochs from one record and saved state to the next; more than 1 where an epoch is a
             single step.
+        notes: what the user should read; more may come while the data are read.
         probe: where the trained network is looked at, on a stream of length one; None: nowhere.
     """
 
@@ -48,6 +49,7 @@ class Stream:
     task_labels: bool
     objective: Objective = CLASSIFICATION
     every: int = 1
+    notes: list[str] = field(default_factory=list)
     probe: Probe | None = None
 
     @property
@@ -77,7 +79,7 @@ class Stream:
 
 
 def _experience_data(
-    view: TaskView, targets: list[int], task_label: int
+    view: View, targets: list[int], task_label: int
 ) -> TaskAwareSupervisedClassificationDataset:
     label = ConstantSequence(task_label, len(view))
     return TaskAwareSupervisedClassificationDataset(
@@ -98,10 +100,10 @@ def _labels(targets: Tensor) -> list[int]:
 
 
 def build_benchmark(
-    train: Sequence[TaskView],
-    test: Sequence[TaskView],
+    train: Sequence[View],
+    test: Sequence[View],
     task_labels: Sequence[int],
-    validation: Sequence[TaskView] = (),
+    validation: Sequence[View] = (),
 ) -> CLScenario:
     """The benchmark of these tasks; `task_labels[k]` is the label of task k.
 

@@ -24,6 +24,8 @@ class PosteriorAsPrior(SupervisedPlugin):
     For any strategy whose optimiser has `posterior_to_prior()`, as `BayesBiNN` has.
     """
 
+    supports_distributed = True  # Avalanche asks
+
     def after_training_exp(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         """Avalanche calls this when an experience has been learned."""
         strategy.optimizer.posterior_to_prior()
@@ -97,7 +99,7 @@ class PosteriorStrategy(Template):
         self.optimizer.accumulate()
         for _ in range(self.optimizer.mc_samples - 1):
             self.optimizer.draw()
-            self._criterion(self.forward(), self.mb_y).backward()
+            self.differentiate(self._criterion(self.forward(), self.mb_y))
             self.optimizer.accumulate()
 
     # Evaluation ----------------------------------------------------------------------------------

@@ -6,22 +6,36 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cl_bnn import distributed
+from cl_bnn.data.folder import Decoders, FolderView, View
 from cl_bnn.data.task import TaskView
+from cl_bnn.errors import UserError
+
+# Images of a folder are tested in smaller batches than asked for: they are large.
+STREAMED_EVAL = 250
 
 
 def task_view(dataset: Any) -> TaskView | None:
-    """The `TaskView` behind an Avalanche data set, or None if anything lies between them.
+    """The `TaskView` behind an Avalanche data set, or None if anything lies between them."""
+    view = view_behind(dataset)
+    return view if isinstance(view, TaskView) else None
+
+
+def view_behind(dataset: Any) -> View | None:
+    """The `TaskView` or `FolderView` behind an Avalanche data set, or None if anything lies between
+    them.
 
     Subsets, concatenations and per-sample transforms are left to Avalanche's own loading.
     """
     flat = dataset._flat_data
     leaves = flat._datasets
-    if flat._indices is not None or len(leaves) != 1 or not isinstance(leaves[0], TaskView):
+    if flat._indices is not None or len(leaves) != 1 or not isinstance(leaves[0], View):
         return None
     for groups in (flat._transform_groups, flat._frozen_transform_groups):
         if groups is not None and groups[groups.current_group] is not None:
             return None
-    return leaves[0]
+    view: View = leaves[0]
+    return view
 
 
 class Batches:
@@ -50,6 +64,8 @@ class Batches:
         device: torch.device,
         augment_seed: int | None = None,
     ) -> None:
+        if len(tasks) > 1 and distributed.size() > 1:
+            raise UserError("several tasks at once are trained by a single process only")
         self.augment_seed = augment_seed
         self.tasks, self.batch_size, self.shuffle, self.device = tasks, batch_size, shuffle, device
         self.n_samples = sum(len(view) for view, _ in tasks)
@@ -64,10 +80,11 @@ class Batches:
             if self.augment_seed is None
             else torch.Generator(self.device).manual_seed(self.augment_seed)
         )
-        order = torch.randperm(self.n_samples) if self.shuffle else torch.arange(self.n_samples)
+        order = _order(self.n_samples, self.shuffle)
+        training = self.augment_seed is None
         if len(self.tasks) == 1:
             order = order.to(self.device)
-        for index in torch.split(order, self.batch_size):
+        for index in distributed.batches(order, self.batch_size, training=training):
             yield self._single(index) if len(self.tasks) == 1 else self._mixed(index)
 
     def _single(self, index: Tensor) -> list[Tensor]:
@@ -89,3 +106,46 @@ class Batches:
             if len(inside):
                 parts.append((*view.batch(inside), torch.full((len(inside),), label)))
         return [torch.cat(column).to(self.device) for column in zip(*parts, strict=True)]
+
+
+class StreamedBatches:
+    """Mini-batches `[x, y, task label]` of a task whose images are read from disk.
+
+    The order, and the seed of the random changes, are drawn from torch's global generator every
+    time iteration begins, before the first batch.
+
+    Args:
+        view: the images.
+        label: of the task.
+        batch_size: samples a batch; the last batch may be smaller.
+        shuffle: draw the order anew.
+        device: where the batches are needed.
+        augment_seed: for an evaluation: the seed of the random changes, the same at every
+            iteration, if the images are changed at all. Batches have at most 250 images.
+    """
+
+    def __init__(
+        self, view: FolderView, label: int, batch_size: int, *, shuffle: bool,
+        device: torch.device, augment_seed: int | None = None,
+    ) -> None:  # fmt: skip
+        self.view, self.label, self.shuffle, self.device = view, label, shuffle, device
+        self.augment_seed, self.n_samples = augment_seed, len(view)
+        self._decoders = Decoders(view, pin=device.type == "cuda")
+        self.batch_size = batch_size if augment_seed is None else min(batch_size, STREAMED_EVAL)
+
+    def __len__(self) -> int:
+        return -(-self.n_samples // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[Tensor]]:
+        order, seed = _order(self.n_samples, self.shuffle), self.augment_seed
+        plan = distributed.batches(order, self.batch_size, training=seed is None)
+        if seed is None:
+            seed = int(torch.randint(2**31, ()))
+        for x, y in self._decoders.stream(plan, seed):
+            x = self.view.normalise(x.to(self.device, non_blocking=True))
+            label = torch.full((len(y),), self.label, device=self.device)
+            yield [x, y.to(self.device, non_blocking=True), label]
+
+
+def _order(n_samples: int, shuffle: bool) -> Tensor:
+    return torch.randperm(n_samples) if shuffle else torch.arange(n_samples)

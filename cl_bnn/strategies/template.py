@@ -3,18 +3,24 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from inspect import signature
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from avalanche.models import MultiTaskModule
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 
+from cl_bnn import distributed
+from cl_bnn.data.folder import FolderView, View
+from cl_bnn.errors import UserError
 from cl_bnn.nn import binary_parameters
 from cl_bnn.objectives import CLASSIFICATION, Objective
 from cl_bnn.optim.weights import replace_in_groups
-from cl_bnn.strategies.loading import Batches, task_view
+from cl_bnn.strategies.loading import Batches, StreamedBatches, view_behind
 from cl_bnn.strategies.schedules import SCHEDULES, Schedule
+
+Precision = Literal["float32", "bf16"]
+PRECISIONS: tuple[Precision, ...] = ("float32", "bf16")
 
 
 class TaskAware(MultiTaskModule):
@@ -39,9 +45,10 @@ class TaskAware(MultiTaskModule):
 class Template(SupervisedTemplate):
     """A strategy whose learning rate restarts with every task.
 
-    Batches come ready from memory where the data are ours (`TaskView`); all other data, and plugins
-    that bring their own loader, take Avalanche's ordinary way. A parameter that appears while
-    learning (a new head) is optimised from then on, and one that grows keeps what was learned.
+    Batches come ready from memory or from disk where the data are ours (`TaskView`, `FolderView`);
+    all other data, and plugins that bring their own loader, take Avalanche's ordinary way. A
+    parameter that appears while learning (a new head) is optimised from then on, and one that grows
+    keeps what was learned. Several processes share every mini-batch, see `cl_bnn.distributed`.
 
     Args:
         model: a network; `TaskAware` if it needs the task label.
@@ -50,6 +57,10 @@ class Template(SupervisedTemplate):
         objective: what the network is asked for; its loss is the criterion unless one is given.
         stop_after: end training after so many epochs of a task, without changing the schedules,
             which span all `train_epochs`.
+        precision: `"float32"`, or `"bf16"` for networks whose products and convolutions are
+            computed in bfloat16 (torch's autocast); weights, gradients and loss stay as they are.
+        channels_last: whether images are handed to the network with the channels innermost in
+            memory, which convolutions on some devices prefer.
         template: every keyword of Avalanche's `SupervisedTemplate`.
 
     Attributes:
@@ -71,6 +82,8 @@ class Template(SupervisedTemplate):
         schedule: Schedule = "constant",
         objective: Objective = CLASSIFICATION,
         stop_after: int | None = None,
+        precision: Precision = "float32",
+        channels_last: bool = False,
         **template: Any,
     ) -> None:
         if schedule not in SCHEDULES:
@@ -80,10 +93,12 @@ class Template(SupervisedTemplate):
                 "schedule 'cosine_early' learns nothing in the last epoch of a task: it needs at "
                 "least 2 epochs"
             )
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
         template.setdefault("criterion", objective.loss)
         super().__init__(model=model, optimizer=optimizer, **template)
         self.objective = objective
-        self.stop_after = stop_after
+        self.stop_after, self.precision, self.channels_last = stop_after, precision, channels_last
         self._stop_training = False
         self._factor = SCHEDULES[schedule]
         self._initial_lr = [group["lr"] for group in optimizer.param_groups]
@@ -131,27 +146,55 @@ class Template(SupervisedTemplate):
         self, shuffle: bool = True, drop_last: bool = False, **kwargs: Any
     ) -> None:
         """Batches from memory if the data allow it, else Avalanche's loader."""
-        view = None if drop_last else task_view(self.adapted_dataset)
+        view = None if drop_last else view_behind(self.adapted_dataset)
         if view is None:
+            if distributed.size() > 1:
+                raise UserError("several processes train on data of cl_bnn only, not dropping any")
             super().make_train_dataloader(shuffle=shuffle, drop_last=drop_last, **kwargs)
         else:
             self.dataloader = self._batches(view, self.train_mb_size, shuffle)
 
     def make_eval_dataloader(self, shuffle: bool = False, **kwargs: Any) -> None:
         """Batches from memory if the data allow it, else Avalanche's loader."""
-        view = task_view(self.adapted_dataset)
+        view = view_behind(self.adapted_dataset)
         if view is None:
             super().make_eval_dataloader(shuffle=shuffle, **kwargs)
         else:
             self.dataloader = self._batches(view, self.eval_mb_size, shuffle, self.eval_seed)
 
     def _batches(
-        self, view: Any, batch_size: int, shuffle: bool, augment_seed: int | None = None
-    ) -> Batches:
+        self, view: View, batch_size: int, shuffle: bool, augment_seed: int | None = None
+    ) -> Batches | StreamedBatches:
         label, device = int(self.experience.task_label), self.device
+        if isinstance(view, FolderView):
+            return StreamedBatches(
+                view, label, batch_size, shuffle=shuffle, device=device, augment_seed=augment_seed
+            )
         return Batches(
             [(view, label)], batch_size, shuffle=shuffle, device=device, augment_seed=augment_seed
         )
+
+    def _unpack_minibatch(self) -> None:
+        super()._unpack_minibatch()
+        if self.channels_last and self.mbatch[0].dim() == 4:
+            self.mbatch[0] = self.mbatch[0].contiguous(memory_format=torch.channels_last)
+
+    def forward(self) -> Tensor:
+        """Outputs for the current mini-batch, in the type of the parameters."""
+        if self.precision == "float32":
+            outputs: Tensor = super().forward()
+            return outputs
+        with torch.autocast(self.device.type, torch.bfloat16):
+            outputs = super().forward()
+        return outputs.float()
+
+    def backward(self) -> None:
+        """Gradients of the loss of the mini-batch."""
+        self.differentiate(self.loss)
+
+    def differentiate(self, loss: Tensor) -> None:
+        """Gradients of a mean loss of the mini-batch; of all of it, where processes share it."""
+        distributed.differentiate(loss, self.model.parameters(), len(self.mb_y))
 
     def extra_state(self) -> dict[str, Any]:
         """What a run needs to continue besides model and optimiser: tensors and plain data."""

@@ -1,0 +1,83 @@
+"""Images in folders as a single task: ImageNet, and whatever is laid out like it."""
+
+import os
+from pathlib import Path
+
+from cl_bnn import data as datasets
+from cl_bnn.benchmarks.stream import Stream, build_benchmark
+from cl_bnn.data.folder import FolderView
+from cl_bnn.errors import UserError
+
+# More processes that decode bring nothing where one trains.
+MOST_WORKERS = 16
+
+
+def folder(
+    *, data: str = "imagenet", train: str = "train", test: str = "val", size: int = 224,
+    skip_unreadable: bool = False, seed: int = 0, data_root: Path | None = None,
+) -> Stream:  # fmt: skip
+    """The images below a folder as one task, read from disk while they are needed.
+
+    They lie in DATA/train/CLASS/ and DATA/val/CLASS/, in any format that Pillow reads. Training
+    images are cropped and mirrored at random, test images centrally, and all are normalised by
+    ImageNet's mean and deviation; see `cl_bnn.data.folder.FolderView`. They are decoded by as many
+    processes as there are cores, or as CL_BNN_WORKERS says (0: none); batches are the same whatever
+    their number.
+
+    Args:
+        data: the folder, below the data root.
+        train: the folder of the training images, below `data`.
+        test: that of the test images; its classes are those of the training images.
+        size: height and width of an input, in pixels.
+        skip_unreadable: leave out images that cannot be read, and say which, instead of stopping.
+        seed: of the run; there is nothing to draw here.
+        data_root: where the data sets lie.
+
+    Raises:
+        ValueError: a size out of range.
+        UserError: folders that are missing, empty or do not hold the same classes.
+    """
+    root = datasets.data_root(data_root) / data
+    if not root.is_dir():
+        raise UserError(
+            f"{root} is missing: it must hold {train}/ and {test}/, each with one folder for each "
+            "class; give the folder above it as --data-root or in CL_BNN_DATA"
+        )
+    notes: list[str] = []
+    views = [
+        FolderView(
+            root / name, size=size, augment=augment, workers=_workers(),
+            skip_unreadable=skip_unreadable, notes=notes,
+        )
+        for name, augment in ((train, True), (test, False))
+    ]  # fmt: skip
+    _check_classes(*views)
+    return Stream(
+        benchmark=build_benchmark(views[:1], views[1:], [0]),
+        input_shape=(3, size, size),
+        out_features=len(views[0].classes),
+        n_heads=1,
+        task_labels=False,
+        notes=notes,
+    )
+
+
+def _check_classes(train: FolderView, test: FolderView) -> None:
+    for view, other in ((train, test), (test, train)):
+        lacking = sorted(set(other.classes) - set(view.classes))
+        if lacking:
+            more = f" (and {len(lacking) - 1} more)" if lacking[1:] else ""
+            raise UserError(
+                f"{view.folder} has no class {lacking[0]!r}{more}, which {other.folder} has"
+            )
+
+
+def _workers() -> int:
+    """CL_BNN_WORKERS, or the cores of this process's share of the machine."""
+    asked = os.environ.get("CL_BNN_WORKERS", "")
+    if asked:
+        if not asked.isdecimal():
+            raise UserError(f"CL_BNN_WORKERS = {asked!r}: expected a whole number of at least 0")
+        return int(asked)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(MOST_WORKERS, (cores or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
