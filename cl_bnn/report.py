@@ -41,6 +41,7 @@ FIGURE_KINDS = {
     "matrix": "accuracy matrices",
     "posterior": "entropy and flips",
     "training": "along training",
+    "predictions": "predictions of one network of each strategy",
 }
 
 HEAD = """\

@@ -12,7 +12,7 @@ from cl_bnn.optim import STE, BayesBiNN
 
 
 def test_bayesbinn_step_without_draw_is_refused() -> None:
-    weights = nn.Parameter(torch.zeros(3))
+    weights = nn.Parameter(torch.zeros(1, 3))
     optimiser = BayesBiNN([weights], train_set_size=1)
     weights.sum().backward()
     with pytest.raises(RuntimeError, match="draw"):
@@ -21,14 +21,14 @@ def test_bayesbinn_step_without_draw_is_refused() -> None:
 
 @pytest.mark.parametrize("name, value", [("temperature", 0.0), ("lr", -1.0), ("momentum", 1.0)])
 def test_wrong_value_of_a_group_is_named(name, value) -> None:
-    weights = nn.Parameter(torch.zeros(3))
+    weights = nn.Parameter(torch.zeros(1, 3))
     with pytest.raises(ValueError, match=name):
         BayesBiNN([{"params": [weights], name: value}], train_set_size=1)
 
 
 @pytest.mark.parametrize("count", [0, -1])
 def test_number_of_posterior_samples_is_checked(count) -> None:
-    optimiser = BayesBiNN([nn.Parameter(torch.zeros(3))], train_set_size=1)
+    optimiser = BayesBiNN([nn.Parameter(torch.zeros(1, 3))], train_set_size=1)
     with pytest.raises(ValueError, match="count"), optimiser.posterior_samples(count):
         pass
 
@@ -49,7 +49,7 @@ def test_ste_loading_forgets_weights_that_were_drawn() -> None:
 
 def test_inner_gradient_is_the_mean_over_the_samples() -> None:
     torch.manual_seed(1)
-    weights, bias = nn.Parameter(torch.zeros(4)), nn.Parameter(torch.zeros(()))
+    weights, bias = nn.Parameter(torch.zeros(1, 4)), nn.Parameter(torch.zeros(()))
     inner = torch.optim.SGD([bias], 1.0)
     optimiser = BayesBiNN([weights], train_set_size=1, mc_samples=3, init_lambda=0.0, inner=inner)
     gradients = []

@@ -19,7 +19,14 @@ from cl_bnn.benchmarks.stream import build_benchmark
 from cl_bnn.data.dataset import Split
 from cl_bnn.data.task import TaskView
 from cl_bnn.errors import UserError
-from cl_bnn.nn import BinaryConv2d, BinaryLinear, binary_parameters, init_latent, real_parameters
+from cl_bnn.nn import (
+    BinaryConv2d,
+    BinaryLinear,
+    binary_group,
+    binary_parameters,
+    init_latent,
+    real_parameters,
+)
 from cl_bnn.objectives import BINARY, CLASSIFICATION, REGRESSION, SEGMENTATION
 from cl_bnn.optim import PMF, STE, BayesBiNN, Bop, averaged_prediction
 from cl_bnn.recorder import Recorder
@@ -388,13 +395,14 @@ def test_a_network_that_returns_no_outputs() -> None:
 
 def test_what_would_become_binary_unasked() -> None:
     model = network()
-    everything = BayesBiNN(model.parameters(), train_set_size=180)
+    allowed = [{"params": model.parameters(), "binary_vectors": True}]
+    everything = BayesBiNN(allowed, train_set_size=180)
     with pytest.raises(ValueError, match="optimizer would make 1.weight binary: give it cl_bnn.nn"):
         Trainer(model, everything)
     with pytest.raises(ValueError, match="optimizer would make 1.weight binary"):
-        Trainer(model, STE(model.parameters()))
+        Trainer(model, STE([{"params": model.parameters(), "binary_vectors": True}]))
     asked = BinaryLinear(8, 3, True, binary_bias=True)
-    Trainer(asked, BayesBiNN(asked.parameters(), train_set_size=180))
+    Trainer(asked, BayesBiNN([binary_group(asked)], train_set_size=180))
 
 
 def test_an_optimiser_of_another_network() -> None:

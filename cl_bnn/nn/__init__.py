@@ -9,6 +9,7 @@ from cl_bnn.nn.layers import (
     BinaryConv2d,
     BinaryConvTranspose2d,
     BinaryLinear,
+    binary_group,
     binary_parameters,
     real_parameters,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "BinaryConvTranspose2d",
     "BinaryLinear",
     "binary_alexnet",
+    "binary_group",
     "binary_parameters",
     "binarynet",
     "birealnet18",

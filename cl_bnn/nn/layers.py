@@ -1,5 +1,7 @@
 """Layers that declare their weights binary, which parameters are; binary activations; padding."""
 
+from typing import Any
+
 from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.nn import functional as F
@@ -152,6 +154,21 @@ def binary_parameters(model: nn.Module) -> list[Parameter]:
     plain = [m.weight for m in model.modules() if isinstance(m, (nn.Linear, _ConvNd))]
     binary = {id(p) for p in declared or plain}
     return [p for p in model.parameters() if id(p) in binary]
+
+
+def binary_group(model: nn.Module) -> dict[str, Any]:
+    """The `binary_parameters` as a group for an optimiser of `cl_bnn.optim`, biases that their
+    layers declare binary among them.
+
+    Raises:
+        ValueError: there are none.
+    """
+    found = binary_parameters(model)
+    if not found:
+        raise ValueError(
+            "model must have binary weights, got none: it has no linear or convolutional layer"
+        )
+    return {"params": found, "binary_vectors": True}
 
 
 def real_parameters(model: nn.Module) -> list[Parameter]:

@@ -20,7 +20,7 @@ from cl_bnn.optim.inplace import (
     scale_gradient_bounded,
 )
 from cl_bnn.optim.posterior import BernoulliPosterior
-from cl_bnn.optim.weights import require
+from cl_bnn.optim.weights import refuse_vectors, require, some
 
 __all__ = ["BayesBiNN", "Mode", "gradient_scale", "natural_step", "relaxed_weights"]
 
@@ -91,7 +91,8 @@ class BayesBiNN(BernoulliPosterior):
             one like it. None: torch's global generator.
 
     Raises:
-        ValueError: a value is outside its range.
+        ValueError: a value is outside its range, there are no parameters, or a bias or gain would
+            become binary (a group with the key `"binary_vectors": True` may hold them).
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class BayesBiNN(BernoulliPosterior):
     ) -> None:
         require(mc_samples >= 0, "mc_samples", mc_samples, ">= 0")
         require(mode in MODES, "mode", mode, f"one of {', '.join(MODES)}")
-        super().__init__(params, dict(
+        super().__init__(some(params), dict(
             lr=lr, train_set_size=train_set_size, temperature=temperature, momentum=momentum,
             kl_weight=kl_weight, init_lambda=init_lambda, scale_bound=scale_bound,
         ))  # fmt: skip
@@ -273,11 +274,13 @@ class BayesBiNN(BernoulliPosterior):
         """Take in a group of binary parameters, its settings checked.
 
         Raises:
-            ValueError: a setting is outside its range.
+            ValueError: a setting is outside its range, or a bias or gain would become binary: see
+                `cl_bnn.optim.weights.refuse_vectors`.
         """
         settings = {**self.defaults, **param_group}
         for name, (holds, allowed) in RANGES.items():
             require(holds(settings[name]), name, settings[name], allowed)
+        refuse_vectors(param_group)
         super().add_param_group(param_group)
 
     def zero_grad(self, set_to_none: bool = True) -> None:

@@ -9,7 +9,13 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from cl_bnn.optim.weights import replace_in_groups, require, restored
+from cl_bnn.optim.weights import (
+    refuse_vectors,
+    replace_in_groups,
+    require,
+    restored,
+    some,
+)
 
 # What a setting of a parameter group must satisfy, as a condition and in words.
 Range = tuple[Callable[[float], bool], str]
@@ -29,7 +35,8 @@ class BinaryOptimizer(Optimizer):
             stepped, zeroed and saved along. Its learning-rate scheduler is the user's own.
 
     Raises:
-        ValueError: a setting is outside its range.
+        ValueError: a setting is outside its range, there are no parameters, or a bias or gain would
+            become binary.
     """
 
     ranges: ClassVar[dict[str, Range]]
@@ -37,7 +44,7 @@ class BinaryOptimizer(Optimizer):
     def __init__(
         self, params: Iterable[Any], defaults: dict[str, Any], inner: Optimizer | None
     ) -> None:
-        super().__init__(params, defaults)
+        super().__init__(some(params), defaults)
         self.inner = inner
         self._drawn = False  # whether the weights were loaded since the last step
 
@@ -140,11 +147,13 @@ class BinaryOptimizer(Optimizer):
         """Take in a group of binary parameters, its settings checked.
 
         Raises:
-            ValueError: a setting is outside its range.
+            ValueError: a setting is outside its range, or a bias or gain would become binary: see
+                `cl_bnn.optim.weights.refuse_vectors`.
         """
         settings = {**self.defaults, **param_group}
         for name, (holds, allowed) in self.ranges.items():
             require(holds(settings[name]), name, settings[name], allowed)
+        refuse_vectors(param_group)
         super().add_param_group(param_group)
 
     def zero_grad(self, set_to_none: bool = True) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
-from cl_bnn.optim.weights import require, restored
+from cl_bnn.optim.weights import refuse_vectors, require, restored, some
 
 Backward = Literal["identity", "hard_tanh"]
 BACKWARDS: tuple[Backward, ...] = ("identity", "hard_tanh")
@@ -45,7 +45,8 @@ class STE(Adam):
             None.
 
     Raises:
-        ValueError: a value is outside its range.
+        ValueError: a value is outside its range, there are no parameters, or a bias or gain would
+            become binary (a group with the key `"binary_vectors": True` may hold them).
     """
 
     def __init__(
@@ -63,9 +64,20 @@ class STE(Adam):
         require(backward in BACKWARDS, "backward", backward, f"one of {', '.join(BACKWARDS)}")
         require(clamp is None or clamp > 0, "clamp", clamp, "> 0 or None")
         require(grad_clip is None or grad_clip > 0, "grad_clip", grad_clip, "> 0 or None")
-        super().__init__(params, lr=lr, betas=betas, eps=eps)
+        super().__init__(some(params), lr=lr, betas=betas, eps=eps)
         self.backward, self.clamp, self.grad_clip = backward, clamp, grad_clip
         self._latent: dict[Tensor, Tensor] = {}  # while the parameters hold signs
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Take in a group of parameters, binary unless its key `"binary"` is false.
+
+        Raises:
+            ValueError: a bias or gain would become binary: see
+                `cl_bnn.optim.weights.refuse_vectors`.
+        """
+        if param_group.get("binary", True):
+            refuse_vectors(param_group)
+        super().add_param_group(param_group)
 
     def _binary(self) -> Iterator[Tensor]:
         for group in self.param_groups:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,39 @@ def require(holds: bool, name: str, value: object, allowed: str) -> None:
     """Raise `ValueError` naming argument and value unless the condition `holds`."""
     if not holds:
         raise ValueError(f"{name} must be {allowed}, got {value!r}")
+
+
+def some(params: Iterable[Any]) -> list[Any]:
+    """Parameters or groups for an optimiser of binary weights, as a list.
+
+    Raises:
+        ValueError: there are none.
+    """
+    found = list(params)
+    if not found:
+        raise ValueError(
+            "params must hold at least one binary weight, got none: the network has no linear or "
+            "convolutional layer, or its layers declare none; full precision is for torch.optim"
+        )
+    return found
+
+
+def refuse_vectors(group: dict[str, Any]) -> None:
+    """Raise `ValueError` if a group of binary weights holds a bias or a gain unasked.
+
+    These are parameters with fewer than two dimensions, and a network seldom survives them as +-1.
+    A group whose key `"binary_vectors"` is true may hold them.
+    """
+    params = group["params"]
+    # As torch does it; a generator would be empty when torch comes to it.
+    group["params"] = [params] if isinstance(params, Tensor) else list(params)
+    for parameter in group["params"]:
+        if parameter.dim() < 2 and not group.get("binary_vectors", False):
+            raise ValueError(
+                f"params holds a bias or a gain, of shape {tuple(parameter.shape)}, which would "
+                "become binary: leave it to the inner optimiser (cl_bnn.nn.real_parameters), or "
+                'put it into a group with "binary_vectors": True'
+            )
 
 
 def replace_in_groups(optimizer: Optimizer, old: Parameter, new: Parameter) -> None:

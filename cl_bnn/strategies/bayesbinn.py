@@ -8,7 +8,7 @@ import torch
 from avalanche.core import SupervisedPlugin
 from torch import Tensor, nn
 
-from cl_bnn.nn import binary_parameters, real_parameters
+from cl_bnn.nn import binary_group, real_parameters
 from cl_bnn.optim import BayesBiNN
 from cl_bnn.optim.bayesbinn import Mode
 from cl_bnn.optim.prediction import AVERAGES, Average
@@ -194,7 +194,7 @@ class BayesBiNNStrategy(PosteriorStrategy):
         if trainset_scale <= 0:
             raise ValueError(f"trainset_scale must be > 0, got {trainset_scale!r}")
         optimizer = BayesBiNN(
-            binary_parameters(model), lr, train_set_size=train_set_size or 1,
+            [binary_group(model)], lr, train_set_size=train_set_size or 1,
             temperature=temperature, momentum=momentum, mc_samples=mc_samples, kl_weight=kl_weight,
             init_lambda=init_lambda, mode=mode, scale_bound=scale_bound,
             inner=_inner(model, real_lr),

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from cl_bnn.nn import binary_parameters
+from cl_bnn.nn import binary_group
 from cl_bnn.optim import Bop, Bop2ndOrder
 from cl_bnn.optim.bop import Flipping, Start, Ties
 from cl_bnn.optim.weights import require
@@ -51,12 +51,12 @@ class FlippingStrategy(BinaryStrategy):
 
 def _binary_group(model: nn.Module, start: Start) -> list[dict[str, Any]]:
     """The binary weights as one group; real at first, they are drawn as the Bop authors do."""
-    parameters = binary_parameters(model)
+    group = binary_group(model)
     if start == "real":
-        for parameter in parameters:
+        for parameter in (p for p in group["params"] if p.dim() > 1):
             nn.init.xavier_uniform_(parameter)
     # Strategies know a learning rate for every group. Bop reads none.
-    return [{"params": parameters, "lr": 1.0}]
+    return [{**group, "lr": 1.0}]
 
 
 class BopStrategy(FlippingStrategy):

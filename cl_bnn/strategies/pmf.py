@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from cl_bnn.nn import binary_parameters
+from cl_bnn.nn import binary_group
 from cl_bnn.optim import PMF
 from cl_bnn.optim.pmf import Jacobian
 from cl_bnn.strategies.binary import BinaryStrategy, inner_adam
@@ -65,7 +65,7 @@ class PMFStrategy(BinaryStrategy):
         **template: Any,
     ) -> None:
         optimizer = PMF(
-            binary_parameters(model), lr, rho=rho, beta_max=beta_max, beta_every=beta_every,
+            [binary_group(model)], lr, rho=rho, beta_max=beta_max, beta_every=beta_every,
             lr_scale=lr_scale, lr_interval=lr_interval, weight_decay=weight_decay,
             jacobian=jacobian, decay_at_start=decay_at_start,
             decoupled_weight_decay=decoupled_weight_decay, inner=inner_adam(model, real_lr),

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cl_bnn.nn import binary_parameters, init_latent, real_parameters
+from cl_bnn.nn import binary_group, init_latent, real_parameters
 from cl_bnn.optim import STE
 from cl_bnn.optim.ste import Backward
 from cl_bnn.strategies.schedules import Schedule
@@ -45,13 +45,11 @@ class STEStrategy(Template):
         real_biases: bool = False, **template: Any,
     ) -> None:  # fmt: skip
         init_latent(model)
-        binary = binary_parameters(model)
-        self._clamped = [p for p in binary if real_biases and p.dim() == 1]
+        binary = binary_group(model)
+        self._clamped = [p for p in binary["params"] if real_biases and p.dim() == 1]
+        kept = [p for p in binary["params"] if all(p is not bias for bias in self._clamped)]
         real = [*self._clamped, *real_parameters(model)]
-        groups = [
-            {"params": [p for p in binary if all(p is not bias for bias in self._clamped)]},
-            {"params": real, "binary": False},
-        ]
+        groups = [{**binary, "params": kept}, {"params": real, "binary": False}]
         optimizer = STE(groups, lr, backward=backward, clamp=clamp, grad_clip=grad_clip)
         super().__init__(model=model, optimizer=optimizer, schedule=schedule, **template)
 

@@ -9,6 +9,7 @@ from cl_bnn.nn import (
     BinaryConv2d,
     BinaryConvTranspose2d,
     BinaryLinear,
+    binary_group,
     binary_parameters,
     real_parameters,
 )
@@ -119,3 +120,12 @@ def test_same_padding_at_stride_1_is_torchs() -> None:
         weight = torch.randn(1, 1, kernel, kernel)
         ours = F.conv2d(SamePad(kernel, 1)(x), weight)
         torch.testing.assert_close(ours, F.conv2d(x, weight, padding="same"))
+
+
+def test_the_group_of_binary_parameters() -> None:
+    model = nn.Sequential(BinaryLinear(3, 2, bias=True, binary_bias=True), nn.BatchNorm1d(2))
+    group = binary_group(model)
+    assert group["binary_vectors"] is True
+    assert [p.shape for p in group["params"]] == [(2, 3), (2,)]
+    with pytest.raises(ValueError, match="model must have binary weights, got none"):
+        binary_group(nn.BatchNorm1d(2))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from bayes import LR, N, linear_step, optimiser_at, parameter
+from bayes import LR, N, linear_step, optimiser_at, parameter, vectors
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,7 +18,7 @@ from cl_bnn.optim.bayesbinn import gradient_scale, relaxed_weights
 def test_starts_at_plus_or_minus_init_lambda_with_a_flat_prior() -> None:
     torch.manual_seed(0)
     weights = parameter(100, 100)
-    optimiser = BayesBiNN([weights], train_set_size=1, init_lambda=3.0)
+    optimiser = BayesBiNN(vectors(weights), train_set_size=1, init_lambda=3.0)
     (natural,) = optimiser.naturals()
     assert (natural.abs() == 3).all()
     assert (natural > 0).double().mean().item() == pytest.approx(0.5, abs=0.02)
@@ -81,7 +81,7 @@ def test_several_samples_by_hand_are_those_of_the_closure() -> None:
     for by_hand in (False, True):
         torch.manual_seed(4)
         weights = parameter(8)
-        optimiser = BayesBiNN([weights], LR, train_set_size=N, temperature=1.0, mc_samples=3)
+        optimiser = BayesBiNN(vectors(weights), LR, train_set_size=N, temperature=1.0, mc_samples=3)
 
         def backward(weights: nn.Parameter = weights) -> Tensor:
             weights.grad = None
@@ -148,7 +148,7 @@ def test_sound_mode_has_no_lag_and_no_zero() -> None:
 
 
 def test_groups_have_temperatures_of_their_own() -> None:
-    cold, hot = parameter(200), parameter(200)
+    cold, hot = parameter(1, 200), parameter(1, 200)
     optimiser = BayesBiNN(
         [{"params": [cold]}, {"params": [hot], "temperature": 1e3}],
         train_set_size=1, temperature=1e-6, init_lambda=1.0,

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from bayes import vectors
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -38,7 +39,7 @@ def flip_steps(optimiser: Any, w: nn.Parameter, gradient: Callable[[float], floa
 
 def test_bop_by_hand() -> None:
     w = weights([1, -1, 1, -1])
-    bop = Bop([w], threshold=0.1, gamma=0.5)
+    bop = Bop(vectors(w), threshold=0.1, gamma=0.5)
     # m = 0.2, 0.2, -0.2, -0.2: pushes against the first and the last weight.
     assert push(bop, w, [0.4, 0.4, -0.4, -0.4]) == [-1, -1, 1, 1]
     assert bop.flip_ratio().item() == 0.5
@@ -74,7 +75,7 @@ def test_flips_on_a_parabola_follow_the_closed_form(target: float, times: str) -
         momentum, w = gradient + (momentum - gradient) * q**wait, -w
         expected.append(step)
     parameter = weights([1.0])
-    found = flip_steps(Bop([parameter], threshold=threshold, gamma=gamma), parameter,
+    found = flip_steps(Bop(vectors(parameter), threshold=threshold, gamma=gamma), parameter,
                        lambda w: w - target)  # fmt: skip
     assert found == expected
     # Where a gradient larger than tau pushes both ways, the weight goes on flipping.
@@ -84,8 +85,8 @@ def test_flips_on_a_parabola_follow_the_closed_form(target: float, times: str) -
 def test_on_equality_a_weight_stays_or_becomes_plus_one() -> None:
     gradient = [0.25, -0.25]  # with gamma = 1/2, w m = 1/8 exactly for both
     keep, plus = weights([1, -1]), weights([1, -1])
-    assert push(Bop([keep], threshold=0.125, gamma=0.5), keep, gradient) == [1, -1]
-    published = Bop([plus], threshold=0.125, gamma=0.5, ties="plus")
+    assert push(Bop(vectors(keep), threshold=0.125, gamma=0.5), keep, gradient) == [1, -1]
+    published = Bop(vectors(plus), threshold=0.125, gamma=0.5, ties="plus")
     assert push(published, plus, gradient) == [1, 1]
     assert published.flip_ratio().item() == 0.5
 
@@ -100,7 +101,7 @@ def test_bop_as_published(threshold: float) -> None:
     """With gradients that are multiples of 1/4, equality happens, and no sum is rounded."""
     generator = torch.Generator().manual_seed(0)
     w = nn.Parameter(torch.randn(200, generator=generator, dtype=torch.float64))
-    bop = Bop([w], threshold=threshold, gamma=0.5, start="real", ties="plus")
+    bop = Bop(vectors(w), threshold=threshold, gamma=0.5, start="real", ties="plus")
     theirs, momentum, ties = w.detach().clone(), torch.zeros(200, dtype=torch.float64), 0
     for _ in range(12):
         gradient = torch.randint(-2, 3, (200,), generator=generator) / 4
@@ -117,7 +118,7 @@ def test_real_start_shows_the_first_forward_pass_real_weights() -> None:
     signs, real = weights([0.3]), weights([0.3])
     seen = []
     for w, start in ((signs, "signs"), (real, "real")):
-        bop = Bop([w], threshold=0.1, gamma=0.5, start=start)  # type: ignore[arg-type]
+        bop = Bop(vectors(w), threshold=0.1, gamma=0.5, start=start)  # type: ignore[arg-type]
         bop.draw()
         seen.append(w.item())
         push(bop, w, [0.4])
@@ -143,13 +144,15 @@ def test_second_order_flips_after_the_predicted_step_whatever_the_size_of_the_gr
         for slack, late in ((-1e-6, 0), (1e-6, 1)):
             threshold = ratio_at(expected, gamma, sigma, unbiased) + slack
             w = weights([1.0])
-            bop = Bop2ndOrder([w], threshold=threshold, gamma=gamma, sigma=sigma, unbiased=unbiased)
+            bop = Bop2ndOrder(
+                vectors(w), threshold=threshold, gamma=gamma, sigma=sigma, unbiased=unbiased
+            )
             assert flip_steps(bop, w, lambda _: size)[0] == expected + late
 
 
 def test_second_order_moments_by_hand() -> None:
     w = weights([1, 1])
-    bop = Bop2ndOrder([w], threshold=1e9, gamma=0.5, sigma=0.25)
+    bop = Bop2ndOrder(vectors(w), threshold=1e9, gamma=0.5, sigma=0.25)
     push(bop, w, [0.4, -2.0])
     push(bop, w, [0.8, 4.0])
     state = bop.state[w]
@@ -164,14 +167,14 @@ def test_second_order_adds_1e_10_to_the_root(unbiased: bool) -> None:
     for factor, after in ((0.999, -1), (1.001, 1)):
         w = weights([1.0])
         bop = Bop2ndOrder(
-            [w], threshold=expected * factor, gamma=0.1, sigma=0.25, unbiased=unbiased
+            vectors(w), threshold=expected * factor, gamma=0.1, sigma=0.25, unbiased=unbiased
         )
         assert push(bop, w, [1e-10]) == [after]
 
 
 def test_settings_may_be_changed_between_steps() -> None:
     w = weights([1.0])
-    bop = Bop([w], threshold=math.inf, gamma=1.0)
+    bop = Bop(vectors(w), threshold=math.inf, gamma=1.0)
     assert push(bop, w, [1.0]) == [1]
     bop.param_groups[0]["threshold"] = 0.0
     assert push(bop, w, [1.0]) == [-1]
@@ -183,7 +186,7 @@ def test_settings_may_be_changed_between_steps() -> None:
 def test_the_inner_optimiser_alone_has_a_learning_rate() -> None:
     w, real = weights([1.0]), weights([5.0])
     inner = torch.optim.SGD([real], lr=1.0)
-    bop = Bop([w], threshold=10.0, inner=inner)
+    bop = Bop(vectors(w), threshold=10.0, inner=inner)
     with pytest.raises(KeyError, match="lr"):
         LambdaLR(bop, lambda epoch: 1.0)
     scheduler = LambdaLR(inner, lambda epoch: [1.0, 0.5][epoch])
@@ -205,7 +208,7 @@ def test_the_inner_optimiser_alone_has_a_learning_rate() -> None:
 
 def test_flips_are_counted_among_all_binary_weights() -> None:
     used, unused = weights([1, 1, -1, -1]), weights([1] * 4)
-    bop = Bop([used, unused], threshold=0.0, gamma=1.0)
+    bop = Bop(vectors(used, unused), threshold=0.0, gamma=1.0)
     assert bop.flip_ratio().item() == 0
     push(bop, used, [1.0, 1.0, 1.0, 1.0])
     assert bop.flip_ratio().item() == 2 / 8
@@ -220,7 +223,7 @@ def test_large_parameters_are_worked_on_in_blocks(monkeypatch: pytest.MonkeyPatc
     for block in (100, 5):
         monkeypatch.setattr("cl_bnn.optim.inplace.BLOCK", block)
         w = weights([1.0] * 23)
-        bop = Bop2ndOrder([w], threshold=0.3, gamma=0.2, sigma=0.1, unbiased=True)
+        bop = Bop2ndOrder(vectors(w), threshold=0.3, gamma=0.2, sigma=0.1, unbiased=True)
         steps = [(push(bop, w, gradient.tolist()), bop.flip_ratio()) for gradient in gradients]
         found.append((steps, bop.state[w]["momentum"].tolist()))
     assert found[0] == found[1]
@@ -229,7 +232,7 @@ def test_large_parameters_are_worked_on_in_blocks(monkeypatch: pytest.MonkeyPatc
 
 def test_a_step_without_draw_is_refused() -> None:
     w = weights([0.5])
-    bop = Bop([w])
+    bop = Bop(vectors(w))
     w.sum().backward()
     with pytest.raises(RuntimeError, match=r"Bop has gradients at weights it did not draw"):
         bop.step()
@@ -239,7 +242,7 @@ def test_a_step_without_draw_is_refused() -> None:
 def test_a_parameter_that_grows_keeps_its_averages() -> None:
     """Without them, the first gradient would flip every weight that it points against."""
     old = nn.Parameter(torch.ones(2, 3))
-    bop = Bop2ndOrder([old], threshold=1e9, gamma=0.5, sigma=0.5)
+    bop = Bop2ndOrder(vectors(old), threshold=1e9, gamma=0.5, sigma=0.5)
     bop.draw()
     (old * torch.tensor([[1.0, 2, 3], [4, 5, 6]])).sum().backward()
     bop.step()

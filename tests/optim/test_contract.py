@@ -110,7 +110,7 @@ def centres(optimiser: Optimiser, parameters: Iterable[Tensor]) -> list[Tensor]:
 
 def has_rate(build: Build) -> bool:
     """Bop has no learning rate, and says so by having no `lr` in its groups."""
-    return "lr" in build([nn.Parameter(torch.zeros(1))]).defaults
+    return "lr" in build([nn.Parameter(torch.zeros(1, 1))]).defaults
 
 
 def same(ours: Iterable[Tensor], theirs: Iterable[Tensor]) -> bool:
@@ -331,5 +331,21 @@ WRONG = [
 def test_wrong_value_is_named(kind: Any, name: str, value: object, allowed: str) -> None:
     settings = {"train_set_size": 1} if kind is BayesBiNN else {}
     with pytest.raises(ValueError) as error:
-        kind([nn.Parameter(torch.zeros(1))], **{**settings, name: value})
+        kind([nn.Parameter(torch.zeros(1, 1))], **{**settings, name: value})
     assert str(error.value) == f"{name} must be {allowed}, got {value!r}"
+
+
+def test_a_bias_or_gain_is_not_made_binary_unasked(build: Build) -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    with pytest.raises(ValueError, match=r"a bias or a gain, of shape \(2,\), which would become"):
+        build(model.parameters())
+    allowed = build([{"params": model.parameters(), "binary_vectors": True}])
+    assert len(allowed.param_groups[0]["params"]) == 4
+    optimiser = build([model[0].weight])
+    with pytest.raises(ValueError, match=r"leave it to the inner optimiser"):
+        optimiser.add_param_group({"params": model[0].bias})
+
+
+def test_no_binary_weights_are_refused(build: Build) -> None:
+    with pytest.raises(ValueError, match="params must hold at least one binary weight, got none"):
+        build([])

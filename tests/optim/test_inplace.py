@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from bayes import vectors
 from torch import Tensor
 
 from cl_bnn.optim import BayesBiNN, equations, inplace
@@ -104,8 +105,7 @@ def test_large_tensors_are_cut_into_blocks_and_nothing_changes(
     for block in (inplace.BLOCK, LARGE):
         monkeypatch.setattr(inplace, "BLOCK", block)
         weights = torch.nn.Parameter(torch.zeros(LARGE))
-        optimiser = BayesBiNN(
-            [weights], 0.1, train_set_size=9, mode=mode, momentum=momentum,
+        optimiser = BayesBiNN(vectors(weights), 0.1, train_set_size=9, mode=mode, momentum=momentum,
             uniform=lambda _: uniform.clone(),
         )  # fmt: skip
         (natural,) = optimiser.naturals()

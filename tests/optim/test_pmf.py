@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from bayes import vectors
 from torch import Tensor, nn
 
 from cl_bnn.optim import PMF
@@ -132,8 +133,7 @@ def test_steps_are_those_of_torchs_adam_on_the_pairs(
     jacobian: Jacobian, early: bool, weight_decay: float, decoupled: bool
 ) -> None:
     w = parameter(*SHAPE)
-    pmf = PMF(
-        [w], 0.05, jacobian=jacobian, decay_at_start=early, weight_decay=weight_decay,
+    pmf = PMF(vectors(w), 0.05, jacobian=jacobian, decay_at_start=early, weight_decay=weight_decay,
         decoupled_weight_decay=decoupled, **SETTINGS,
     )  # fmt: skip
     (latent,) = pmf.latents()
@@ -147,7 +147,7 @@ def test_steps_are_those_of_torchs_adam_on_the_pairs(
 
 def test_beta_grows_after_iteration_0_and_every_k_more_up_to_its_end() -> None:
     w = parameter(2, 2)
-    pmf = PMF([w], rho=2.0, beta_every=3, beta_max=10.0)
+    pmf = PMF(vectors(w), rho=2.0, beta_every=3, beta_max=10.0)
     found = []
     for _ in range(11):
         constant_push(pmf, w)
@@ -165,7 +165,7 @@ def test_learning_rate_decays_as_published_right_after_iteration_0(
 ) -> None:
     """Under a constant gradient every step of Adam is as long as its learning rate."""
     w, lr = parameter(2, 2), 1e-7
-    pmf = PMF([w], lr, rho=1.0, lr_scale=0.2, lr_interval=3, decay_at_start=early, eps=1e-30)
+    pmf = PMF(vectors(w), lr, rho=1.0, lr_scale=0.2, lr_interval=3, decay_at_start=early, eps=1e-30)
     (latent,) = pmf.latents()
     latent.zero_()
     for factor in factors:
@@ -177,7 +177,7 @@ def test_learning_rate_decays_as_published_right_after_iteration_0(
 
 def test_the_published_constants_of_mnist_train_at_a_fifth_of_the_rate() -> None:
     w = parameter(2, 2)
-    pmf = PMF([w], 1e-3)
+    pmf = PMF(vectors(w), 1e-3)
     constant_push(pmf, w)
     (latent,) = pmf.latents()
     before = latent.clone()
@@ -194,8 +194,7 @@ def test_weight_decay_through_adam_ignores_its_size_where_gradients_vanish(
     """
     for decoupled in (False, True):
         w = parameter(2, 2)
-        pmf = PMF(
-            [w], 0.01, weight_decay=weight_decay, decoupled_weight_decay=decoupled,
+        pmf = PMF(vectors(w), 0.01, weight_decay=weight_decay, decoupled_weight_decay=decoupled,
             decay_at_start=False,
         )  # fmt: skip
         (latent,) = pmf.latents()
@@ -207,7 +206,7 @@ def test_weight_decay_through_adam_ignores_its_size_where_gradients_vanish(
 
 def test_what_is_loaded_for_training_and_for_both_predictions() -> None:
     w = parameter(2, 2)
-    pmf = PMF([w], beta_every=1, rho=3.0)
+    pmf = PMF(vectors(w), beta_every=1, rho=3.0)
     (latent,) = pmf.latents()
     latent[0], latent[1] = torch.tensor([[0, 0.5], [0.2, 0]]), torch.tensor([[1, 0], [0.2, 0.1]])
     difference = torch.tensor([[1, -0.5], [0, 0.1]], dtype=torch.float64)
@@ -226,7 +225,7 @@ def test_initial_latents_count_both_of_a_weight_as_outputs() -> None:
     """Xavier: U(-a, a) with a^2 = 6 / (fan_in + 2 fan_out)."""
     torch.manual_seed(0)
     matrix, kernel, vector = parameter(60, 80), parameter(16, 8, 3, 3), parameter(4000)
-    pmf = PMF([matrix, kernel, vector])
+    pmf = PMF(vectors(matrix, kernel, vector))
     found = pmf.latents()
     for latent, fans in ((found[0], 80 + 2 * 60), (found[1], (8 + 2 * 16) * 9)):
         bound = (6 / fans) ** 0.5
@@ -238,7 +237,7 @@ def test_initial_latents_count_both_of_a_weight_as_outputs() -> None:
 
 def test_restart_begins_the_schedules_anew_and_keeps_what_was_learned() -> None:
     w, other = parameter(*SHAPE), parameter(*SHAPE)
-    pmf = PMF([w, other], **SETTINGS)
+    pmf = PMF(vectors(w, other), **SETTINGS)
     for used in (w, other):
         for _ in range(6):
             step(pmf, used)
@@ -260,7 +259,7 @@ def test_restart_begins_the_schedules_anew_and_keeps_what_was_learned() -> None:
 
 def test_each_parameter_is_annealed_from_its_own_first_gradient() -> None:
     early, late = parameter(2, 2), parameter(2, 2)
-    pmf = PMF([early, late], beta_every=1, rho=2.0)
+    pmf = PMF(vectors(early, late), beta_every=1, rho=2.0)
     for _ in range(3):
         constant_push(pmf, early)
     assert (pmf.state[early]["beta"], pmf.state[late]["beta"]) == (8.0, 1.0)
@@ -270,13 +269,13 @@ def test_each_parameter_is_annealed_from_its_own_first_gradient() -> None:
 
 def test_beta_and_counts_survive_a_file() -> None:
     w, again = parameter(*SHAPE), parameter(*SHAPE)
-    pmf = PMF([w], **SETTINGS)
+    pmf = PMF(vectors(w), **SETTINGS)
     for _ in range(5):
         step(pmf, w)
     file = io.BytesIO()
     torch.save(pmf.state_dict(), file)
     file.seek(0)
-    continued = PMF([again], **SETTINGS)
+    continued = PMF(vectors(again), **SETTINGS)
     continued.load_state_dict(torch.load(file, weights_only=True))
     for key in ("beta", "iteration", "adam_step"):
         assert continued.state[again][key] == pmf.state[w][key]
@@ -288,7 +287,7 @@ def test_beta_and_counts_survive_a_file() -> None:
 
 def test_a_parameter_that_grows_keeps_its_latents_and_its_annealing() -> None:
     old, new = parameter(*SHAPE), parameter(5, 4)
-    pmf = PMF([old], **SETTINGS)
+    pmf = PMF(vectors(old), **SETTINGS)
     for _ in range(5):
         step(pmf, old)
     before = dict(pmf.state[old])
@@ -310,7 +309,7 @@ def test_large_parameters_are_worked_on_in_blocks(
         monkeypatch.setattr("cl_bnn.optim.inplace.BLOCK", block)
         torch.manual_seed(0)
         w = parameter(*SHAPE)
-        pmf = PMF([w], 0.1, jacobian=jacobian, weight_decay=0.1, **SETTINGS)
+        pmf = PMF(vectors(w), 0.1, jacobian=jacobian, weight_decay=0.1, **SETTINGS)
         for _ in range(4):
             step(pmf, w)
         found.append(pmf.latents()[0])
@@ -319,7 +318,7 @@ def test_large_parameters_are_worked_on_in_blocks(
 
 def test_a_step_without_draw_is_refused() -> None:
     w = parameter(2, 2)
-    pmf = PMF([w])
+    pmf = PMF(vectors(w))
     w.sum().backward()
     with pytest.raises(RuntimeError, match=r"PMF has gradients at weights it did not draw"):
         pmf.step()

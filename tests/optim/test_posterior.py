@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from bayes import LR, N, linear_step, optimiser_at, parameter
+from bayes import LR, N, linear_step, optimiser_at, parameter, vectors
 from torch import Tensor, nn
 
 from cl_bnn.optim import BayesBiNN
@@ -27,7 +27,7 @@ def test_posterior_samples_have_the_posterior_mean() -> None:
 
 def test_posterior_samples_are_drawn_once_and_independently() -> None:
     first, second = parameter(6, 5), parameter(30)
-    optimiser = BayesBiNN([first, second], train_set_size=1, init_lambda=0.0)
+    optimiser = BayesBiNN(vectors(first, second), train_set_size=1, init_lambda=0.0)
     with optimiser.posterior_samples(3) as samples:
         assert list(samples) == [0, 1, 2]
         drawn = loaded(first, samples)
@@ -77,7 +77,7 @@ def test_posterior_becomes_the_prior_and_stays_it() -> None:
 
 @pytest.mark.parametrize("mode", ["sound", "reference"])
 def test_a_head_that_grows_keeps_what_it_learned(mode: Any) -> None:
-    old, other, new = parameter(2, 3), parameter(4), parameter(5, 3)
+    old, other, new = parameter(2, 3), parameter(4, 1), parameter(5, 3)
     optimiser = BayesBiNN(
         [{"params": [other]}, {"params": [old], "init_lambda": 7.0}],
         LR, train_set_size=N, temperature=1.0, momentum=0.5, mode=mode,
@@ -104,11 +104,11 @@ def test_a_head_that_grows_keeps_what_it_learned(mode: Any) -> None:
     new.sum().backward()
     optimiser.step()
     assert (optimiser.naturals()[1] != after["prior"]).all()
-    assert [n.shape for n in optimiser.naturals()] == [(4,), (5, 3)]
+    assert [n.shape for n in optimiser.naturals()] == [(4, 1), (5, 3)]
 
 
 def test_a_head_that_never_learned_may_grow() -> None:
     old, new = parameter(2, 3), parameter(5, 3)
-    optimiser = BayesBiNN([old], train_set_size=N)
+    optimiser = BayesBiNN(vectors(old), train_set_size=N)
     optimiser.grow(old, new)
     assert [n.shape for n in optimiser.naturals()] == [(5, 3)]

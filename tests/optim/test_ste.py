@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from bayes import vectors
 from torch import Tensor, nn
 
 from cl_bnn.optim import STE
@@ -41,7 +42,7 @@ def by_hand(
 
 def by_ste(start: list[float], steps: int, **settings: Any) -> Tensor:
     v = latent(start)
-    optimiser = STE([v], LR, **settings)
+    optimiser = STE(vectors(v), LR, **settings)
     for _ in range(steps):
         optimiser.zero_grad()
         optimiser.draw()
@@ -93,7 +94,7 @@ def test_real_parameters_are_plain_adam() -> None:
     """Neither signs nor masks, clips or clamps for a group with `binary=False`."""
     binary, real, plain = latent(START), latent([3.0, -0.4]), latent([3.0, -0.4])
     optimiser = STE(
-        [{"params": [binary]}, {"params": [real], "binary": False, "lr": 0.3}],
+        [*vectors(binary), {"params": [real], "binary": False, "lr": 0.3}],
         backward="hard_tanh", grad_clip=0.1,
     )  # fmt: skip
     adam = torch.optim.Adam([plain], 0.3)
@@ -115,7 +116,7 @@ def test_real_parameters_are_plain_adam() -> None:
 def test_parameters_hold_latent_weights_between_steps() -> None:
     start, ones = [0.9, 0.02, -0.03, -0.95], [1, 1, -1, -1]
     v = latent(start)
-    optimiser = STE([v], 1e-30)  # too small to change a number near 1
+    optimiser = STE(vectors(v), 1e-30)  # too small to change a number near 1
     for _ in range(2):  # drawing twice is drawing once
         optimiser.draw()
         assert v.tolist() == ones
@@ -129,7 +130,7 @@ def test_parameters_hold_latent_weights_between_steps() -> None:
 
 def test_a_step_without_draw_is_refused() -> None:
     v = latent(START)
-    optimiser = STE([v])
+    optimiser = STE(vectors(v))
     loss_of(v).backward()
     with pytest.raises(RuntimeError, match=r"call draw\(\) before the forward pass"):
         optimiser.step()
