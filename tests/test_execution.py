@@ -123,6 +123,21 @@ def test_single_task_with_held_out_images(tmp_path: Path) -> None:
     assert accuracy != held_out
 
 
+def test_a_label_that_no_output_stands_for(tmp_path: Path) -> None:
+    (run,) = plan(tmp_path, "ste", stream__broken="label")
+    with pytest.raises(UserError, match="train data of task 0: label -1 is out of range, the ne"):
+        carry_out([run])
+
+
+def test_an_image_that_the_network_cannot_take(tmp_path: Path) -> None:
+    path = tmp_path / "small.toml"
+    text = Path(recipe(tmp_path)).read_text()
+    path.write_text(text.replace("cl_bnn.nn:mlp", "cl_bnn.nn:unet").replace('norm = "shared"', ""))
+    (run,) = runner.plan(str(path), ["ste"], [0], {"stream.n_experiences": 1}, "task", tmp_path)
+    with pytest.raises(UserError, match="unet: .*28"):
+        carry_out([run])
+
+
 def test_stopping_after_the_end(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="stop_after = 4: expected at most epochs = 3"):
         plan(tmp_path, stop_after=4)

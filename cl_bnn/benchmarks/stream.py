@@ -40,6 +40,9 @@ class Stream:
             single step.
         notes: what the user should read; more may come while the data are read.
         probe: where the trained network is looked at, on a stream of length one; None: nowhere.
+
+    Raises:
+        UserError: a label that no output stands for.
     """
 
     benchmark: CLScenario
@@ -51,6 +54,18 @@ class Stream:
     every: int = 1
     notes: list[str] = field(default_factory=list)
     probe: Probe | None = None
+
+    def __post_init__(self) -> None:
+        """Labels are held against the outputs; a single output stands for the classes 0 and 1."""
+        n_classes = max(self.out_features, 2)
+        for name, stream in self.benchmark.streams.items():
+            for k, experience in enumerate(stream):
+                for label in experience.classes_in_this_experience:
+                    if not 0 <= label < n_classes:
+                        raise UserError(
+                            f"{name} data of task {k}: label {label} is out of range, the network "
+                            f"tells {n_classes} classes apart: labels are 0 to {n_classes - 1}"
+                        )
 
     @property
     def in_features(self) -> int:
