@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from cl_bnn import data as datasets
 from cl_bnn.benchmarks.stream import Stream, build_benchmark
@@ -12,12 +13,13 @@ from cl_bnn.data.augment import AUGMENTATIONS
 from cl_bnn.data.task import TaskView
 
 Augmentation = Literal["none", "crop_and_flip"]
+Scaling = Literal["standard", "symmetric"]
 
 
 def single(
     *, data: str = "mnist", validation: float = 0.1, augment: Augmentation = "none",
-    augment_validation: bool = False, first_seed: int = 1, seed: int = 0,
-    data_root: Path | None = None,
+    augment_validation: bool = False, scaling: Scaling = "standard", first_seed: int = 1,
+    seed: int = 0, data_root: Path | None = None,
 ) -> Stream:  # fmt: skip
     """One data set as one task, part of its training images held out to choose the epoch.
 
@@ -32,6 +34,8 @@ def single(
             for CIFAR.
         augment_validation: augment the held-out images as well, as the authors' code does for
             CIFAR, with the same random numbers at every measurement.
+        scaling: `"standard"`, by mean and deviation of each channel; `"symmetric"`, from bytes to
+            [-1, 1], as in Bop's experiments.
         first_seed: seed of the permutation of the run with seed 0.
         seed: of the run.
         data_root: where the data sets lie.
@@ -50,16 +54,22 @@ def single(
         raise ValueError(f"validation must hold out an image of {len(order)}, got {validation!r}")
     held, kept = torch.from_numpy(order[:count]), torch.from_numpy(order[count:])
 
-    train = TaskView(source.train, source.normalise, rows=kept if count else None, augment=change)
+    normalise = source.normalise if scaling == "standard" else symmetric
+    train = TaskView(source.train, normalise, rows=kept if count else None, augment=change)
     held_out = TaskView(
-        source.train, source.normalise, rows=held, augment=change if augment_validation else None
+        source.train, normalise, rows=held, augment=change if augment_validation else None
     )
     return Stream(
         benchmark=build_benchmark(
-            [train], [TaskView(source.test, source.normalise)], [0], [held_out] if count else []
+            [train], [TaskView(source.test, normalise)], [0], [held_out] if count else []
         ),
         input_shape=tuple(source.train.x.shape[1:]),
         out_features=source.n_classes,
         n_heads=1,
         task_labels=False,
     )
+
+
+def symmetric(x: Tensor) -> Tensor:
+    """Bytes to float32 in [-1, 1]: x / 127.5 - 1 (plumerai/rethinking-bnn-optimization)."""
+    return x / 127.5 - 1

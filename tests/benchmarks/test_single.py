@@ -82,3 +82,12 @@ def test_training_images_are_augmented_anew_every_time() -> None:
     assert not torch.equal(first, second)
     # Black where nothing was: normalised like any other pixel.
     assert first.min() == second.min() == load("mnist").normalise(torch.zeros(1, 1, 1)).item()
+
+
+def test_symmetric_scaling() -> None:
+    train, held_out, test = views(single(scaling="symmetric"))
+    x, _ = test.materialise()
+    assert x.min() == -1 and x.max() == 1
+    expected = load("mnist").test.x[0].float() / 255 * 2 - 1
+    torch.testing.assert_close(x[0], expected, rtol=0, atol=1e-6)
+    assert train.normalise is held_out.normalise is test.normalise
