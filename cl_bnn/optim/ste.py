@@ -14,9 +14,11 @@ Backward = Literal["identity", "hard_tanh"]
 BACKWARDS: tuple[Backward, ...] = ("identity", "hard_tanh")
 
 
-def signs(latent: Tensor) -> Tensor:
-    """+1 where `latent >= 0`, else -1 (never 0), any shape."""
-    return torch.where(latent >= 0, 1.0, -1.0).to(latent.dtype)
+def signs(latent: Tensor, out: Tensor | None = None) -> Tensor:
+    """+1 where `latent >= 0`, else -1 (never 0), any shape; written into `out` if given."""
+    latent = latent.detach()
+    held = torch.empty_like(latent) if out is None else out
+    return torch.ge(latent, 0, out=held).mul_(2).sub_(1)
 
 
 class STE(Adam):
@@ -67,6 +69,7 @@ class STE(Adam):
         super().__init__(some(params), lr=lr, betas=betas, eps=eps)
         self.backward, self.clamp, self.grad_clip = backward, clamp, grad_clip
         self._latent: dict[Tensor, Tensor] = {}  # while the parameters hold signs
+        self._signs: dict[Tensor, Tensor] = {}  # memory for these signs
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Take in a group of parameters, binary unless its key `"binary"` is false.
@@ -89,8 +92,10 @@ class STE(Adam):
         """Load the signs of the latent weights into the parameters."""
         for parameter in self._binary():
             if parameter not in self._latent:
-                self._latent[parameter] = parameter.data
-                parameter.data = signs(parameter.data)
+                latent, held = parameter.data, self._signs.get(parameter)
+                if held is None or (held.dtype, held.device) != (latent.dtype, latent.device):
+                    held = self._signs[parameter] = torch.empty_like(latent)
+                self._latent[parameter], parameter.data = latent, signs(latent, held)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
