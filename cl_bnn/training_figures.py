@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from cl_bnn.figures import band, errorbar, legend, line_over_seeds, panels, style
 
@@ -35,6 +37,17 @@ PANELS = (
 MARKED_UP_TO = 15
 
 
+def _logarithmic(axis: Axes) -> None:
+    """A logarithmic scale for the lines of a panel; bands below the lowest line are cut off."""
+    means = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axis.lines])
+    lowest, highest = means.min(), axis.get_ylim()[1]
+    axis.set_yscale("log")
+    axis.set_ylim(lowest / 1.3, highest)
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if highest < 30 * lowest else (1,)))
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_formatter(NullFormatter())
+
+
 def training(frame: pd.DataFrame) -> Figure | None:
     """Metrics of one benchmark along its epochs, a panel a metric; None if none was measured.
 
@@ -60,10 +73,9 @@ def training(frame: pd.DataFrame) -> Figure | None:
             axis.set_xlabel("epochs")
             axis.locator_params(axis="x", integer=True)
             if panel.factor == PERCENT:
-                axis.set_ylim(top=min(axis.get_ylim()[1], 102))
+                low, high = axis.get_ylim()
+                axis.set_ylim(max(low, -2), min(high, 102))
             elif panel.metric == "train_loss":
-                axis.set_yscale("log")
-                axis.yaxis.set_major_formatter("{x:g}")
-                axis.yaxis.set_minor_formatter("{x:g}")
+                _logarithmic(axis)
         legend(figure, strategies)
     return figure
