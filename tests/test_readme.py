@@ -3,11 +3,12 @@
 import re
 from pathlib import Path
 
+import pytest
 import torch
 from avalanche.training.plugins import EvaluationPlugin
 from tiny import stream
 
-from cl_bnn import cli, recipes
+from cl_bnn import cli, data
 from cl_bnn.nn import MLP
 from cl_bnn.recorder import Recorder
 from cl_bnn.strategies import TaskAware
@@ -22,13 +23,28 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_strategy_in_a_pipeline() -> None:
-    data, evaluator = stream(n_experiences=2), Recorder()
+    tasks, evaluator = stream(n_experiences=2), Recorder()
     assert isinstance(evaluator, EvaluationPlugin)
     model = TaskAware(MLP(784, 2, width=8))
-    code, _ = blocks("python")
-    names = {"model": model, "evaluator": evaluator, "benchmark": data.benchmark}
+    code, _, _ = blocks("python")
+    names = {"model": model, "evaluator": evaluator, "benchmark": tasks.benchmark}
     exec(code.replace("train_epochs=5", "train_epochs=1"), names)
     assert len(evaluator.tasks) == 2
+
+
+def test_the_trainer(capsys: pytest.CaptureFixture[str]) -> None:
+    _, code, _ = blocks("python")
+    mnist = data.load("mnist")
+    images = mnist.normalise(mnist.train.x[:300])
+    names = {
+        f"{letter}{part}": values[first : first + 100]
+        for first, part in ((0, ""), (100, "_val"), (200, "_test"))
+        for letter, values in (("x", images), ("y", mnist.train.y))
+    }
+    exec(code.replace("epochs=5", "epochs=1"), names)
+    assert names["p"].shape == (100, 10)
+    assert list(names["history"]["epoch"]) == [0]
+    assert "accuracy" in capsys.readouterr().out
 
 
 def test_the_optimiser_in_plain_pytorch() -> None:
@@ -36,7 +52,7 @@ def test_the_optimiser_in_plain_pytorch() -> None:
     model = torch.nn.Linear(5, 3, bias=False)
     batches = [(torch.randn(8, 5), torch.randint(3, (8,))) for _ in range(3)]
     names = {"model": model, "batches": batches, "x_test": torch.randn(4, 5), "torch": torch}
-    _, code = blocks("python")
+    _, _, code = blocks("python")
     exec(code, names)
     torch.testing.assert_close(names["log_p"].exp().sum(1), torch.ones(4))
 
@@ -48,8 +64,8 @@ def test_links_lead_somewhere() -> None:
 
 def test_every_command_line_is_understood(capsys) -> None:  # type: ignore[no-untyped-def]
     lines = [line for block in blocks("") for line in block.splitlines() if "cl-bnn run" in line]
-    assert len(lines) == 3
+    assert len(lines) == 4
     for line in lines:
         arguments = line.split("  ")[0].split()[1:]
         assert cli.main([*arguments, "--dry-run"]) == 0
-    assert recipes.names("benchmarks")[0] in capsys.readouterr().out
+    assert "mnist[stop_after=10]/pmf/seed0" in capsys.readouterr().out
