@@ -14,8 +14,8 @@ from cl_bnn.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cl_bnn.report.tables import Table
     from cl_bnn.runner import Run
-    from cl_bnn.tables import Table
 
 #: Exit codes: a mistake of the user; stopped with Ctrl-C (128 + the number of SIGINT).
 MISUSE, INTERRUPTED = 2, 130
@@ -61,13 +61,13 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _train(arguments: argparse.Namespace) -> None:
     """Train as a JSON configuration of the BayesBiNN reproduction says."""
-    from cl_bnn import published, wandb_log
+    from cl_bnn.reproduction import keys, wandb_log
 
-    config = published.read(arguments.config, arguments.strategy)
+    config = keys.read(arguments.config, arguments.strategy)
     wandb = wandb_log.find() if arguments.wandb else None
     _quieten()
     from cl_bnn import distributed
-    from cl_bnn.translation import translate
+    from cl_bnn.reproduction.runs import translate
 
     translation = translate(config)
     runs = translation.plan(
@@ -204,7 +204,7 @@ def _sum_up(runs: Sequence["Run"], out: Path, draw: bool) -> None:
     """Print the tables of these runs, draw their figures, and say where everything is."""
     from rich.console import Console
 
-    from cl_bnn import tables
+    from cl_bnn.report import tables
 
     frame, console = _measurements(runs), Console()
     for table in _tables(frame):
@@ -221,8 +221,8 @@ def _sum_up(runs: Sequence["Run"], out: Path, draw: bool) -> None:
 
 def _tables(frame: "pd.DataFrame") -> "Iterator[Table]":
     """What the end of a run shows of every benchmark."""
-    from cl_bnn import single_tables, tables
-    from cl_bnn.summary import is_single
+    from cl_bnn.report import single_tables, tables
+    from cl_bnn.report.summary import is_single
 
     for benchmark, group in frame.groupby("benchmark"):
         if not is_single(group):

@@ -9,10 +9,11 @@ are therefore not those of a single one.
 Each function does nothing in particular where there is one process.
 """
 
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import torch
@@ -46,7 +47,7 @@ def joined(device: torch.device) -> Iterator[torch.device]:
     """Inside, the processes that torchrun has started work together; the device of this one.
 
     Raises:
-        UserError: more processes on a machine than GPUs.
+        UserError: more processes on a machine than GPUs, or one of the others has ended.
     """
     if not _launched() or dist.is_initialized():
         yield device
@@ -60,11 +61,30 @@ def joined(device: torch.device) -> Iterator[torch.device]:
             )
         device = torch.device("cuda", place)
         torch.cuda.set_device(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    store, number, count = _meeting_place()
+    # Under a name of its own: in what is left of an earlier meeting, addresses are out of date.
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", rank=number, world_size=count,
+        store=dist.PrefixStore(f"cl_bnn {next(_MEETINGS)}", store),  # type: ignore[attr-defined]
+    )  # fmt: skip
     try:
         yield device
+    except RuntimeError as error:
+        if isinstance(error, dist.DistError) or "gloo" in str(error):
+            raise UserError("another process has ended, and has said why") from error
+        raise
     finally:
         dist.destroy_process_group()
+
+
+_MEETINGS = itertools.count()
+
+
+@cache
+def _meeting_place() -> tuple[Any, int, int]:
+    """Where processes find each other, the number of this one, and how many there are."""
+    place: tuple[Any, int, int] = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
+    return place
 
 
 def _launched() -> bool:

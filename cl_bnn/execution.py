@@ -23,7 +23,7 @@ from cl_bnn.strategies import TaskAware, Template
 EVAL_BATCH = 1000
 
 
-class Execution(SupervisedPlugin):
+class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg]
     """A run under way. It is its own Avalanche plugin: it measures and saves after every epoch.
 
     Args:
@@ -32,8 +32,6 @@ class Execution(SupervisedPlugin):
         data_root: where the data sets lie.
         emit: called with every event.
     """
-
-    supports_distributed = True  # Avalanche asks
 
     def __init__(
         self, run: Any, device: torch.device, data_root: Path | None, emit: Callable[[Event], None]

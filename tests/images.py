@@ -8,7 +8,7 @@ from PIL import Image
 RECIPE = """
 title = "Images in folders"
 epochs = 3
-batch_size = 5
+batch_size = 8
 [stream]
 build = "cl_bnn.benchmarks:folder"
 data = "pictures"

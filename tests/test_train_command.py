@@ -12,10 +12,11 @@ import pandas as pd
 import pytest
 import torch
 
-from cl_bnn import data, published, results, translation, wandb_log
+from cl_bnn import data, results
 from cl_bnn.cli import main
 from cl_bnn.data.dataset import Dataset, Split
 from cl_bnn.errors import UserError
+from cl_bnn.reproduction import keys, runs, wandb_log
 from cl_bnn.strategies.schedules import SCHEDULES
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -30,11 +31,11 @@ BAYESBINN = "bayesbinn_reference[momentum=0.99,schedule=cosine"
 CLEAN, STE = "[augment_validation=false]", "ste[grad_clip=1.0,schedule=cosine]"
 
 
-def translated(name: str, **changes: Any) -> translation.Translation:
+def translated(name: str, **changes: Any) -> runs.Translation:
     values = json.loads((CONFIGS / f"{name}.json").read_text()) | changes
     values = {key: value for key, value in values.items() if value is not None}
-    method: published.Method = "ste" if name.endswith("ste") else "bayesbinn"
-    return translation.translate(published.Config(Path("c.json"), values, method, False))
+    method: keys.Method = "ste" if name.endswith("ste") else "bayesbinn"
+    return runs.translate(keys.Config(Path("c.json"), values, method, False))
 
 
 def spec_of(name: str, stop_after: int | None = None, **changes: Any) -> Any:
@@ -86,7 +87,7 @@ def test_every_published_file_is_a_run_of_ours(name: str, benchmark: str, strate
 
 
 def test_every_key_is_known_and_in_a_file() -> None:
-    assert set(published.KEYS) == ALL_KEYS
+    assert set(keys.KEYS) == ALL_KEYS
     used = {key for path in CONFIGS.glob("*.json") for key in json.loads(path.read_text())}
     assert used == ALL_KEYS
 
@@ -256,8 +257,8 @@ def test_the_method_is_told_by_the_keys_or_by_the_user(
         assert "give --strategy bayesbinn or --strategy ste" in error(capsys)
         assert main(["train", str(path), "--strategy", "ste", "--dry-run"]) == 0
         assert capsys.readouterr().out.startswith(f"{path}: strategy ste, benchmark mnist (for tra")
-    assert published.read(CONFIGS / "mnist_ste.json", None).method == "ste"
-    found = published.read(CONFIGS / "mnist_cl.json", None)
+    assert keys.read(CONFIGS / "mnist_ste.json", None).method == "ste"
+    found = keys.read(CONFIGS / "mnist_cl.json", None)
     assert found.method == "bayesbinn" and found.script == "test_cl.py"
     assert main(["train", str(path), "--strategy", "bop"]) == 2
     assert "invalid choice: 'bop'" in error(capsys)

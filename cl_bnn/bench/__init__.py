@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from cl_bnn.tables import NOTHING, Table, rich_table, text_lines
+from cl_bnn.report.tables import NOTHING, Table, rich_table, text_lines
 
 T = TypeVar("T")
 

@@ -17,14 +17,12 @@ from cl_bnn.strategies.schedules import Schedule
 from cl_bnn.strategies.template import Template
 
 
-class PosteriorAsPrior(SupervisedPlugin):
+class PosteriorAsPrior(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg]
     """After every experience the posterior becomes the prior of the next (arXiv:2002.10778, section
     3.4).
 
     For any strategy whose optimiser has `posterior_to_prior()`, as `BayesBiNN` has.
     """
-
-    supports_distributed = True  # Avalanche asks
 
     def after_training_exp(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         """Avalanche calls this when an experience has been learned."""

@@ -22,8 +22,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from cl_bnn.report.summary import interval
 from cl_bnn.results import atomic_write
-from cl_bnn.summary import interval
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from cl_bnn.errors import UserError
-from cl_bnn.selection import AT_BEST, selection
-from cl_bnn.summary import MEASURES, Interval, accuracy_matrix, interval
-from cl_bnn.tables import NOTHING
+from cl_bnn.report.selection import AT_BEST, selection
+from cl_bnn.report.summary import MEASURES, Interval, accuracy_matrix, interval
+from cl_bnn.report.tables import NOTHING
 
 #: The evidence of a number that is a lower bound.
 THRESHOLD = "THRESHOLD"

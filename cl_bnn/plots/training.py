@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from cl_bnn.figures import band, errorbar, legend, line_over_seeds, panels, style
+from cl_bnn.plots.figures import band, errorbar, legend, line_over_seeds, panels, style
 
 PERCENT = 100
 

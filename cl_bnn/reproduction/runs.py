@@ -9,8 +9,8 @@ from typing import Any
 
 from cl_bnn import recipes
 from cl_bnn._builders import import_target
-from cl_bnn.published import Config
-from cl_bnn.reproduction import Entry, dataset, entries
+from cl_bnn.reproduction.keys import Config
+from cl_bnn.reproduction.meaning import Entry, dataset, entries
 from cl_bnn.runner import EvalEvery, Run
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from frames import frame_of, plausible
 
-from cl_bnn import plots, single_tables
+from cl_bnn import plots
+from cl_bnn.plots.training import training
+from cl_bnn.report import single_tables
 from cl_bnn.results import Row
-from cl_bnn.training_figures import training
 
 ACCURACY = {("ste", 0): (0.5, 0.8), ("ste", 1): (0.7, 0.6), ("adam", 0): (0.9, 0.9)}
 HELD_OUT = {("ste", 0): (0.4, 0.7), ("ste", 1): (0.8, 0.5), ("adam", 0): (0.9, 0.9)}

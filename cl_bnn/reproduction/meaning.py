@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from cl_bnn.published import ONLY, SCRIPTS, Config
+from cl_bnn.reproduction.keys import ONLY, SCRIPTS, Config
 
 # The period of its cosine in epochs, whatever `epochs` says: of a single task, and of test_cl.py.
 PERIOD, CONTINUAL_PERIOD = 500, 100

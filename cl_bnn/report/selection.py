@@ -12,8 +12,8 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from cl_bnn.report.summary import Interval, at_task_ends
 from cl_bnn.results import RUN
-from cl_bnn.summary import Interval, at_task_ends
 
 #: What the metrics at the selected epoch are called: `accuracy_best_val` and so on.
 SUFFIX = "_best_val"

@@ -14,8 +14,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cl_bnn import prediction_figures, training_figures
-from cl_bnn.figures import (
+from cl_bnn.plots import predictions, training
+from cl_bnn.plots.figures import (
     Array,
     Line,
     band,
@@ -27,7 +27,7 @@ from cl_bnn.figures import (
     save,
     style,
 )
-from cl_bnn.summary import accuracy_matrix, at_task_ends, is_single, slug
+from cl_bnn.report.summary import accuracy_matrix, at_task_ends, is_single, slug
 
 #: Colours of the heat maps: even in lightness for every kind of colour vision.
 COLOUR_MAP = "cividis"
@@ -57,13 +57,13 @@ def draw(frame: pd.DataFrame, out: Path, runs: Path | None = None) -> list[Path]
         for kind, figure in _kinds(rows).items():
             if figure is not None:
                 paths += save(figure, out, f"{slug(str(benchmark))}_{kind}")
-    return paths + prediction_figures.draw(frame, out, out.parent if runs is None else runs)
+    return paths + predictions.draw(frame, out, out.parent if runs is None else runs)
 
 
 def _kinds(rows: pd.DataFrame) -> dict[str, Figure | None]:
     """The figures of one benchmark by the ends of their names."""
     if is_single(rows):
-        return {"training": training_figures.training(rows)}
+        return {"training": training.training(rows)}
     if not len(at_task_ends(rows, "accuracy")):
         return {}
     return {"curves": curves(rows), "matrix": matrices(rows), "posterior": posterior(rows)}

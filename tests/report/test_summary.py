@@ -7,7 +7,7 @@ import pytest
 from frames import frame_of, matrix_rows, plausible
 from scipy import stats
 
-from cl_bnn.summary import accuracy_matrix, differences, interval, slug, summary
+from cl_bnn.report.summary import accuracy_matrix, differences, interval, slug, summary
 
 #: R[t, i] of three tasks; task 1 is best after task 2, so that the two forgettings differ.
 MATRIX = [[0.8, 0.1, 0.1], [0.9, 0.7, 0.1], [0.5, 0.6, 1.0]]

@@ -9,7 +9,7 @@ from pathlib import Path
 from frames import run_rows
 
 from cl_bnn import report, results
-from cl_bnn.ledger import Published
+from cl_bnn.report.ledger import Published
 from cl_bnn.results import Row
 
 PERMUTED = "permuted_mnist[n_experiences=3]"

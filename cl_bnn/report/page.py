@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from cl_bnn import ledger_page, single_tables
-from cl_bnn.results import atomic_write, read
-from cl_bnn.summary import MEASURES, at_task_ends, is_single, slug, summary
-from cl_bnn.tables import (
+from cl_bnn.report import ledger_page, single_tables
+from cl_bnn.report.summary import MEASURES, at_task_ends, is_single, slug, summary
+from cl_bnn.report.tables import (
     Table,
     difference_table,
     final_table,
@@ -24,6 +23,7 @@ from cl_bnn.tables import (
     posterior_tables,
     variants_table,
 )
+from cl_bnn.results import atomic_write, read
 
 README, REFERENCE, COMMANDS, FIGURES = "README.md", "reference.csv", "COMMANDS.md", "figures"
 #: The three scenarios of van de Ven and Tolias (2019).

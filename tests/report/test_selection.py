@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from frames import frame_of, matrix_rows
 
+from cl_bnn.report.selection import population, selection
 from cl_bnn.results import Row
-from cl_bnn.selection import population, selection
 
 COLUMNS = [
     *("benchmark", "strategy", "seed", "epoch"),

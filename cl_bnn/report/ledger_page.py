@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cl_bnn.ledger import (
+from cl_bnn.report.ledger import (
     EVIDENCE,
     VERDICTS,
     Ours,
@@ -19,7 +19,7 @@ from cl_bnn.ledger import (
     settings,
     verdict,
 )
-from cl_bnn.tables import FORMATS, NOTHING, UNKNOWN, Format, Table, markdown
+from cl_bnn.report.tables import FORMATS, NOTHING, UNKNOWN, Format, Table, markdown
 
 #: How measures are shown, those included that only published numbers have.
 SHOWN = {

@@ -19,9 +19,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from cl_bnn.figures import LINE, colour, panels, save, style
+from cl_bnn.plots.figures import LINE, colour, panels, save, style
 from cl_bnn.predictions import DATA, PREFIX, read
-from cl_bnn.summary import slug
+from cl_bnn.report.summary import slug
 
 #: Blue for class 0, white for one half, red for class 1: told apart with every colour vision. The
 #: dark ends of the map are left out, so that points are seen on it.

@@ -6,9 +6,9 @@ import math
 
 import pandas as pd
 
-from cl_bnn.selection import population, selection
-from cl_bnn.summary import Interval, interval
-from cl_bnn.tables import FORMATS, NOTHING, UNKNOWN, Table, cell
+from cl_bnn.report.selection import population, selection
+from cl_bnn.report.summary import Interval, interval
+from cl_bnn.report.tables import FORMATS, NOTHING, UNKNOWN, Table, cell
 
 
 def tables(frame: pd.DataFrame) -> list[Table]:

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.collections import PolyCollection, QuadMesh
 
-from cl_bnn import plots, prediction_figures, predictions, results
+from cl_bnn import plots, predictions, results
+from cl_bnn.plots import predictions as prediction_figures
 from cl_bnn.predictions import Table
 
 
@@ -114,7 +115,7 @@ def test_the_plots_of_a_folder_have_its_predictions(tmp_path: Path) -> None:
 
 def test_figures_need_neither_torch_nor_avalanche_nor_pyplot() -> None:
     code = (
-        "import sys; from cl_bnn import prediction_figures;"
+        "import sys; from cl_bnn.plots import predictions as prediction_figures;"
         "print(sorted({'torch', 'avalanche', 'matplotlib.pyplot'} & set(sys.modules)))"
     )
     command = [sys.executable, "-c", code]

@@ -2,7 +2,7 @@
 
 The reproduction (prateekstark/training-binary-neural-network, entry to the ML Reproducibility
 Challenge 2020) has three scripts that read such a file: train_bayesbinn.py, train_ste.py and, for
-continual learning, test_cl.py. What a file means here is told in `cl_bnn.reproduction`.
+continual learning, test_cl.py. What a file means here is told in `cl_bnn.reproduction.meaning`.
 """
 
 import json

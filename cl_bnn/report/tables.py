@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from cl_bnn.summary import Interval, accuracy_matrix, at_task_ends, differences, interval, summary
+from cl_bnn.report.summary import (
+    Interval,
+    accuracy_matrix,
+    at_task_ends,
+    differences,
+    interval,
+    summary,
+)
 
 if TYPE_CHECKING:
     import rich.table

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from frames import frame_of, plausible
 
-from cl_bnn import ledger, ledger_page
 from cl_bnn.errors import UserError
-from cl_bnn.ledger import Ours, Published
+from cl_bnn.report import ledger, ledger_page
+from cl_bnn.report.ledger import Ours, Published
+from cl_bnn.report.summary import MEASURES, Interval
 from cl_bnn.results import Row
-from cl_bnn.summary import MEASURES, Interval
 
 PERMUTED = "permuted_mnist[n_experiences=3]"
-SHIPPED = Path(__file__).parent.parent / "results" / "reference.csv"
+SHIPPED = Path(__file__).parents[2] / "results" / "reference.csv"
 HEADINGS = ",".join(Published._fields)
 
 

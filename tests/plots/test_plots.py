@@ -15,8 +15,9 @@ from matplotlib.collections import PolyCollection, QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from cl_bnn import figures, plots
+from cl_bnn import plots
 from cl_bnn.errors import UserError
+from cl_bnn.plots import figures
 
 PERMUTED = "permuted_mnist[n_experiences=3]"
 MATRIX = [[0.8, 0.1], [0.5, 0.9]]
@@ -82,7 +83,7 @@ def test_plots_need_neither_torch_nor_avalanche_nor_pyplot(tmp_path: Path) -> No
         "plots.draw(plausible(), Path(sys.argv[2]));"
         "print(sorted({'torch', 'avalanche', 'matplotlib.pyplot'} & set(sys.modules)))"
     )
-    command = [sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path)]
+    command = [sys.executable, "-c", code, str(Path(__file__).parents[1]), str(tmp_path)]
     assert subprocess.run(command, capture_output=True, check=True, text=True).stdout == "[]\n"
 
 

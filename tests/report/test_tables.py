@@ -6,9 +6,9 @@ import math
 from frames import frame_of, matrix_rows, plausible
 from rich.console import Console
 
-from cl_bnn import tables
-from cl_bnn.summary import Interval, summary
-from cl_bnn.tables import Table
+from cl_bnn.report import tables
+from cl_bnn.report.summary import Interval, summary
+from cl_bnn.report.tables import Table
 
 MATRIX = [[0.8, 0.1], [0.5, 0.9]]
 
