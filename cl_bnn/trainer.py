@@ -112,13 +112,14 @@ class Trainer:
         strategy = self._strategy(
             log, None, EVAL_BATCH, train_mb_size=batch_size, train_epochs=epochs, schedule=schedule
         )
-        rates = [group["lr"] for group in self.optimizer.param_groups]
+        rates = [group.get("lr") for group in self.optimizer.param_groups]  # Bop has none
         try:
             strategy.train(training, eval_streams=[])
         finally:
             self._rows += log.rows
             for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate
+                if rate is not None:
+                    group["lr"] = rate
         return pd.DataFrame(log.rows)
 
     @property
@@ -176,8 +177,6 @@ class Trainer:
         """What drives an optimiser that has a posterior, draws weights, or does neither."""
         _whole("batch_size", batch_size, 1)
         n_samples = self._n_samples(samples)
-        for group in self.optimizer.param_groups:
-            group.setdefault("lr", 1.0)  # strategies know one for every group; Bop reads none
         settings |= dict(
             model=self.model, optimizer=self.optimizer, objective=self.objective,
             device=self._like.device, evaluator=evaluator, eval_mb_size=batch_size,

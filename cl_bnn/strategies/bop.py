@@ -55,8 +55,7 @@ def _binary_group(model: nn.Module, start: Start) -> list[dict[str, Any]]:
     if start == "real":
         for parameter in (p for p in group["params"] if p.dim() > 1):
             nn.init.xavier_uniform_(parameter)
-    # Strategies know a learning rate for every group. Bop reads none.
-    return [{**group, "lr": 1.0}]
+    return [group]
 
 
 class BopStrategy(FlippingStrategy):

@@ -101,7 +101,7 @@ class Template(SupervisedTemplate):
         self.stop_after, self.precision, self.channels_last = stop_after, precision, channels_last
         self._stop_training = False
         self._factor = SCHEDULES[schedule]
-        self._initial_lr = [group["lr"] for group in optimizer.param_groups]
+        self._initial_lr = [group.get("lr") for group in optimizer.param_groups]  # Bop has none
         self._named = dict(model.named_parameters())
         self.predictor = self.predictors[0]
         self.epoch = 0
@@ -139,7 +139,8 @@ class Template(SupervisedTemplate):
     def _before_training_epoch(self, **kwargs: Any) -> None:
         factor = self._factor(self.epoch, self.train_epochs)
         for group, lr in zip(self.optimizer.param_groups, self._initial_lr, strict=True):
-            group["lr"] = lr * factor
+            if lr is not None:
+                group["lr"] = lr * factor
         super()._before_training_epoch(**kwargs)
 
     def make_train_dataloader(
