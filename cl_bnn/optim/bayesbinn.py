@@ -1,13 +1,14 @@
 """BayesBiNN: the Bayesian learning rule for binary weights (Meng et al. 2020, arXiv:2002.10778)."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from cl_bnn.optim.equations import gradient_scale, natural_step, relaxed_weights
+from cl_bnn.optim.inner import Range
 from cl_bnn.optim.inplace import (
     SATURATING_TEMPERATURE,
     Workspace,
@@ -20,22 +21,12 @@ from cl_bnn.optim.inplace import (
     scale_gradient_bounded,
 )
 from cl_bnn.optim.posterior import BernoulliPosterior
-from cl_bnn.optim.weights import refuse_vectors, require, some
+from cl_bnn.optim.weights import require
 
 __all__ = ["BayesBiNN", "Mode", "gradient_scale", "natural_step", "relaxed_weights"]
 
 Mode = Literal["sound", "reference"]
 MODES: tuple[Mode, ...] = ("sound", "reference")
-# What each setting of a parameter group must satisfy, as a condition and in words.
-RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
-    "lr": (lambda v: v > 0, "> 0"),
-    "train_set_size": (lambda v: v >= 1, ">= 1"),
-    "temperature": (lambda v: v > 0, "> 0"),
-    "momentum": (lambda v: 0 <= v < 1, "in [0, 1)"),
-    "kl_weight": (lambda v: v >= 0, ">= 0"),
-    "init_lambda": (lambda v: v >= 0, ">= 0"),
-    "scale_bound": (lambda v: v > 0, "> 0"),
-}
 
 
 class BayesBiNN(BernoulliPosterior):
@@ -95,6 +86,16 @@ class BayesBiNN(BernoulliPosterior):
             become binary (a group with the key `"binary_vectors": True` may hold them).
     """
 
+    ranges: ClassVar[dict[str, Range]] = {
+        "lr": (lambda v: v > 0, "> 0"),
+        "train_set_size": (lambda v: v >= 1, ">= 1"),
+        "temperature": (lambda v: v > 0, "> 0"),
+        "momentum": (lambda v: 0 <= v < 1, "in [0, 1)"),
+        "kl_weight": (lambda v: v >= 0, ">= 0"),
+        "init_lambda": (lambda v: v >= 0, ">= 0"),
+        "scale_bound": (lambda v: v > 0, "> 0"),
+    }
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -113,14 +114,13 @@ class BayesBiNN(BernoulliPosterior):
     ) -> None:
         require(mc_samples >= 0, "mc_samples", mc_samples, ">= 0")
         require(mode in MODES, "mode", mode, f"one of {', '.join(MODES)}")
-        super().__init__(some(params), dict(
+        super().__init__(params, dict(
             lr=lr, train_set_size=train_set_size, temperature=temperature, momentum=momentum,
             kl_weight=kl_weight, init_lambda=init_lambda, scale_bound=scale_bound,
-        ))  # fmt: skip
-        self.mc_samples, self.reference, self.inner = mc_samples, mode == "reference", inner
-        self.uniform = uniform
-        self._drawn = False  # whether the parameters hold a sample that no gradient was taken at
-        self._argument: dict[Tensor, Tensor] = {}  # of that sample, a = (lambda + delta) / tau
+        ), inner)  # fmt: skip
+        self.mc_samples, self.reference, self.uniform = mc_samples, mode == "reference", uniform
+        # Of the sample that the parameters hold, a = (lambda + delta) / tau.
+        self._argument: dict[Tensor, Tensor] = {}
         self._work = Workspace()
         self._gradient: dict[Tensor, Tensor] = {}  # sum of s g over the samples since the last step
         self._n_samples = 0
@@ -264,45 +264,8 @@ class BayesBiNN(BernoulliPosterior):
                 torch.tanh(n, out=mu)
             move_natural(n, prior, g.mul_(share), m, step=state["step"], work=work, **settings)
 
-    # The inner optimiser and what is saved ------------------------------------------------------
-
-    def _real_parameters(self) -> list[Tensor]:
-        groups = [] if self.inner is None else self.inner.param_groups
-        return [parameter for group in groups for parameter in group["params"]]
-
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Take in a group of binary parameters, its settings checked.
-
-        Raises:
-            ValueError: a setting is outside its range, or a bias or gain would become binary: see
-                `cl_bnn.optim.weights.refuse_vectors`.
-        """
-        settings = {**self.defaults, **param_group}
-        for name, (holds, allowed) in RANGES.items():
-            require(holds(settings[name]), name, settings[name], allowed)
-        refuse_vectors(param_group)
-        super().add_param_group(param_group)
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Clear the gradients of the binary parameters and of those of the inner optimiser."""
-        # torch's own notes every call in its profiler, which costs 2 % of a step on small networks.
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    parameter.grad = None if set_to_none else torch.zeros_like(parameter)
-        if self.inner is not None:
-            self.inner.zero_grad(set_to_none)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything a run needs to continue, that of the inner optimiser under `"inner"`."""
-        own = super().state_dict()
-        return own if self.inner is None else {**own, "inner": self.inner.state_dict()}
-
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` returned; weights drawn but not yet used are forgotten."""
         super().load_state_dict(state_dict)
-        if self.inner is not None:
-            self.inner.load_state_dict(state_dict["inner"])
-        self._drawn = False
         self._gradient.clear()
         self._n_samples = 0

@@ -1,52 +1,24 @@
 """What optimisers share that keep a state of their own for every binary weight."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
-from torch.optim import Optimizer
 
-from cl_bnn.optim.weights import (
-    refuse_vectors,
-    replace_in_groups,
-    require,
-    restored,
-    some,
-)
-
-# What a setting of a parameter group must satisfy, as a condition and in words.
-Range = tuple[Callable[[float], bool], str]
+from cl_bnn.optim.inner import WithInner
+from cl_bnn.optim.weights import replace_in_groups, restored
 
 
-class BinaryOptimizer(Optimizer):
-    """An optimiser of binary weights, beside an inner one for the real-valued parameters.
+class BinaryOptimizer(WithInner):
+    """An optimiser with a state of its own for every binary weight; the inner one steps along.
 
     A subclass says what `draw` loads into one parameter (`_load`), which +-1 weights predict
     (`_mode_of`), how one parameter follows its gradient (`_update`), what it keeps for it
     (`_begin`), and what its settings must satisfy (`ranges`).
-
-    Args:
-        params: the weights to be binary (parameters or groups, like every torch optimiser).
-        defaults: the settings of a group.
-        inner: an optimiser for the real-valued parameters (BatchNorm gains, biases), or None;
-            stepped, zeroed and saved along. Its learning-rate scheduler is the user's own.
-
-    Raises:
-        ValueError: a setting is outside its range, there are no parameters, or a bias or gain would
-            become binary.
     """
-
-    ranges: ClassVar[dict[str, Range]]
-
-    def __init__(
-        self, params: Iterable[Any], defaults: dict[str, Any], inner: Optimizer | None
-    ) -> None:
-        super().__init__(some(params), defaults)
-        self.inner = inner
-        self._drawn = False  # whether the weights were loaded since the last step
 
     # What a subclass says ------------------------------------------------------------------------
 
@@ -142,34 +114,3 @@ class BinaryOptimizer(Optimizer):
         if not state:
             state.update(self._begin(parameter))
         return state
-
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Take in a group of binary parameters, its settings checked.
-
-        Raises:
-            ValueError: a setting is outside its range, or a bias or gain would become binary: see
-                `cl_bnn.optim.weights.refuse_vectors`.
-        """
-        settings = {**self.defaults, **param_group}
-        for name, (holds, allowed) in self.ranges.items():
-            require(holds(settings[name]), name, settings[name], allowed)
-        refuse_vectors(param_group)
-        super().add_param_group(param_group)
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Clear the gradients of the binary parameters and of those of the inner optimiser."""
-        super().zero_grad(set_to_none)
-        if self.inner is not None:
-            self.inner.zero_grad(set_to_none)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything a run needs to continue, that of the inner optimiser under `"inner"`."""
-        own = super().state_dict()
-        return own if self.inner is None else {**own, "inner": self.inner.state_dict()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned; weights drawn but not yet used are forgotten."""
-        super().load_state_dict(state_dict)
-        if self.inner is not None:
-            self.inner.load_state_dict(state_dict["inner"])
-        self._drawn = False

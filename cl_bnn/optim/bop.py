@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from cl_bnn.optim.binary import BinaryOptimizer, Range
+from cl_bnn.optim.binary import BinaryOptimizer
+from cl_bnn.optim.inner import Range
 from cl_bnn.optim.inplace import Workspace, blocks
 from cl_bnn.optim.ste import signs
 from cl_bnn.optim.weights import require

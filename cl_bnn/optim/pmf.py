@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from cl_bnn.optim.binary import BinaryOptimizer, Range
+from cl_bnn.optim.binary import BinaryOptimizer
+from cl_bnn.optim.inner import Range
 from cl_bnn.optim.inplace import blocks
 from cl_bnn.optim.ste import signs
 from cl_bnn.optim.weights import require

@@ -7,12 +7,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 from torch.nn import Parameter
-from torch.optim import Optimizer
 
+from cl_bnn.optim.inner import WithInner
 from cl_bnn.optim.weights import WeightSamples, draw_signs, replace_in_groups, require, restored
 
 
-class BernoulliPosterior(Optimizer):
+class BernoulliPosterior(WithInner):
     """What every Bayesian optimiser of +-1 weights can do with its posterior, however it learns it.
 
     Each weight has `P(w = +1) = sigmoid(2 lambda)` and mean `tanh(lambda)`. The state of a

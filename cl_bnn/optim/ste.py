@@ -92,10 +92,22 @@ class STE(Adam):
         """Load the signs of the latent weights into the parameters."""
         for parameter in self._binary():
             if parameter not in self._latent:
-                latent, held = parameter.data, self._signs.get(parameter)
-                if held is None or (held.dtype, held.device) != (latent.dtype, latent.device):
-                    held = self._signs[parameter] = torch.empty_like(latent)
-                self._latent[parameter], parameter.data = latent, signs(latent, held)
+                latent = parameter.data
+                self._latent[parameter] = latent
+                parameter.data = signs(latent, self._memory(parameter, latent))
+
+    def _memory(self, parameter: Tensor, latent: Tensor) -> Tensor:
+        """Where the signs of a parameter are written; never over its latent weights, which a user
+        may have loaded into what held signs.
+        """
+        held = self._signs.get(parameter)
+        if (
+            held is None
+            or (held.dtype, held.device) != (latent.dtype, latent.device)
+            or held.data_ptr() == latent.data_ptr()
+        ):
+            held = self._signs[parameter] = torch.empty_like(latent)
+        return held
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
