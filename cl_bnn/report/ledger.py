@@ -46,7 +46,7 @@ VERDICTS = {
     NOTHING: "the published number is recalled and not verified",
 }
 #: Settings that make another problem of a benchmark: runs that differ in them are not compared.
-PROBLEM = {"n_experiences", "scenario", "network", "build", "data"}
+PROBLEM = {"n_experiences", "scenario", "network", "build", "data", "alignment"}
 #: The setting that ends a run early without changing it up to there.
 STOP = "stop_after"
 
