@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -128,10 +129,14 @@ def panels(
 
 
 def wrapped(text: str, width: float, points: float) -> str:
-    """`text` with its lines broken to fit into `width` inches at a font size of `points`."""
+    """`text` with its lines broken, after spaces and commas, to fit into `width` inches at a font
+    size of `points`.
+    """
     characters = max(int(width * 72 / (CHARACTER * points)), 8)
-    lines = [textwrap.wrap(line, characters, break_on_hyphens=False) for line in text.split("\n")]
-    return "\n".join(part for line in lines for part in line)
+    spaced = re.sub(r",(?=\S)", ",\0 ", text)  # a space to break at, which is taken out again
+    lines = [textwrap.wrap(line, characters, break_on_hyphens=False) for line in spaced.split("\n")]
+    joined = "\n".join(part for line in lines for part in line)
+    return joined.replace("\0 ", "").replace("\0", "")
 
 
 def legend(figure: Figure, labels: Sequence[str]) -> None:

@@ -8,21 +8,29 @@ import pandas as pd
 
 from cl_bnn.report.selection import population, selection
 from cl_bnn.report.summary import Interval, interval
-from cl_bnn.report.tables import FORMATS, NOTHING, UNKNOWN, Table, cell
+from cl_bnn.report.tables import FORMATS, NOTHING, Table, cell, format_of
 
 
 def tables(frame: pd.DataFrame) -> list[Table]:
     """Everything measured on the test set at the end, then the epoch that validation selects."""
     ends = frame[frame["epoch"].isna() & frame["on"].notna()]
     found = {metric for metric in ends["metric"] if not metric.startswith("val_")}
-    metrics = [*(name for name in FORMATS if name in found), *sorted(found - FORMATS.keys())]
-    head = ["strategy", "seeds", *(FORMATS.get(m, UNKNOWN).heading or m for m in metrics)]
+    metrics = sorted(found, key=lambda metric: (_rank(metric), metric))
+    head = ["strategy", "seeds", *(format_of(m).heading or m for m in metrics)]
     rows = []
     for strategy, group in ends.groupby("strategy"):
         values = [interval(group[group["metric"] == metric]["value"]) for metric in metrics]
         cells = [cell(value, metric) for value, metric in zip(values, metrics, strict=True)]
         rows.append([str(strategy), str(group["seed"].nunique()), *cells])
     return [Table("At the end of training", head, rows), _selection_table(selection(frame))]
+
+
+def _rank(metric: str) -> int:
+    """The place of a metric in a table: that of the one whose name its own begins with, or the
+    last.
+    """
+    places = {name: place for place, name in enumerate(FORMATS) if metric.startswith(name)}
+    return places[max(places, key=len)] if places else len(FORMATS)
 
 
 def _selection_table(selected: pd.DataFrame) -> Table:

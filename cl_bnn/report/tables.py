@@ -50,27 +50,39 @@ FORMATS = {
     "ece_mode": Format("ECE of the mode [%]"),
     "val_accuracy": Format("validation accuracy [%]"),
     "fit_accuracy": Format("accuracy on the training set [%]"),
-    "fit_accuracy_mode": Format("the same of the mode [%]"),
     "entropy_away": Format("predictive entropy away from data [bits]", 1, 3),
-    "entropy_away_mode": Format("the same of the mode [bits]", 1, 3),
     "fit_rmse": Format("RMSE on the training set", 1, 3),
-    "fit_rmse_mode": Format("the same of the mode", 1, 3),
-    "fit_rmse_batch": Format("RMSE, batch statistics", 1, 3),
-    "fit_rmse_mode_batch": Format("the same of the mode", 1, 3),
     "std_near": Format("std near data", 1, 3),
     "std_away": Format("std away from data", 1, 3),
-    "std_near_batch": Format("std near data, batch statistics", 1, 3),
-    "std_away_batch": Format("std away from data, batch statistics", 1, 3),
     "rmse": Format("RMSE", 1, 3),
     "iou_foreground": Format("IoU of the foreground [%]"),
     "iou_membrane": Format("IoU of the background [%]"),
     "iou_mean": Format("mean IoU [%]"),
+    "one_minus_iou": Format("1 − IoU of the foreground, as published", 1, 3),
     "entropy": Format("mean entropy [bits]", 1, 3),
     "saturated": Format("saturated weights [%]"),
     "flipped": Format("flipped weights [%]", 100, 2),
 }
 #: A metric that nobody has described here is shown as it stands in the CSV.
 UNKNOWN = Format("", 1, 4)
+#: What the end of a metric's name says about how it was measured.
+WAYS = {
+    "_mode_batch": "mode, batch statistics",
+    "_batch": "batch statistics",
+    "_mode": "mode",
+    "_fractional": "fractional weights",
+}
+
+
+def format_of(metric: str) -> Format:
+    """How a metric is shown; one measured in another way like the metric itself."""
+    if metric in FORMATS:
+        return FORMATS[metric]
+    for ending, way in WAYS.items():
+        base = FORMATS.get(metric.removesuffix(ending))
+        if metric.endswith(ending) and base is not None:
+            return base._replace(heading=f"{base.heading}, {way}")
+    return UNKNOWN
 
 
 class Table(NamedTuple):
@@ -83,7 +95,7 @@ class Table(NamedTuple):
 
 def cell(value: Interval, metric: str) -> str:
     """`value` in the unit of `metric`: "89.7 ± 0.4", "89.7 ± –" for one seed, "–" for none."""
-    _, factor, decimals = FORMATS.get(metric, UNKNOWN)
+    _, factor, decimals = format_of(metric)
     if math.isnan(value.mean):
         return NOTHING
     half = NOTHING if math.isnan(value.half) else f"{factor * value.half:.{decimals}f}"

@@ -241,3 +241,11 @@ def test_no_text_is_small_or_cut_off(
             box = text.get_window_extent()
             assert page.x0 <= box.x0 and box.x1 <= page.x1, text
             assert page.y0 <= box.y0 and box.y1 <= page.y1, text
+
+
+def test_titles_break_after_commas() -> None:
+    label = "isbi_em[alignment=aligned,batch_size=2,epochs=30,size=252]: along, in time"
+    broken = figures.wrapped(label, 2.0, figures.LARGE)
+    assert all(len(line) <= 31 for line in broken.split("\n"))
+    assert broken.replace(",\n", ",").replace("\n", " ") == label
+    assert "30,\nsize" in broken

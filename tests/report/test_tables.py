@@ -106,3 +106,10 @@ def test_rich_table_shows_labels_in_brackets_and_whole_names_on_80_columns() -> 
     text = screen.getvalue()
     assert "[lr=0.01]" in text and "…" not in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_metric_measured_in_another_way_is_shown_like_itself() -> None:
+    assert tables.format_of("iou_mean_mode") == ("mean IoU [%], mode", 100, 1)
+    assert tables.format_of("fit_rmse_mode_batch").heading.endswith(", mode, batch statistics")
+    assert tables.format_of("ece_mode") == tables.FORMATS["ece_mode"]
+    assert tables.format_of("something_mode") == tables.UNKNOWN
