@@ -60,24 +60,23 @@ def test_the_central_crop_is_resized_by_bicubic_interpolation(
     assert np.array_equal(np.asarray(central_crop(image, 224)), np.asarray(expected))
 
 
+def coordinates(width: int, height: int) -> Image.Image:
+    """A picture of its own coordinates: red is the column, green the row."""
+    rows, columns = np.indices((height, width), dtype=np.uint8)
+    return Image.fromarray(np.stack([columns, rows, 0 * rows], 2))
+
+
 def test_of_two_middles_the_central_crop_takes_the_right_and_lower_one() -> None:
-    """9 pixels, 7 of them: one is left out on either side. 10 pixels, 8. 8 by 9: 7, at 1 and 1."""
-    ramp = np.arange(9, dtype=np.uint8)
-    image = Image.fromarray(
-        np.stack([np.tile(ramp[:8], (9, 1)), np.tile(ramp[:, None], (1, 8))], 2)
-    )
-    crop = np.asarray(central_crop(image.convert("LA"), 7)) if image.mode == "LA" else None
-    assert crop is not None
+    """The side of 7 leaves one of 8 columns, and two of 9 rows."""
+    crop = np.asarray(central_crop(coordinates(8, 9), 7))
     assert crop[0, :, 0].tolist() == [1, 2, 3, 4, 5, 6, 7]
     assert crop[:, 0, 1].tolist() == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_random_crops_are_distributed_like_torchvisions() -> None:
-    """A picture of its own coordinates tells where it was cut; the crop is a third of a pixel."""
+    """Where a crop was, its pixels tell."""
     side, n = 256, 400
-    ramp = np.arange(side, dtype=np.uint8)
-    pixels = np.stack([np.tile(ramp, (side, 1)), np.tile(ramp[:, None], (1, side))], 2)
-    picture = Image.fromarray(np.concatenate([pixels, pixels[..., :1] * 0], 2))
+    picture = coordinates(side, side)
     torch.manual_seed(3)
     change = random_crop(64)
     crops = torch.stack([change(picture) for _ in range(n)]).float()
@@ -127,9 +126,7 @@ def test_whatever_an_image_is_made_of_it_becomes_red_green_and_blue(
 ) -> None:
     (tmp_path / "a").mkdir()
     name = "x.JPG" if mode in ("L", "RGB", "CMYK") else "x.png"
-    Image.new(mode, (30, 20), 1 if mode in ("1", "I;16", "P") else None or 0).save(
-        tmp_path / "a" / name
-    )
+    Image.new(mode, (30, 20)).save(tmp_path / "a" / name)
     x, y = FolderView(tmp_path, size=12)[0]
     assert x.shape == (3, 12, 12) and x.dtype == torch.float32 and y == 0
 
@@ -206,7 +203,7 @@ def test_interrupted_run_ends_with_the_same_bytes(
     for _ in range(2):
         with pytest.raises(Stop):
             carry_out("pieces", stop)
-        monkeypatch.setenv("CL_BNN_WORKERS", "2")
+    monkeypatch.setenv("CL_BNN_WORKERS", "2")
     assert carry_out("pieces", lambda e: None) == whole
 
 
