@@ -232,14 +232,8 @@ def random_crop(size: int) -> Any:
     """
     from torchvision.transforms import v2  # imported here because it takes a second
 
-    bicubic = v2.InterpolationMode.BICUBIC
-    return v2.Compose(
-        [
-            v2.RandomResizedCrop(size, AREA, ASPECT, bicubic),
-            v2.RandomHorizontalFlip(),
-            v2.PILToTensor(),
-        ]
-    )
+    crop = v2.RandomResizedCrop(size, AREA, ASPECT, v2.InterpolationMode.BICUBIC)
+    return v2.Compose([crop, v2.RandomHorizontalFlip(), v2.PILToTensor()])
 
 
 def central_crop(image: Image.Image, size: int) -> Image.Image:
