@@ -53,14 +53,7 @@ def joined(device: torch.device) -> Iterator[torch.device]:
         yield device
         return
     if device.type == "cuda":
-        place, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-        if place >= gpus:
-            raise UserError(
-                f"torchrun started a process number {place + 1} on a machine with {gpus} GPUs: "
-                f"--nproc-per-node {gpus}, or --device cpu"
-            )
-        device = torch.device("cuda", place)
-        torch.cuda.set_device(device)
+        device = _own_gpu()
     store, number, count = _meeting_place()
     # Under a name of its own: in what is left of an earlier meeting, addresses are out of date.
     dist.init_process_group(
@@ -75,6 +68,19 @@ def joined(device: torch.device) -> Iterator[torch.device]:
         raise
     finally:
         dist.destroy_process_group()
+
+
+def _own_gpu() -> torch.device:
+    """A GPU for each process of a machine."""
+    place, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if place >= gpus:
+        raise UserError(
+            f"torchrun started a process number {place + 1} on a machine with {gpus} GPUs: "
+            f"--nproc-per-node {gpus}, or --device cpu"
+        )
+    device = torch.device("cuda", place)
+    torch.cuda.set_device(device)
+    return device
 
 
 _MEETINGS = itertools.count()
