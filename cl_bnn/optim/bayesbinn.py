@@ -122,7 +122,8 @@ class BayesBiNN(BernoulliPosterior):
         # Of the sample that the parameters hold, a = (lambda + delta) / tau.
         self._argument: dict[Tensor, Tensor] = {}
         self._work = Workspace()
-        self._gradient: dict[Tensor, Tensor] = {}  # sum of s g over the samples since the last step
+        self._fresh: dict[Tensor, Tensor] = {}  # g at that sample, once it is known
+        self._gradient: dict[Tensor, Tensor] = {}  # sum of s g over the samples before it
         self._n_samples = 0
 
     # Draw and step; the other verbs are those of every Bernoulli posterior ----------------------
@@ -130,6 +131,7 @@ class BayesBiNN(BernoulliPosterior):
     @torch.no_grad()
     def draw(self) -> None:
         """Load a relaxed sample (tanh(lambda) in the deterministic variant) into the parameters."""
+        self._add_fresh()
         for group, parameter, state in self._posteriors():
             natural, weights = state["natural"], parameter.data
             if self.mc_samples == 0:
@@ -159,13 +161,9 @@ class BayesBiNN(BernoulliPosterior):
             raise RuntimeError(
                 "BayesBiNN has gradients at weights it did not draw: call draw() first"
             )
-        for group, parameter, state in self._posteriors():
-            if parameter.grad is None:
-                continue
-            scaled, parameter.grad = parameter.grad, None
-            self._scale(scaled, group, parameter, state)
-            total = self._gradient.get(parameter)
-            self._gradient[parameter] = scaled if total is None else total.add_(scaled)
+        for _, parameter, _ in self._posteriors():
+            if parameter.grad is not None:
+                self._fresh[parameter], parameter.grad = parameter.grad, None
         for real in self._real_parameters():
             if real.grad is not None:
                 total = self._gradient.get(real)
@@ -183,9 +181,10 @@ class BayesBiNN(BernoulliPosterior):
             loss = sum(self._sampled_loss(closure) for _ in range(self._draws)) / self._draws
         elif self._drawn or not self._n_samples:
             self.accumulate()
+        if self._n_samples > 1:
+            self._add_fresh()
         for group, parameter, state in self._posteriors():
-            if parameter in self._gradient:
-                self._update(group, state, self._gradient.pop(parameter))
+            self._update(group, parameter, state)
         if self.inner is not None:
             for real in self._real_parameters():
                 if real in self._gradient:
@@ -207,20 +206,39 @@ class BayesBiNN(BernoulliPosterior):
         self.accumulate()
         return loss.detach() if isinstance(loss, Tensor) else loss
 
+    def _add_fresh(self) -> None:
+        """Add s g of the last sample to the sum."""
+        if not self._fresh:
+            return
+        for group, parameter, state in self._posteriors():
+            gradient = self._fresh.pop(parameter, None)
+            if gradient is None:
+                continue
+            for n, a, w, mu, g in blocks(*self._scale_needs(parameter, state, gradient)):
+                self._scale(group, n, a, w, mu, g)
+            total = self._gradient.get(parameter)
+            self._gradient[parameter] = gradient if total is None else total.add_(gradient)
+
+    def _scale_needs(
+        self, parameter: Tensor, state: dict[str, Any], gradient: Tensor
+    ) -> tuple[Tensor, ...]:
+        """lambda, a, w, mu and g; g stands in for what the mode does not keep."""
+        argument = self._argument.get(parameter, gradient)
+        return state["natural"], argument, parameter.data, state.get("mean", gradient), gradient
+
     def _scale(
-        self, gradient: Tensor, group: dict[str, Any], weights: Tensor, state: dict[str, Any]
-    ) -> None:
-        """Multiply the gradient by s, at the weights drawn last."""
+        self, group: dict[str, Any], natural: Tensor, argument: Tensor, weights: Tensor,
+        mean: Tensor, gradient: Tensor,
+    ) -> None:  # fmt: skip
+        """Multiply g by s at the weights drawn last; what `argument` holds is lost."""
+        temperature, work = group["temperature"], self._work.like(gradient)
         if self.mc_samples == 0:
             return
-        temperature, work = group["temperature"], self._work
         if self.reference:
-            for g, w, mu in blocks(gradient, weights, state["mean"]):
-                scale_gradient(g, w, mu, temperature, work.like(g))
-            return
-        argument, bound = self._argument[weights], group["scale_bound"]
-        for g, a, n in blocks(gradient, argument, state["natural"]):
-            scale_gradient_bounded(g, a, n, temperature, bound, work.like(g))
+            scale_gradient(gradient, weights, mean, temperature, work)
+        else:
+            bound = group["scale_bound"]
+            scale_gradient_bounded(gradient, argument, natural, temperature, bound, work)
 
     def _draws_little(self, natural: Tensor) -> bool:
         """Whether to draw noise only where it matters: not from a source of the user's own, and not
@@ -251,21 +269,29 @@ class BayesBiNN(BernoulliPosterior):
         centre: Tensor = state["mean" if self.reference else "natural"]
         return centre
 
-    def _update(self, group: dict[str, Any], state: dict[str, Any], gradient: Tensor) -> None:
+    def _update(self, group: dict[str, Any], parameter: Tensor, state: dict[str, Any]) -> None:
+        """The natural step; the gradient of a single sample is scaled on the way, while its block
+        is in the cache.
+        """
+        fresh = self._fresh.pop(parameter, None)
+        gradient = self._gradient.pop(parameter, fresh)
+        if gradient is None:
+            return
         state["step"] += 1
         share = group["train_set_size"] / self._n_samples
         settings = {key: group[key] for key in ("lr", "momentum", "kl_weight")}
-        mean = state.get("mean", gradient)  # stands for itself where the mode keeps none
-        for n, prior, g, m, mu in blocks(
-            state["natural"], state["prior"], gradient, state["buffer"], mean
-        ):
-            work = self._work.like(n)
+        needs = self._scale_needs(parameter, state, gradient)
+        for n, a, w, mu, g, prior, m in blocks(*needs, state["prior"], state["buffer"]):
+            if fresh is not None:
+                self._scale(group, n, a, w, mu, g)
             if self.reference:
                 torch.tanh(n, out=mu)
+            work = self._work.like(n)
             move_natural(n, prior, g.mul_(share), m, step=state["step"], work=work, **settings)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` returned; weights drawn but not yet used are forgotten."""
         super().load_state_dict(state_dict)
+        self._fresh.clear()
         self._gradient.clear()
         self._n_samples = 0
