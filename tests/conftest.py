@@ -6,3 +6,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import cl_bnn  # noqa: E402, F401  (makes Avalanche importable for every test)
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def seeds() -> None:
+    """Every test begins with the same random numbers, whichever ran before it."""
+    torch.manual_seed(0)
+    np.random.seed(0)
