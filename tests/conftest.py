@@ -5,11 +5,11 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-import cl_bnn  # noqa: E402, F401  (makes Avalanche importable for every test)
-
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
+
+import cl_bnn  # noqa: E402, F401  (makes Avalanche importable for every test)
 
 
 @pytest.fixture(autouse=True)
