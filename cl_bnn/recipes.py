@@ -81,7 +81,7 @@ class Spec:
     build: str
     settings: dict[str, Any]
     stop_after: int | None = None
-    precision: Literal["float32", "bf16"] = "float32"
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
     channels_last: bool = False
     folders: tuple[str, ...] = ()
 

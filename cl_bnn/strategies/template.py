@@ -19,8 +19,23 @@ from cl_bnn.optim.weights import replace_in_groups
 from cl_bnn.strategies.loading import Batches, StreamedBatches, view_behind
 from cl_bnn.strategies.schedules import SCHEDULES, Schedule
 
-Precision = Literal["float32", "bf16"]
-PRECISIONS: tuple[Precision, ...] = ("float32", "bf16")
+Precision = Literal["float32", "tf32", "bf16"]
+PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "bf16")
+
+
+@contextmanager
+def gpu_arithmetic(tf32: bool) -> Iterator[None]:
+    """Inside, GPUs may round the factors of products to TF32 or not, and repeat their results.
+
+    torch allows TF32 in convolutions unless it is told otherwise. Processors are not concerned.
+    """
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic
+    matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic = tf32, tf32, True
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic = before
 
 
 class TaskAware(MultiTaskModule):
@@ -57,8 +72,9 @@ class Template(SupervisedTemplate):
         objective: what the network is asked for; its loss is the criterion unless one is given.
         stop_after: end training after so many epochs of a task, without changing the schedules,
             which span all `train_epochs`.
-        precision: `"float32"`, or `"bf16"` for networks whose products and convolutions are
-            computed in bfloat16 (torch's autocast); weights, gradients and loss stay as they are.
+        precision: `"float32"`; `"tf32"` where GPUs may round the factors of products and
+            convolutions to 10 bits; or `"bf16"` for networks whose products and convolutions are
+            computed in bfloat16 (torch's autocast). Weights, gradients and loss stay as they are.
         channels_last: whether images are handed to the network with the channels innermost in
             memory, which convolutions on some devices prefer.
         template: every keyword of Avalanche's `SupervisedTemplate`.
@@ -118,6 +134,11 @@ class Template(SupervisedTemplate):
     def phases(self, experiences: Any) -> list[list[Any]]:
         """What each call of `train` gets: one experience after the other."""
         return [[experience] for experience in experiences]
+
+    def train(self, experiences: Any, eval_streams: Any = None, **kwargs: Any) -> Any:
+        """Avalanche's `train`, in the arithmetic that `precision` names."""
+        with gpu_arithmetic(self.precision == "tf32"):
+            return super().train(experiences, eval_streams, **kwargs)
 
     def resume(self, epoch: int, restore_rng: Callable[[], None]) -> None:
         """The next call of `train` begins at this epoch, after calling `restore_rng`."""
@@ -182,7 +203,7 @@ class Template(SupervisedTemplate):
 
     def forward(self) -> Tensor:
         """Outputs for the current mini-batch, in the type of the parameters."""
-        if self.precision == "float32":
+        if self.precision != "bf16":
             outputs: Tensor = super().forward()
             return outputs
         with torch.autocast(self.device.type, torch.bfloat16):
@@ -213,7 +234,7 @@ class Template(SupervisedTemplate):
 
     def eval(self, experiences: Any, **kwargs: Any) -> Any:
         """Avalanche's `eval` under `evaluation_weights`; the training weights come back."""
-        with self.evaluation_weights():
+        with self.evaluation_weights(), gpu_arithmetic(self.precision == "tf32"):
             return super().eval(experiences, **kwargs)
 
     def naturals(self) -> list[Tensor] | None:

@@ -85,7 +85,7 @@ def test_inputs_that_are_no_images_are_left_alone() -> None:
 
 
 def test_an_unknown_precision() -> None:
-    with pytest.raises(ValueError, match="precision must be one of float32, bf16, got 'fp8'"):
+    with pytest.raises(ValueError, match="precision must be one of float32, tf32, bf16, got 'fp8'"):
         SGDStrategy(model=nn.Linear(2, 2), precision="fp8")
 
 
@@ -111,3 +111,22 @@ def test_arithmetic_is_part_of_a_runs_name_only_if_it_is_not_the_usual_one() -> 
 def test_arithmetic_that_there_is_not(key: str, value: object, expected: str) -> None:
     with pytest.raises(UserError, match=f"{key} = {value!r}: expected .*{expected}"):
         recipes.check(spec(**{key: value}))
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
+def test_tf32_is_allowed_where_it_is_asked_for_and_nowhere_else(precision: str) -> None:
+    def flags() -> tuple[bool, bool, bool]:
+        cudnn = torch.backends.cudnn
+        return torch.backends.cuda.matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic
+
+    class Note(Look):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            found.append(flags())
+            return super().forward(x)
+
+    found: list[tuple[bool, bool, bool]] = []
+    before = flags()
+    train(SGDStrategy, Note(), precision=precision)
+    allowed = precision == "tf32"
+    assert found == [(allowed, allowed, True)] * (3 + 1)
+    assert flags() == before
