@@ -106,7 +106,7 @@ def test_arithmetic_is_part_of_a_runs_name_only_if_it_is_not_the_usual_one() -> 
 
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
-    [("precision", "fp8", "'float32', 'bf16'"), ("channels_last", 1, "true or false")],
+    [("precision", "fp8", "'float32', 'tf32', 'bf16'"), ("channels_last", 1, "true or false")],
 )
 def test_arithmetic_that_there_is_not(key: str, value: object, expected: str) -> None:
     with pytest.raises(UserError, match=f"{key} = {value!r}: expected .*{expected}"):
