@@ -6,7 +6,6 @@ stream, a network and what every method shares. Three levels, the later wins: `[
 """
 
 import re
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import signature
@@ -15,9 +14,22 @@ from typing import Any, Literal
 
 from cl_bnn._annotations import describe, fits
 from cl_bnn._builders import bind, import_target, one_line
+from cl_bnn._recipe_files import TYPE_NAMES, Kind, find, is_count, names, read
 from cl_bnn.errors import UserError, near
 
-Kind = Literal["strategies", "benchmarks"]
+__all__ = [
+    "BenchmarkRecipe",
+    "Kind",
+    "Spec",
+    "StrategyRecipe",
+    "build",
+    "check",
+    "load_benchmark",
+    "load_strategy",
+    "names",
+    "resolve",
+    "takes",
+]
 
 STRATEGY_KEYS = {"title": str, "paper": str, "build": str, "defaults": dict, "on": dict}
 BENCHMARK_KEYS = {"title": str, "epochs": int, "batch_size": int, "stream": dict, "model": dict}
@@ -25,7 +37,6 @@ BENCHMARK_KEYS = {"title": str, "epochs": int, "batch_size": int, "stream": dict
 COUNTS = ("epochs", "stop_after", "batch_size")
 # How a run is computed: strategies take these beside their own settings.
 ARITHMETIC = ("precision", "channels_last")
-TYPE_NAMES = {str: "text", int: "a whole number of at least 1", dict: "a table"}
 
 # What the runner itself hands to each builder, and what a recipe may therefore not set.
 FROM_RUNNER = {
@@ -94,25 +105,14 @@ class Spec:
         return {key: dict(v) if isinstance(v, dict) else v for key, v in fields.items()}
 
 
-def _root() -> Path:
-    """The folder that holds `strategies/` and `benchmarks/`: in the wheel, or in the checkout."""
-    packaged = Path(__file__).parent / "_recipes"
-    return packaged if packaged.is_dir() else Path(__file__).parents[1]
-
-
-def names(kind: Kind) -> list[str]:
-    """The names of the recipes that come with the package, sorted."""
-    return sorted(path.stem for path in (_root() / kind).glob("*.toml"))
-
-
 def load_strategy(name_or_path: str) -> StrategyRecipe:
     """The strategy recipe of this name or in this TOML file.
 
     Raises:
         UserError: unknown name, unreadable file, broken TOML, unknown or missing keys.
     """
-    path = _find("strategies", name_or_path)
-    table = _read(path, STRATEGY_KEYS, required={"title", "build"})
+    path = find("strategies", name_or_path)
+    table = read(path, STRATEGY_KEYS, required={"title", "build"})
     for benchmark, section in table.get("on", {}).items():
         if not isinstance(section, dict):
             raise UserError(f"{path}: on.{benchmark} must be a table, as in [on.{benchmark}]")
@@ -133,8 +133,8 @@ def load_benchmark(name_or_path: str) -> BenchmarkRecipe:
     Raises:
         UserError: unknown name, unreadable file, broken TOML, unknown or missing keys.
     """
-    path = _find("benchmarks", name_or_path)
-    table = _read(path, BENCHMARK_KEYS, required=set(BENCHMARK_KEYS))
+    path = find("benchmarks", name_or_path)
+    table = read(path, BENCHMARK_KEYS, required=set(BENCHMARK_KEYS))
     for section in ("stream", "model"):
         if not isinstance(table[section].get("build"), str):
             raise UserError(f'{path}: [{section}] needs the line build = "module:function"')
@@ -191,7 +191,7 @@ def check(spec: Spec) -> None:
     """
     for key in COUNTS:
         value = getattr(spec, key)
-        if not (_is_count(value) or key == "stop_after" and value is None):
+        if not (is_count(value) or key == "stop_after" and value is None):
             raise UserError(f"{key} = {value!r}: expected {TYPE_NAMES[int]}")
     for key in ARITHMETIC:
         annotation = signature(Spec).parameters[key].annotation
@@ -238,47 +238,6 @@ def takes(target: str, folders: Sequence[str], names: Iterable[str]) -> set[str]
     return {name for name in names if name in parameters}
 
 
-def _find(kind: Kind, name_or_path: str) -> Path:
-    """The file that a name or a path stands for."""
-    if "/" in name_or_path or name_or_path.endswith(".toml"):
-        return Path(name_or_path)
-    known = names(kind)
-    if name_or_path not in known:
-        singular = {"strategies": "strategy", "benchmarks": "benchmark"}[kind]
-        raise UserError(f"unknown {singular} {name_or_path!r}{near(name_or_path, known)}")
-    return _root() / kind / f"{name_or_path}.toml"
-
-
-def _read(path: Path, keys: Mapping[str, type], required: set[str]) -> dict[str, Any]:
-    """The table in a recipe file, its top-level keys judged."""
-    table = _parse(path)
-    for key, value in table.items():
-        if key not in keys:
-            raise UserError(f"{path}: unknown key {key!r}{near(key, keys)}")
-        if not (_is_count(value) if keys[key] is int else isinstance(value, keys[key])):
-            raise UserError(f"{path}: {key} = {value!r}: expected {TYPE_NAMES[keys[key]]}")
-    for key in sorted(required - set(table)):
-        raise UserError(f"{path}: the key {key!r} is missing ({TYPE_NAMES[keys[key]]})")
-    return table
-
-
-def _parse(path: Path) -> dict[str, Any]:
-    """The TOML in a file; every failure is one line that names the file."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the recipe: {error.strerror}") from error
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        lines = text.split("\n")
-        end = f"at line {len(lines)}, column {len(lines[-1]) + 1}"
-        message = one_line(error).replace("at end of document", end)
-        raise UserError(f"{path}: broken TOML: {message}") from error
-
-
 def _place(key: str) -> tuple[str, str]:
     """The table that an override belongs to, and its key there."""
     if key in COUNTS + ARITHMETIC:
@@ -316,7 +275,3 @@ def _text(value: object) -> str:
 
 def _folder(path: Path) -> str:
     return str(path.resolve().parent)
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and value >= 1

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pytest
 
-from cl_bnn import recipes
+from cl_bnn import _recipe_files, recipes
 from cl_bnn._annotations import describe, fits
 from cl_bnn.errors import UserError
 
@@ -92,7 +92,7 @@ def test_the_wheel_has_its_recipes_inside_the_package(
     packaged = folder / "_recipes" / "strategies"
     packaged.mkdir(parents=True)
     (packaged / "mine.toml").write_text(STRATEGY)
-    monkeypatch.setattr(recipes, "__file__", str(folder / "recipes.py"))
+    monkeypatch.setattr(_recipe_files, "__file__", str(folder / "recipes.py"))
     assert recipes.names("strategies") == ["mine"]
 
 

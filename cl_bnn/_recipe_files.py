@@ -1,0 +1,69 @@
+"""The files of recipes: where they lie, which there are, and what is in one."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from cl_bnn._builders import one_line
+from cl_bnn.errors import UserError, near
+
+Kind = Literal["strategies", "benchmarks"]
+
+TYPE_NAMES = {str: "text", int: "a whole number of at least 1", dict: "a table"}
+
+
+def root() -> Path:
+    """The folder that holds `strategies/` and `benchmarks/`: in the wheel, or in the checkout."""
+    packaged = Path(__file__).parent / "_recipes"
+    return packaged if packaged.is_dir() else Path(__file__).parents[1]
+
+
+def names(kind: Kind) -> list[str]:
+    """The names of the recipes that come with the package, sorted."""
+    return sorted(path.stem for path in (root() / kind).glob("*.toml"))
+
+
+def find(kind: Kind, name_or_path: str) -> Path:
+    """The file that a name or a path stands for."""
+    if "/" in name_or_path or name_or_path.endswith(".toml"):
+        return Path(name_or_path)
+    known = names(kind)
+    if name_or_path not in known:
+        singular = {"strategies": "strategy", "benchmarks": "benchmark"}[kind]
+        raise UserError(f"unknown {singular} {name_or_path!r}{near(name_or_path, known)}")
+    return root() / kind / f"{name_or_path}.toml"
+
+
+def read(path: Path, keys: Mapping[str, type], required: set[str]) -> dict[str, Any]:
+    """The table in a recipe file, its top-level keys judged."""
+    table = _parse(path)
+    for key, value in table.items():
+        if key not in keys:
+            raise UserError(f"{path}: unknown key {key!r}{near(key, keys)}")
+        if not (is_count(value) if keys[key] is int else isinstance(value, keys[key])):
+            raise UserError(f"{path}: {key} = {value!r}: expected {TYPE_NAMES[keys[key]]}")
+    for key in sorted(required - set(table)):
+        raise UserError(f"{path}: the key {key!r} is missing ({TYPE_NAMES[keys[key]]})")
+    return table
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    """The TOML in a file; every failure is one line that names the file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the recipe: {error.strerror}") from error
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        lines = text.split("\n")
+        end = f"at line {len(lines)}, column {len(lines[-1]) + 1}"
+        message = one_line(error).replace("at end of document", end)
+        raise UserError(f"{path}: broken TOML: {message}") from error
+
+
+def is_count(value: object) -> bool:
+    return type(value) is int and value >= 1
