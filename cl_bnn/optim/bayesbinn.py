@@ -238,7 +238,7 @@ class BayesBiNN(BernoulliPosterior):
             scale_gradient(gradient, weights, mean, temperature, work)
         else:
             bound = group["scale_bound"]
-            scale_gradient_bounded(gradient, argument, natural, temperature, bound, work)
+            scale_gradient_bounded(gradient, argument, weights, natural, temperature, bound, work)
 
     def _draws_little(self, natural: Tensor) -> bool:
         """Whether to draw noise only where it matters: not from a source of the user's own, and not

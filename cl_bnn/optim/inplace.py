@@ -86,15 +86,16 @@ def load_saturated(
 
     A uniform number of b bits gives `|delta| <= b log(2) / 2`, 8.3 in float32, but for u = 0. A
     weight with a larger |lambda| is `sign(lambda)` for all other u, and gets `a = lambda / tau`;
-    noise is drawn for the rest, from torch's global generator.
+    noise is drawn for the rest, from torch's global generator. `argument` may be `weights` itself,
+    and is lost then.
     """
     bound = 0.1 - math.log(torch.finfo(natural.dtype).eps / 2) / 2
     open_ = (torch.abs(natural, out=work[0]) <= bound).nonzero(as_tuple=True)
-    torch.div(natural, temperature, out=argument)
     rest = natural[open_]
     noise = torch.rand_like(rest).logit_()
-    argument[open_] = torch.add(rest, noise, alpha=0.5).div_(temperature)
-    torch.tanh(argument, out=weights)
+    rest = torch.add(rest, noise, alpha=0.5).div_(temperature)
+    torch.div(natural, temperature, out=argument)[open_] = rest
+    torch.sign(argument, out=weights)[open_] = rest.tanh_()
 
 
 def scale_gradient(
@@ -108,15 +109,17 @@ def scale_gradient(
 
 
 def scale_gradient_bounded(
-    gradient: Tensor, argument: Tensor, natural: Tensor, temperature: float, bound: float,
-    work: Work,
+    gradient: Tensor, argument: Tensor, weights: Tensor, natural: Tensor, temperature: float,
+    bound: float, work: Work,
 ) -> None:  # fmt: skip
-    """Multiply `gradient` by `bounded_gradient_scale`; what `argument` holds is lost."""
+    """Multiply `gradient` by `bounded_gradient_scale`; what `argument` holds is lost.
+
+    `tanh|a|` is `|w|`, which was computed when the weights were drawn.
+    """
     size, ratio = work
     torch.abs(natural, out=size)
-    spread = argument.abs_()
-    torch.sub(size, spread, out=ratio).clamp_(min=LEAST_EXPONENT).exp_()
-    ratio.mul_(spread.tanh_().add_(1)).div_(size.tanh_().add_(1))
+    torch.sub(size, argument.abs_(), out=ratio).clamp_(min=LEAST_EXPONENT).exp_()
+    ratio.mul_(torch.abs(weights, out=argument).add_(1)).div_(size.tanh_().add_(1))
     gradient.mul_(ratio.square_().clamp_(max=bound).div_(temperature))
 
 

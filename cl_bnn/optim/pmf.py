@@ -23,43 +23,60 @@ BETA_START = 1.0
 VECTOR_STD = 0.1
 
 
-def effective_weights(minus: Tensor, plus: Tensor, beta: float) -> Tensor:
+def effective_weights(
+    minus: Tensor, plus: Tensor, beta: float, out: Tensor | None = None
+) -> Tensor:
     """`w = u+ - u- = tanh(beta (l+ - l-) / 2)` with `u = softmax(beta l)`.
 
     Args:
         minus: the latents l- of the value -1, any shape.
         plus: the latents l+ of the value +1, same shape.
         beta: inverse temperature > 0.
+        out: where w is written; into a new tensor if None.
     """
-    return (plus - minus).mul_(beta / 2).tanh_()
+    return torch.sub(plus, minus, out=out).mul_(beta / 2).tanh_()
 
 
-def latent_gradients(
-    gradient: Tensor, minus: Tensor, plus: Tensor, beta: float, jacobian: Jacobian
+def exact_gradients(
+    gradient: Tensor, minus: Tensor, plus: Tensor, beta: float
 ) -> tuple[Tensor, Tensor]:
-    """dloss/dl- and dloss/dl+, from dloss/dw.
+    """dloss/dl- and dloss/dl+ from g = dloss/dw: the derivative of the softmax.
 
-    The gradient with respect to u is (-g, g). Then
-
-    * `"exact"`: `beta (diag(u) - u u^T)` of the softmax, which gives `(-1, +1) 2 beta u+ u- g`;
-    * `"second_softmax"`, as published: `beta (I - v v^T)` with `v = softmax(beta u)`, a softmax of
-      the probabilities once more. The authors find that it works slightly better.
+    The gradient with respect to u is (-g, g), and `beta (diag(u) - u u^T)` makes it
+    `(-1, +1) 2 beta u+ u- g`.
 
     Args:
-        gradient: g = dloss/dw, any shape.
+        gradient: g, any shape.
         minus: l-, same shape.
         plus: l+, same shape.
         beta: inverse temperature > 0.
-        jacobian: which of the two.
 
     Returns:
         Two new tensors of that shape.
     """
-    if jacobian == "exact":
-        spread = (plus - minus).mul_(beta)
-        up = torch.sigmoid(spread).mul_(spread.neg_().sigmoid_()).mul_(2 * beta).mul_(gradient)
-        return -up, up
-    mean = effective_weights(minus, plus, beta).mul_(beta / 2).tanh_()  # v is (1 -+ mean) / 2
+    spread = (plus - minus).mul_(beta)
+    up = torch.sigmoid(spread).mul_(spread.neg_().sigmoid_()).mul_(2 * beta).mul_(gradient)
+    return -up, up
+
+
+def second_softmax_gradients(
+    gradient: Tensor, weights: Tensor, beta: float
+) -> tuple[Tensor, Tensor]:
+    """dloss/dl- and dloss/dl+ from g = dloss/dw, as published.
+
+    The gradient with respect to u is (-g, g), and is multiplied by `beta (I - v v^T)` with `v =
+    softmax(beta u)`, a softmax of the probabilities once more. The authors find that it works
+    slightly better than the derivative.
+
+    Args:
+        gradient: g, any shape.
+        weights: w = u+ - u-, same shape.
+        beta: inverse temperature > 0.
+
+    Returns:
+        Two new tensors of that shape.
+    """
+    mean = torch.mul(weights, beta / 2).tanh_()  # v is (1 -+ mean) / 2
     along = torch.mul(gradient, mean).mul_(beta / 2)  # of (-g, g) along v, times beta / 2
     up = torch.addcmul(along, along, mean).neg_().add_(gradient, alpha=beta)
     down = torch.addcmul(-along, along, mean).sub_(gradient, alpha=beta)
@@ -83,7 +100,7 @@ class PMF(BinaryOptimizer):
     The published code has peculiarities, kept by default, each with its switch:
 
     * `jacobian="second_softmax"`: the softmax is applied to the probabilities once more, and J is
-      beta (I - v v^T); `"exact"` is the derivative. See `latent_gradients`.
+      beta (I - v v^T); `"exact"` is the derivative. See `second_softmax_gradients`.
     * `decay_at_start=True`: the learning rate is first decayed right after iteration 0, so that a
       nominal 1e-3 with scale 0.2 trains at 2e-4; False decays after `lr_interval` iterations for
       the first time.
@@ -188,7 +205,8 @@ class PMF(BinaryOptimizer):
         state = self._state_of(parameter)
         minus, plus = state["latent"]
         beta = BETA_START if state["anew"] else state["beta"]
-        parameter.data = effective_weights(minus, plus, beta)
+        for weights, low, high in blocks(parameter.data, minus, plus):
+            effective_weights(low, high, beta, out=weights)
 
     def _mode_of(self, parameter: Parameter) -> Tensor:
         latent = self._state_of(parameter)["latent"]
@@ -217,9 +235,11 @@ class PMF(BinaryOptimizer):
             state.update(beta=BETA_START, iteration=0, anew=False)
         state["adam_step"] += 1
         pairs = [*state["latent"], *state["exp_avg"], *state["exp_avg_sq"]]
-        for piece, *pieces in blocks(gradient, *pairs):
-            minus, plus = pieces[:2]
-            descents = latent_gradients(piece, minus, plus, state["beta"], self.jacobian)
+        for piece, weights, *pieces in blocks(gradient, parameter.data, *pairs):
+            if self.jacobian == "exact":
+                descents = exact_gradients(piece, pieces[0], pieces[1], state["beta"])
+            else:
+                descents = second_softmax_gradients(piece, weights, state["beta"])
             for which, descent in enumerate(descents):
                 self._adam(group, state, descent, *pieces[which::2])
         if state["iteration"] % group["beta_every"] == 0:

@@ -63,7 +63,9 @@ def test_gradient_scales(shape: tuple[int, ...], dtype: torch.dtype, temperature
     for bound in (1.0, 2.5, float("inf")):
         sound = equations.bounded_gradient_scale(argument, natural, temperature, bound)
         found = gradient.clone()
-        inplace.scale_gradient_bounded(found, argument.clone(), natural, temperature, bound, work)
+        inplace.scale_gradient_bounded(
+            found, argument.clone(), weights, natural, temperature, bound, work
+        )
         same(found, gradient * sound)
 
 

@@ -10,7 +10,12 @@ from bayes import vectors
 from torch import Tensor, nn
 
 from cl_bnn.optim import PMF
-from cl_bnn.optim.pmf import Jacobian, effective_weights, latent_gradients
+from cl_bnn.optim.pmf import (
+    Jacobian,
+    effective_weights,
+    exact_gradients,
+    second_softmax_gradients,
+)
 
 SHAPE = (3, 4)
 COST = torch.linspace(-1, 1, 12, dtype=torch.float64).view(SHAPE)
@@ -26,7 +31,10 @@ def loss_of(w: Tensor) -> Tensor:
 
 
 def latent_gradient(gradient: Tensor, latent: Tensor, beta: float, jacobian: Jacobian) -> Tensor:
-    return torch.stack(latent_gradients(gradient, *latent, beta, jacobian))
+    if jacobian == "exact":
+        return torch.stack(exact_gradients(gradient, *latent, beta))
+    weights = effective_weights(*latent, beta)
+    return torch.stack(second_softmax_gradients(gradient, weights, beta))
 
 
 def parameter(*shape: int, dtype: torch.dtype = torch.float64) -> nn.Parameter:
