@@ -74,7 +74,7 @@ def _fill_train(parser: argparse.ArgumentParser) -> None:
     add("config", metavar="CONFIG.json", type=Path, help=config_help)
     strategy_help = "the script that the configuration is for (default: told by its keys)"
     add("--strategy", choices=("bayesbinn", "ste"), help=strategy_help)
-    wandb_help = "when a run has ended, send what it measured to Weights & Biases"
+    wandb_help = "send what every epoch measures to Weights & Biases"
     add("--wandb", action="store_true", help=wandb_help)
     _fill_running(parser, eval_every="epoch")
 

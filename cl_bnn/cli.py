@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from cl_bnn.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cl_bnn.events import Event
     from cl_bnn.report.tables import Table
     from cl_bnn.runner import Run
 
@@ -79,9 +80,8 @@ def _train(arguments: argparse.Namespace) -> None:
     )
     if distributed.is_first():
         print("\n".join(translation.lines()), flush=True)
-    if _carry_out(runs, arguments) and wandb is not None:
-        for run in runs:
-            wandb_log.send(wandb, run.name, config.values, _measurements([run]))
+    live = None if wandb is None else wandb_log.Live(wandb, config.values, runs)
+    _carry_out(runs, arguments, live)
 
 
 def _quieten() -> None:
@@ -89,11 +89,15 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", "no QP solver found", UserWarning)
 
 
-def _carry_out(runs: Sequence["Run"], arguments: argparse.Namespace) -> bool:
-    """Run what is planned, or print the plan; whether this process has results to show."""
+def _carry_out(
+    runs: Sequence["Run"],
+    arguments: argparse.Namespace,
+    listener: "Callable[[Event], None] | None" = None,
+) -> None:
+    """Run what is planned, or print the plan; `listener` hears every event as well."""
     if arguments.dry_run:
         _print_plan(runs)
-        return False
+        return
     from rich.console import Console
 
     from cl_bnn import distributed, runner
@@ -101,7 +105,13 @@ def _carry_out(runs: Sequence["Run"], arguments: argparse.Namespace) -> bool:
 
     # Of the processes that torchrun starts, the first one speaks; another only if it has to.
     first = distributed.is_first()
-    with progress(len(runs), None if first else Console(force_terminal=False)) as on_event:
+    with progress(len(runs), None if first else Console(force_terminal=False)) as show:
+
+        def on_event(event: "Event") -> None:
+            show(event)
+            if listener is not None:
+                listener(event)
+
         runner.run_all(
             runs,
             jobs=arguments.jobs,
@@ -111,7 +121,6 @@ def _carry_out(runs: Sequence["Run"], arguments: argparse.Namespace) -> bool:
         )
     if first:
         _sum_up(runs, arguments.out, draw=not arguments.no_plot)
-    return first
 
 
 def _list(arguments: argparse.Namespace) -> None:

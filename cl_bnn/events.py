@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from cl_bnn.results import Row
+
 
 @dataclass(frozen=True)
 class Event:
@@ -16,7 +18,8 @@ class Event:
     `task` and `epoch` count from 0, `epoch` within its task. `loss` is the mean training loss of
     the epoch in nats, `accuracy` the share of the training data that was predicted rightly, if that
     can be told. After a task `value` is the mean of the metric `score` over the test sets of the
-    tasks seen.
+    tasks seen. `rows` is what was measured since the last event of the run; with "resumed", all
+    that was measured before.
     """
 
     run: str
@@ -30,3 +33,4 @@ class Event:
     score: str = ""
     value: float | None = None
     text: str = ""
+    rows: tuple[Row, ...] = ()

@@ -40,6 +40,7 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         self.run, self.device, self.data_root, self.emit = run, device, data_root, emit
         self.checkpoint = Checkpoint(run.path)
         self.rows: list[Row] = []
+        self._told = 0  # how many of them the events have told
         self.modes: list[Tensor] | None = None  # where the mode was +1 when the last task ended
         self.phase, self.seconds, self._clock = 0, 0.0, time.perf_counter()
 
@@ -183,10 +184,11 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
     def _tell(self, kind: Any, **values: Any) -> None:
         while self.stream.notes:
             self.emit(Event(self.run.name, "note", text=self.stream.notes.pop(0)))
+        news, self._told = tuple(self.rows[self._told :]), len(self.rows)
         self.emit(
             Event(
                 self.run.name, kind, task=self.phase, n_tasks=len(self.phases),
-                n_epochs=self.strategy.n_epochs, **values,
+                n_epochs=self.strategy.n_epochs, rows=news, **values,
             )
         )  # fmt: skip
 

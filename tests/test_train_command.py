@@ -8,7 +8,6 @@ import types
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 import torch
 
@@ -16,7 +15,9 @@ from cl_bnn import data, results
 from cl_bnn.cli import main
 from cl_bnn.data.dataset import Dataset, Split
 from cl_bnn.errors import UserError
+from cl_bnn.execution import Execution
 from cl_bnn.reproduction import keys, runs, wandb_log
+from cl_bnn.strategies import Template
 from cl_bnn.strategies.schedules import SCHEDULES
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -336,46 +337,93 @@ def test_the_continual_file_becomes_a_stream_of_tasks(
     assert "for test_cl.py, as its keys tell" in capsys.readouterr().out
 
 
+class FakeRun(types.SimpleNamespace):
+    """A run of the fake wandb, and what it was told."""
+
+    def log(self, values: dict[str, float]) -> None:
+        self.logged.append(values)
+
+    def finish(self) -> None:
+        assert not self.finished
+        self.finished = True
+
+
 class FakeWandb(types.ModuleType):
     """Keeps what it is told."""
 
     def __init__(self) -> None:
         super().__init__("wandb")
-        self.runs: list[dict[str, Any]] = []
-        self.finished = 0
+        self.runs: list[FakeRun] = []
 
-    def init(self, **settings: Any) -> None:
-        self.runs.append(settings | {"logged": []})
-
-    def log(self, values: dict[str, float]) -> None:
-        self.runs[-1]["logged"].append(values)
-
-    def finish(self) -> None:
-        self.finished += 1
+    def init(self, **settings: Any) -> FakeRun:
+        self.runs.append(FakeRun(**settings, logged=[], finished=False))
+        return self.runs[-1]
 
 
-def test_wandb_gets_the_published_keys_epoch_by_epoch(
-    few_images: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeWandb:
     fake = FakeWandb()
     monkeypatch.setitem(sys.modules, "wandb", fake)
+    return fake
+
+
+def test_wandb_gets_the_published_keys_epoch_by_epoch(few_images: None, fake: FakeWandb) -> None:
     assert train("mnist_bayesbinn", "--stop-after", "2", "--seeds", "2", "--wandb") == 0
-    assert [run["project"] for run in fake.runs] == ["bayes-binn"] * 2 and fake.finished == 2
+    assert len(fake.runs) == 2
     frame = results.read(Path("runs"))
     for seed, run in enumerate(fake.runs):
-        assert run["name"].endswith(f"/seed{seed}")
-        assert run["config"] == json.loads((CONFIGS / "mnist_bayesbinn.json").read_text())
+        assert run.project == "bayes-binn" and run.finished
+        assert run.name.endswith(f"/seed{seed}")
+        assert run.config == json.loads((CONFIGS / "mnist_bayesbinn.json").read_text())
         mine = frame[(frame["seed"] == seed) & frame["on"].notna()]
-        assert len(run["logged"]) == 2
-        for epoch, logged in enumerate(run["logged"]):
+        assert len(run.logged) == 2
+        for epoch, logged in enumerate(run.logged):
             values = mine[mine["epoch"] == epoch].set_index("metric")["value"]
             assert logged == {
-                "Training Accuracy": pytest.approx(100 * values["train_accuracy"]),
-                "Loss": pytest.approx(values["train_loss"]),
-                "Validation Accuracy": pytest.approx(100 * values["val_accuracy"]),
-                "Test Accuracy": pytest.approx(100 * values["accuracy"]),
+                "Training Accuracy": pytest.approx(100 * values["train_accuracy"], rel=1e-5),
+                "Loss": pytest.approx(values["train_loss"], rel=1e-5),
+                "Validation Accuracy": pytest.approx(100 * values["val_accuracy"], rel=1e-5),
+                "Test Accuracy": pytest.approx(100 * values["accuracy"], rel=1e-5),
             }
             assert all(type(value) is float and math.isfinite(value) for value in logged.values())
+    # The same command once more: what is on file is sent as a whole.
+    assert train("mnist_bayesbinn", "--stop-after", "2", "--seeds", "2", "--wandb") == 0
+    for before, after in zip(fake.runs[:2], fake.runs[2:], strict=True):
+        assert after.name == before.name and after.finished
+        for one, other in zip(before.logged, after.logged, strict=True):
+            assert one == pytest.approx(other, rel=1e-5)
+
+
+def test_wandb_hears_of_an_epoch_before_the_next_begins(
+    few_images: None, fake: FakeWandb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    begin = Template._before_training_epoch
+
+    def look(strategy: Any, **kwargs: Any) -> None:
+        seen.append(len(fake.runs[0].logged))
+        begin(strategy, **kwargs)
+
+    monkeypatch.setattr(Template, "_before_training_epoch", look)
+    assert train("mnist_ste", "--stop-after", "3", "--wandb") == 0
+    assert seen == [0, 1, 2]
+
+
+def test_wandb_gets_what_a_run_measured_before_it_was_interrupted(
+    few_images: None, fake: FakeWandb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(execution: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Execution, "_end_of_task", stop)  # the last epoch trained, but not tested
+        assert train("mnist_ste", "--stop-after", "2", "--wandb") == 130
+    (before,) = fake.runs
+    assert len(before.logged) == 1 and "Test Accuracy" in before.logged[0]
+    assert train("mnist_ste", "--stop-after", "2", "--wandb") == 0
+    after = fake.runs[1]
+    assert after.logged[0] == before.logged[0] and len(after.logged) == 2
+    assert after.logged[1].keys() == before.logged[0].keys() and after.finished
 
 
 def test_wandb_of_several_tasks_is_the_mean_over_those_seen() -> None:
@@ -387,8 +435,7 @@ def test_wandb_of_several_tasks_is_the_mean_over_those_seen() -> None:
         results.Row("b", "s", 0, 1, 1, 0, "train_loss", 2.0),
         results.Row("b", "s", 0, 1, None, 0, "entropy", 0.1),
     ]
-    frame = pd.DataFrame(rows).astype(results.COLUMNS)
-    assert list(wandb_log.epochs(frame)) == [
+    assert list(wandb_log.epochs(rows)) == [
         {"Test Accuracy": 50.0},
         {"Loss": 2.0, "Test Accuracy": 50.0},
     ]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from statistics import fmean
+from typing import Any
 
+from cl_bnn import results
 from cl_bnn.errors import UserError
-
-if TYPE_CHECKING:
-    import pandas as pd
+from cl_bnn.events import Event
+from cl_bnn.results import Row
+from cl_bnn.runner import Run
 
 PROJECT = "bayes-binn"
 #: The keys of the reproduction, our metric behind each, and the factor: it counts in percent.
@@ -35,32 +37,67 @@ def find() -> Any:
         ) from error
 
 
-def send(wandb: Any, name: str, config: Mapping[str, Any], frame: pd.DataFrame) -> None:
-    """Send a run that has ended, a step an epoch.
+class Live:
+    """A listener to the events of runs: every epoch is sent when all of it is measured.
+
+    A run that is on file already is sent as a whole. One that continues sends what it measured
+    before, to a run of its own.
 
     Args:
         wandb: the module.
-        name: of the run.
-        config: its configuration.
-        frame: its measurements, as `results.read` returns them.
+        config: the configuration of the runs.
+        runs: those that may tell something.
     """
-    wandb.init(project=PROJECT, name=name, config=dict(config))
-    for values in epochs(frame):
-        wandb.log(values)
-    wandb.finish()
+
+    def __init__(self, wandb: Any, config: Mapping[str, Any], runs: Iterable[Run]) -> None:
+        self.wandb, self.config = wandb, dict(config)
+        self.runs = {run.name: run for run in runs}
+        self._sinks: dict[str, Any] = {}
+        self._held: dict[str, list[Row]] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Take in what a run tells, and send what is complete."""
+        name, kind = event.run, event.kind
+        if kind == "note":
+            return
+        if name not in self._sinks:
+            self._sinks[name] = self.wandb.init(
+                project=PROJECT, name=name, config=self.config, reinit="create_new"
+            )
+        rows = _rows_on_file(self.runs[name]) if kind == "skipped" else event.rows
+        held = self._held.pop(name, []) + [row for row in rows if row.epoch is not None]
+        # The last epoch of a task is tested when the task ends.
+        done = event.epoch + (kind == "epoch")
+        if kind in ("epoch", "resumed") and event.n_epochs and done >= event.n_epochs:
+            newest = max(((row.after, row.epoch) for row in held), default=None)
+            self._held[name] = [row for row in held if (row.after, row.epoch) == newest]
+            held = [row for row in held if (row.after, row.epoch) != newest]
+        for values in epochs(held):
+            self._sinks[name].log(values)
+        if kind in ("finished", "skipped"):
+            self._sinks.pop(name).finish()
 
 
-def epochs(frame: pd.DataFrame) -> Iterator[dict[str, float]]:
-    """What a run measured in one epoch after the other, by the keys of the reproduction.
+def _rows_on_file(run: Run) -> list[Row]:
+    frame = results.read(run.path.parent)
+    mine = frame[frame["seed"] == run.seed].astype(object)
+    return [Row(*values) for values in mine.where(mine.notna(), None).itertuples(index=False)]
+
+
+def epochs(rows: Iterable[Row]) -> Iterator[dict[str, float]]:
+    """What was measured in one epoch after the other, by the keys of the reproduction.
 
     Of several tasks the test accuracy is the mean over those seen. What was not measured is left
     out.
     """
-    along = frame[frame["epoch"].notna() & frame["on"].notna()]
-    for _, rows in along.groupby(["after", "epoch"]):
-        means = rows.groupby("metric")["value"].mean()
+    found: dict[tuple[int, int], dict[str, list[float]]] = {}
+    for row in rows:
+        if row.epoch is not None and row.on is not None:
+            metrics = found.setdefault((row.after, row.epoch), {})
+            metrics.setdefault(row.metric, []).append(row.value)
+    for _, metrics in sorted(found.items()):
         yield {
-            key: float(factor * means[metric])
+            key: factor * fmean(metrics[metric])
             for key, (metric, factor) in KEYS.items()
-            if metric in means.index
+            if metric in metrics
         }

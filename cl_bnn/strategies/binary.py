@@ -9,7 +9,7 @@ from torch.optim import Adam
 
 from cl_bnn.nn import real_parameters
 from cl_bnn.optim.binary import BinaryOptimizer
-from cl_bnn.optim.weights import replace_in_groups
+from cl_bnn.optim.weights import replace_in_groups, require
 from cl_bnn.strategies.template import Template
 
 
@@ -59,17 +59,28 @@ class BinaryStrategy(Template):
             replace_in_groups(self.optimizer.inner, old, new)
 
 
-def inner_adam(model: nn.Module, lr: float) -> Adam | None:
+def inner_adam(model: nn.Module, lr: float, weight_decay: float = 0.0) -> Adam | None:
     """Adam for the real parameters of a model; None if it has none.
 
     Args:
         model: the network.
         lr: learning rate > 0.
+        weight_decay: d >= 0; d w is added to the gradient of real weight matrices and kernels, as a
+            penalty of d/2 times their squares does. Biases, gains and shifts get none.
 
     Raises:
-        ValueError: `lr` is out of range.
+        ValueError: a value is out of range.
     """
-    if lr <= 0:
-        raise ValueError(f"real_lr must be > 0, got {lr!r}")
+    require(lr > 0, "real_lr", lr, "> 0")
+    require(weight_decay >= 0, "real_weight_decay", weight_decay, ">= 0")
     real = real_parameters(model)
-    return Adam(real, lr) if real else None
+    if not real:
+        return None
+    if not weight_decay:
+        return Adam(real, lr)
+    vectors = [p for p in real if p.dim() < 2]
+    matrices = [p for p in real if p.dim() >= 2]
+    groups: list[dict[str, Any]] = [
+        {"params": vectors}, {"params": matrices, "weight_decay": weight_decay},
+    ]  # fmt: skip
+    return Adam(groups, lr)

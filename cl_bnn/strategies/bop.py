@@ -18,8 +18,7 @@ class FlippingStrategy(BinaryStrategy):
     Args:
         model: the network.
         optimizer: `Bop` or `Bop2ndOrder`.
-        settings: its settings; each changes at the beginning of every epoch, and begins anew with
-            every task.
+        settings: its settings; each follows its course, and begins anew with every task.
         real_lr: the learning rate of the inner optimiser, likewise.
         template: every keyword of `Template`.
 
@@ -39,14 +38,25 @@ class FlippingStrategy(BinaryStrategy):
                 require(holds(setting.end), f"{setting.name}_end", setting.end, allowed)
         self._settings, self._real_lr = settings, real_lr
 
-    def _before_training_epoch(self, **kwargs: Any) -> None:
+    def _before_training_iteration(self, **kwargs: Any) -> None:
+        done = self.clock.train_epoch_iterations
+        if done == 0 or self._linear:
+            self._set(self.epoch + done / len(self.dataloader))
+        super()._before_training_iteration(**kwargs)
+
+    @property
+    def _linear(self) -> bool:
+        """Whether something changes with every iteration."""
+        return any(setting.course == "linear" for setting in [*self._settings, self._real_lr])
+
+    def _set(self, time: float) -> None:
+        """Give all settings their values after `time` epochs."""
         for group in self.optimizer.param_groups:
             for setting in self._settings:
-                group[setting.name] = setting.at(self.epoch, self.train_epochs)
+                group[setting.name] = setting.at(time, self.train_epochs)
         if self.optimizer.inner is not None:
             for group in self.optimizer.inner.param_groups:
-                group["lr"] = self._real_lr.at(self.epoch, self.train_epochs)
-        super()._before_training_epoch(**kwargs)
+                group["lr"] = self._real_lr.at(time, self.train_epochs)
 
 
 def _binary_group(model: nn.Module, start: Start) -> list[dict[str, Any]]:
@@ -71,6 +81,7 @@ class BopStrategy(FlippingStrategy):
         threshold: tau, how strong the average must be.
         gamma: weight of the newest gradient in the average.
         real_lr: learning rate of Adam for the real parameters.
+        real_weight_decay: weight decay of the real weight matrices and kernels, see `inner_adam`.
         threshold_schedule, gamma_schedule, real_lr_schedule: `"constant"`, `"linear"`,
             `"exponential"` or `"steps"`.
         threshold_end, gamma_end, real_lr_end: where a linear or exponential course leads.
@@ -97,6 +108,7 @@ class BopStrategy(FlippingStrategy):
         real_lr: float = 1e-2,
         real_lr_schedule: Course = "constant",
         real_lr_end: float | None = None,
+        real_weight_decay: float = 0.0,
         steps_every: int = 100,
         start: Start = "signs",
         ties: Ties = "keep",
@@ -109,7 +121,7 @@ class BopStrategy(FlippingStrategy):
         real = Setting("real_lr", real_lr, real_lr_schedule, real_lr_end, steps_every)
         optimizer = Bop(
             _binary_group(model, start), threshold=threshold, gamma=gamma, start=start, ties=ties,
-            inner=inner_adam(model, real_lr),
+            inner=inner_adam(model, real_lr, real_weight_decay),
         )  # fmt: skip
         super().__init__(
             model=model, optimizer=optimizer, settings=settings, real_lr=real, **template
@@ -129,6 +141,7 @@ class Bop2ndOrderStrategy(FlippingStrategy):
         sigma: weight of the newest squared gradient in its average.
         unbiased: the second of the two published rules, see `cl_bnn.optim.Bop2ndOrder`.
         real_lr: learning rate of Adam for the real parameters.
+        real_weight_decay: weight decay of the real weight matrices and kernels, see `inner_adam`.
         threshold_schedule, gamma_schedule, sigma_schedule, real_lr_schedule: `"constant"`,
             `"linear"`, `"exponential"` or `"steps"`.
         threshold_end, gamma_end, sigma_end, real_lr_end: where a linear or exponential course
@@ -159,6 +172,7 @@ class Bop2ndOrderStrategy(FlippingStrategy):
         real_lr: float = 1e-2,
         real_lr_schedule: Course = "constant",
         real_lr_end: float | None = None,
+        real_weight_decay: float = 0.0,
         steps_every: int = 100,
         start: Start = "signs",
         ties: Ties = "keep",
@@ -172,7 +186,8 @@ class Bop2ndOrderStrategy(FlippingStrategy):
         real = Setting("real_lr", real_lr, real_lr_schedule, real_lr_end, steps_every)
         optimizer = Bop2ndOrder(
             _binary_group(model, start), threshold=threshold, gamma=gamma, sigma=sigma,
-            unbiased=unbiased, start=start, ties=ties, inner=inner_adam(model, real_lr),
+            unbiased=unbiased, start=start, ties=ties,
+            inner=inner_adam(model, real_lr, real_weight_decay),
         )  # fmt: skip
         super().__init__(
             model=model, optimizer=optimizer, settings=settings, real_lr=real, **template

@@ -49,16 +49,17 @@ STEP_FACTOR = 0.1
 class Setting:
     """A setting of an optimiser other than its learning rate, and its course within a task.
 
-    In epoch e of E (0 the first), from `start` s and `end` t:
+    From `start` s and `end` t, after e of E epochs:
 
     * `"constant"`: s.
-    * `"linear"`: s + (t - s) e / E, and `"exponential"`: s (t / s)^(e / E). Both would reach t
-      after the last epoch.
+    * `"linear"`: s + (t - s) e / E, changing with every iteration, as in the code of Bop.
+    * `"exponential"`: s (t / s)^(e / E), changing with every epoch. Like `"linear"` it would reach
+      t after the last.
     * `"steps"`: s, multiplied by 0.1 every `every` epochs.
 
     Attributes:
         name: what messages call it.
-        start: its value in the first epoch.
+        start: its value at the beginning of a task.
         course: one of the four.
         end: where a linear or exponential course leads; others do not look at it.
         every: epochs from one step to the next.
@@ -90,13 +91,13 @@ class Setting:
         if self.every < 1:
             raise ValueError(f"steps_every must be >= 1, got {self.every!r}")
 
-    def at(self, epoch: int, epochs: int) -> float:
-        """The value in epoch `epoch` (0 the first) of a task of `epochs`."""
-        start, end, share = self.start, self.end, epoch / epochs
+    def at(self, time: float, epochs: int) -> float:
+        """The value after `time` epochs of a task of `epochs`; 2.5 in the middle of the third."""
+        start, end, epoch = self.start, self.end, int(time)
         if self.course == "linear" and end is not None:
-            return start + (end - start) * share
+            return start + (end - start) * (time / epochs)
         if self.course == "exponential" and end is not None:
-            return start * math.exp(math.log(end / start) * share)
+            return start * math.exp(math.log(end / start) * (epoch / epochs))
         if self.course == "steps":
             return start * STEP_FACTOR ** (epoch // self.every)
         return start

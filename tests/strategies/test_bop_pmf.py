@@ -18,7 +18,7 @@ from tiny import stream
 from torch import nn
 
 from cl_bnn import recipes
-from cl_bnn.nn import mlp
+from cl_bnn.nn import BinaryLinear, mlp, real_parameters, xnornet
 from cl_bnn.optim import PMF, Bop
 from cl_bnn.recorder import Recorder
 from cl_bnn.strategies import (
@@ -29,6 +29,7 @@ from cl_bnn.strategies import (
     SGDStrategy,
     TaskAware,
 )
+from cl_bnn.strategies.binary import inner_adam
 from cl_bnn.strategies.schedules import Setting
 
 STRATEGIES: dict[str, Callable[..., Any]] = {
@@ -101,20 +102,32 @@ class At(SupervisedPlugin):
         self.look(strategy)
 
 
+class AtStep(SupervisedPlugin):
+    """Calls a function at the beginning of every iteration."""
+
+    def __init__(self, look: Callable[[Any], None]) -> None:
+        super().__init__()
+        self.look = look
+
+    def before_training_iteration(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+        self.look(strategy)
+
+
 # Schedules ---------------------------------------------------------------------------------------
 
 
 def test_courses_of_the_papers() -> None:
-    """10^(-3/500) an epoch; a tenth every 100 epochs; straight lines."""
+    """10^(-3/500) an epoch; a tenth every 100 epochs; straight lines from step to step."""
     falling = Setting("gamma", 1e-5, "exponential", 1e-8)
     for epoch in (0, 1, 250, 499):
         assert falling.at(epoch, 500) == pytest.approx(1e-5 * 10 ** (-3 * epoch / 500))
+        assert falling.at(epoch + 0.9, 500) == falling.at(epoch, 500)
     stairs = Setting("gamma", 1e-4, "steps", every=100)
-    found = [stairs.at(epoch, 500) for epoch in (0, 99, 100, 199, 200, 499)]
+    found = [stairs.at(time, 500) for time in (0, 99.9, 100, 199, 200, 499)]
     assert found == pytest.approx([1e-4, 1e-4, 1e-5, 1e-5, 1e-6, 1e-8])
     rising = Setting("sigma", 1e-7, "linear", 1e-2)
-    assert [rising.at(epoch, 500) for epoch in (0, 250, 499)] == pytest.approx(
-        [1e-7, (1e-7 + 1e-2) / 2, 1e-2 - (1e-2 - 1e-7) / 500]
+    assert [rising.at(time, 500) for time in (0, 250, 499.5)] == pytest.approx(
+        [1e-7, (1e-7 + 1e-2) / 2, 1e-2 - (1e-2 - 1e-7) / 1000]
     )
     assert Setting("threshold", 3.0).at(7, 9) == 3.0
 
@@ -134,6 +147,7 @@ def bop(**more: Any) -> BopStrategy:
         ({"real_lr_schedule": "linear", "real_lr_end": -1.0}, "real_lr_end must be > 0, got -1.0"),
         ({"steps_every": 0}, "steps_every must be >= 1, got 0"),
         ({"real_lr": 0.0}, "real_lr must be > 0, got 0.0"),
+        ({"real_weight_decay": -1.0}, "real_weight_decay must be >= 0, got -1.0"),
         ({"gamma": 2.0}, "gamma must be in (0, 1], got 2.0"),
     ],
 )  # fmt: skip
@@ -154,16 +168,49 @@ def test_settings_follow_their_courses_and_begin_anew_with_every_task() -> None:
         model=network(), threshold=1e-4, threshold_schedule="exponential", threshold_end=1e-8,
         gamma=0.5, gamma_schedule="steps", steps_every=2, sigma=0.1, sigma_schedule="linear",
         sigma_end=0.5, real_lr=0.4, real_lr_schedule="linear", real_lr_end=0.2,
-        plugins=[At(look)], **settings(),
+        plugins=[AtStep(look)], **settings(train_mb_size=30),
     )  # fmt: skip
     strategy.train(benchmark(2).train_stream, eval_streams=[])
-    expected = [
-        (1e-4, 0.5, 0.1, 0.4), (1e-5, 0.5, 0.2, 0.35),
-        (1e-6, 0.05, 0.3, 0.3), (1e-7, 0.05, 0.4, 0.25),
+    expected = [  # two steps an epoch
+        (1e-4, 0.5, 0.1, 0.4), (1e-4, 0.5, 0.15, 0.375),
+        (1e-5, 0.5, 0.2, 0.35), (1e-5, 0.5, 0.25, 0.325),
+        (1e-6, 0.05, 0.3, 0.3), (1e-6, 0.05, 0.35, 0.275),
+        (1e-7, 0.05, 0.4, 0.25), (1e-7, 0.05, 0.45, 0.225),
     ]  # fmt: skip
-    assert len(found) == 8
+    assert len(found) == 16
     for now, wanted in zip(found, 2 * expected, strict=True):
         assert now == pytest.approx(wanted)
+
+
+def test_decay_of_real_kernels_is_the_gradient_of_a_penalty() -> None:
+    """Keras' L2 of 5e-7 adds 5e-7 w^2 to the loss: 1e-6 w to the gradient, of kernels alone."""
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Flatten(), BinaryLinear(16, 2))
+    twin = copy.deepcopy(model)
+    adam = inner_adam(model, 0.1, weight_decay=0.3)
+    penalised = torch.optim.Adam(real_parameters(twin), 0.1)
+    assert adam is not None
+    x = torch.randn(8, 1, 4, 4)
+    for _ in range(3):
+        adam.zero_grad()
+        penalised.zero_grad()
+        model(x).square().mean().backward()
+        kernels = [p for p in real_parameters(twin) if p.dim() > 1]
+        (twin(x).square().mean() + 0.15 * sum(k.square().sum() for k in kernels)).backward()
+        adam.step()
+        penalised.step()
+    for ours, theirs in zip(real_parameters(model), real_parameters(twin), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_published_decay_is_that_of_the_two_real_ends_of_xnornet() -> None:
+    for name in ("bop", "bop2"):
+        recipe = recipes.load_strategy(name)
+        assert recipe.on["imagenet_xnornet"]["real_weight_decay"] == 2 * 5e-7
+    model = xnornet(input_shape=(3, 217, 217), out_features=4, width=0.02)
+    adam = inner_adam(model, 0.1, 1e-6)
+    assert adam is not None
+    decayed = [p for g in adam.param_groups if g["weight_decay"] for p in g["params"]]
+    assert {id(p) for p in decayed} == {id(model[1].weight), id(model[-1].weight)}
 
 
 PUBLISHED: list[tuple[str, str, dict[str, Any]]] = [
