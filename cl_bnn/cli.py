@@ -154,7 +154,7 @@ def _plot(arguments: argparse.Namespace) -> None:
 
 def _data(arguments: argparse.Namespace) -> None:
     """List, fetch or verify data sets."""
-    from cl_bnn.data import NAMES, command
+    from cl_bnn.data import command
 
     names, root = arguments.names, arguments.data_root
     if arguments.action == "list":
@@ -164,7 +164,7 @@ def _data(arguments: argparse.Namespace) -> None:
     elif names:
         lines = (command.fetch(name, root) for name in names)
     else:
-        raise UserError(f"data fetch: which data set? known: {', '.join(NAMES)}")
+        raise UserError(f"data fetch: which data set? known: {', '.join(command.names())}")
     for line in lines:
         print(line, flush=True)
 

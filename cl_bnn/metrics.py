@@ -6,12 +6,21 @@ import torch
 from torch import Tensor
 
 N_BINS = 15  # of the calibration error, the usual choice since Guo et al. 2017 (arXiv:1706.04599)
+MANY_CLASSES = 100  # from here on, as for CIFAR-100 and ImageNet, the top-5 accuracy says something
 SATURATED_MEAN = 0.999  # a weight is called saturated when |tanh(lambda)| exceeds this
 
 
 def accuracy(log_probabilities: Tensor, targets: Tensor) -> float:
     """Share of samples whose most probable class is the target; (n, classes) and (n,)."""
     return (log_probabilities.argmax(1) == targets).double().mean().item()
+
+
+def top_accuracy(log_probabilities: Tensor, targets: Tensor, count: int) -> float:
+    """Share of samples whose target is among the `count` most probable classes; (n, classes) and
+    (n,).
+    """
+    best = log_probabilities.topk(count, 1).indices
+    return (best == targets[:, None]).any(1).double().mean().item()
 
 
 def nll(log_probabilities: Tensor, targets: Tensor) -> float:
@@ -39,14 +48,17 @@ def ece(log_probabilities: Tensor, targets: Tensor, bins: int = N_BINS) -> float
 
 
 def prediction(log_probabilities: Tensor, targets: Tensor) -> dict[str, float]:
-    """Accuracy (fraction), NLL (nats) and ECE of log-probabilities (n, classes) for targets
-    (n,).
+    """Accuracy (fraction), NLL (nats) and ECE of log-probabilities (n, classes) for targets (n,);
+    of at least `MANY_CLASSES` classes also the top-5 accuracy.
     """
-    return {
+    found = {
         "accuracy": accuracy(log_probabilities, targets),
         "nll": nll(log_probabilities, targets),
         "ece": ece(log_probabilities, targets),
     }
+    if log_probabilities.shape[1] >= MANY_CLASSES:
+        found["accuracy_top5"] = top_accuracy(log_probabilities, targets, 5)
+    return found
 
 
 def rmse(outputs: Tensor, targets: Tensor) -> float:

@@ -24,6 +24,19 @@ def test_accuracy_is_a_fraction() -> None:
     assert metrics.accuracy(rows, torch.tensor([0, 2, 2, 0])) == 0.75
 
 
+def test_top_accuracy_counts_the_most_probable_classes() -> None:
+    rows = predicted([0.7, 0.2, 0.1], [0.1, 0.5, 0.4], [0.3, 0.2, 0.5], [0.6, 0.3, 0.1])
+    targets = torch.tensor([1, 2, 1, 0])
+    assert [metrics.top_accuracy(rows, targets, k) for k in (1, 2, 3)] == [0.25, 0.75, 1.0]
+
+
+def test_many_classes_have_a_top_5() -> None:
+    """Class 4 comes fifth, class 5 sixth."""
+    rows = torch.arange(100, 0, -1).double().log_softmax(0).expand(2, -1)
+    assert metrics.prediction(rows, torch.tensor([4, 5]))["accuracy_top5"] == 0.5
+    assert "accuracy_top5" not in metrics.prediction(rows[:, :99], torch.tensor([4, 5]))
+
+
 def test_nll_is_in_nats() -> None:
     rows = predicted([0.5, 0.5], [0.25, 0.75], [0.0, 1.0])
     expected = (math.log(2) + math.log(4) + 0) / 3

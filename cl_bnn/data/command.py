@@ -3,31 +3,50 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from cl_bnn.data.by_hand import BY_HAND, ByHand
 from cl_bnn.data.cifar import torchvision_class
 from cl_bnn.data.idx import IdxFile
-from cl_bnn.data.sources import SOURCES, Source, data_root, source_of
-from cl_bnn.errors import UserError
+from cl_bnn.data.sources import SOURCES, Source, data_root
+from cl_bnn.errors import UserError, near
 
 MEGABYTE = 1_000_000
+
+Known = Source | ByHand
+
+
+def _known() -> dict[str, Known]:
+    return {**SOURCES, **BY_HAND}
+
+
+def names() -> list[str]:
+    """The data sets that these commands know."""
+    return list(_known())
+
+
+def _find(name: str) -> Known:
+    known = _known()
+    if name not in known:
+        raise UserError(f"unknown data set {name!r}{near(name, known)}")
+    return known[name]
 
 
 def list_lines(root: str | Path | None = None) -> list[str]:
     """One line for each data set: its name, what it holds, where it is, and whether it is there."""
-    folder = data_root(root)
-    name_width = max(len(source.name) for source in SOURCES.values())
-    content_width = max(len(source.content) for source in SOURCES.values())
+    folder, known = data_root(root), _known().values()
+    name_width = max(len(source.name) for source in known)
+    content_width = max(len(source.content) for source in known)
     return [
-        f"{s.name:{name_width}}  {s.content:{content_width}}  {_state(s, folder)}"
-        for s in SOURCES.values()
+        f"{s.name:{name_width}}  {s.content:{content_width}}  {_state(s, folder)}" for s in known
     ]
 
 
-def _state(source: Source, root: Path) -> str:
+def _state(source: Known, root: Path) -> str:
     folder = source.where(root)
     if not source.present(root):
-        return f"not in {folder}: `cl-bnn data fetch {source.name}`"
-    size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
-    return f"in {folder}, {size / MEGABYTE:.0f} MB"
+        how = "by hand" if isinstance(source, ByHand) else f"`cl-bnn data fetch {source.name}`"
+        return f"not in {folder}: {how}"
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return f"in {folder}, {size / MEGABYTE:.{0 if size > MEGABYTE else 2}f} MB"
 
 
 def verify(names: Sequence[str] = (), root: str | Path | None = None) -> Iterator[str]:
@@ -36,15 +55,15 @@ def verify(names: Sequence[str] = (), root: str | Path | None = None) -> Iterato
     Without names, all that are there. After the last line, the first data set that is damaged or
     missing is raised as a UserError, which names the file, and says what was expected.
     """
-    sources = [source_of(name) for name in names]
+    sources = [_find(name) for name in names]
     return _verify(sources, data_root(root)) if sources else _verify_present(data_root(root))
 
 
 def _verify_present(root: Path) -> Iterator[str]:
-    return _verify([source for source in SOURCES.values() if source.present(root)], root)
+    return _verify([source for source in _known().values() if source.present(root)], root)
 
 
-def _verify(sources: Sequence[Source], root: Path) -> Iterator[str]:
+def _verify(sources: Sequence[Known], root: Path) -> Iterator[str]:
     errors = []
     for source in sources:
         try:
@@ -61,10 +80,14 @@ def fetch(name: str, root: str | Path | None = None) -> str:
     """Download the data set `name` into the data root with torchvision, which shows its progress.
 
     What is there and whole is left alone; damaged files are replaced. Returns a line that says what
-    was done. UserError if the name is unknown, or the download or writing fails.
+    was done. UserError if the name is unknown, the data set has to be put there by hand, or the
+    download or writing fails.
     """
-    source, folder = source_of(name), data_root(root)
+    source, folder = _find(name), data_root(root)
     where = source.where(folder)
+    if isinstance(source, ByHand):
+        source.read(folder)
+        return f"{source.title} is whole in {where}: nothing to fetch"
     if source.torchvision is None:
         return f"{source.title} is part of cl_bnn: nothing to fetch"
     if source.present(folder) and _whole(source, folder):

@@ -13,6 +13,14 @@ from cl_bnn.data.idx import IdxFile
 from cl_bnn.errors import UserError, near
 
 
+def has_files(folder: Path) -> bool:
+    """Whether the folder is there with something in it; UserError if it cannot be read."""
+    try:
+        return folder.is_dir() and any(folder.iterdir())
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read: {error.strerror}") from error
+
+
 @dataclass(frozen=True)
 class Source:
     """One data set: its names, its folder below the data root, and the constants of `Dataset`.
@@ -38,11 +46,7 @@ class Source:
 
     def present(self, root: Path) -> bool:
         """Whether the folder is there with a file in it; whether it is whole, `read` tells."""
-        folder = self.where(root)
-        try:
-            return folder.is_dir() and any(folder.iterdir())
-        except OSError as error:
-            raise UserError(f"{folder} cannot be read: {error.strerror}") from error
+        return has_files(self.where(root))
 
     def read(self, root: Path) -> tuple[Split, Split]:
         """Training and test split, every byte checked; UserError if one is missing or damaged."""

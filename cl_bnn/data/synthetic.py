@@ -16,6 +16,10 @@ from cl_bnn.errors import UserError
 SNELSON_FOLDER = "snelson"
 #: How many numbers each file holds, one a line.
 SNELSON_FILES = {"train_inputs": 200, "train_outputs": 200, "test_inputs": 301}
+LAYOUT = (
+    "the data of Snelson and Ghahramani (2005) are three files of a number a line: "
+    + ", ".join(f"{name} ({count})" for name, count in SNELSON_FILES.items())
+)
 
 
 @dataclass(frozen=True)

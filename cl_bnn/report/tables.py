@@ -43,6 +43,7 @@ FORMATS = {
     "forgetting_max_last": Format("forgetting, max − last [points]"),
     "LA": Format("LA [%]"),
     "accuracy": Format("accuracy [%]"),
+    "accuracy_top5": Format("top-5 accuracy [%]"),
     "accuracy_mode": Format("ACC of the mode [%]"),
     "nll": Format("NLL [nats]", 1, 3),
     "nll_mode": Format("NLL of the mode [nats]", 1, 3),

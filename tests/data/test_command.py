@@ -183,8 +183,30 @@ def test_unknown_name(command: object) -> None:
 
 def test_list_has_a_line_for_each(fashion_server: Path, tmp_path: Path) -> None:
     fetch("fashion_mnist", tmp_path)
+    (tmp_path / "isbi2012-em" / "train_imgs").mkdir(parents=True)
+    (tmp_path / "isbi2012-em" / "train_imgs" / "img_0.png").write_bytes(bytes(2_000_000))
     lines = list_lines(tmp_path)
-    assert tuple(line.split()[0] for line in lines) == NAMES
+    assert [line.split()[0] for line in lines] == [*NAMES, "isbi2012_em", "snelson"]
     assert lines[0].endswith(f"in {sources.MNIST.where(tmp_path)}, 12 MB")
-    assert f"in {tmp_path}/FashionMNIST/raw, " in lines[1]
+    assert f"in {tmp_path}/FashionMNIST/raw, 0.00 MB" in lines[1]
     assert lines[2].endswith(f"not in {tmp_path}/cifar-10-batches-py: `cl-bnn data fetch cifar10`")
+    assert lines[4].endswith(f"in {tmp_path}/isbi2012-em, 2 MB")
+    assert lines[5].endswith(f"not in {tmp_path}/snelson: by hand")
+
+
+def test_what_cannot_be_fetched_says_what_its_files_are(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"^Snelson's regression is not in {tmp_path}/snelson; .*"
+                       r"three files of a number a line: train_inputs \(200\)"):  # fmt: skip
+        fetch("snelson", tmp_path)
+    folder = tmp_path / "snelson"
+    folder.mkdir()
+    for name, count in (("train_inputs", 200), ("train_outputs", 200), ("test_inputs", 301)):
+        (folder / name).write_text("\n".join(["0.5"] * count))
+    whole = f"Snelson's regression is whole in {folder}: nothing to fetch"
+    assert fetch("snelson", tmp_path) == whole
+    assert list(verify(["snelson"], tmp_path)) == [f"snelson: every file in {folder} is whole"]
+    (folder / "test_inputs").write_text("0.5")
+    with pytest.raises(
+        UserError, match=f"^{folder}/test_inputs is damaged: 1 numbers, expected 301"
+    ):
+        fetch("snelson", tmp_path)
