@@ -129,7 +129,7 @@ def test_tensors_with_gaps_are_left_whole() -> None:
 
 
 def test_uniform_numbers_of_a_block() -> None:
-    count = inplace.BLOCK
+    count = inplace.DRAWN
     uniform = torch.empty(count)
     torch.manual_seed(0)
     inplace.draw_uniform(uniform, inplace.Workspace().like(uniform))
@@ -143,6 +143,18 @@ def test_uniform_numbers_of_a_block() -> None:
     # The two numbers from one integer have nothing to do with each other.
     first, second = uniform.view(-1, 2).double().T - 0.5
     assert abs((first * second).mean().item() * 12) < 4 / (count / 2) ** 0.5
+
+
+def test_uniform_numbers_are_the_same_whatever_the_blocks() -> None:
+    found = []
+    for cuts in ([3 * inplace.DRAWN + 5], [inplace.DRAWN] * 3 + [5]):
+        torch.manual_seed(0)
+        whole = torch.empty(sum(cuts))
+        for piece in torch.split(whole, cuts):
+            inplace.draw_uniform(piece, inplace.Workspace().like(piece))
+        found.append(whole)
+    same(*found)
+    assert found[0].unique().numel() > 0.97 * found[0].numel(), "no piece is that of another"
 
 
 def test_saturated_weights_draw_only_what_the_noise_can_turn() -> None:
