@@ -26,21 +26,34 @@ def _signs(x: Tensor) -> Tensor:
     return x.clamp(-1, 0.5).floor_().mul_(2).add_(1)
 
 
-class _Identity(Function):
+class _Sign(Function):
+    """The part that all surrogates share. Several networks side by side (torch's `vmap`) are one
+    larger tensor: everything here is done element by element.
+    """
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(x: Tensor) -> Tensor:
         return _signs(x)
+
+    @classmethod
+    def vmap(cls, info: Any, in_dims: tuple[int | None], x: Tensor) -> tuple[Tensor, int | None]:
+        return cls.apply(x), in_dims[0]  # type: ignore[no-untyped-call]
+
+
+class _Identity(_Sign):
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        pass
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return gradient
 
 
-class _HardTanh(Function):
+class _HardTanh(_Sign):
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x.abs() <= 1)  # a quarter of the memory of x
-        return _signs(x)
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0].abs() <= 1)  # a quarter of the memory of x
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
@@ -48,11 +61,10 @@ class _HardTanh(Function):
         return gradient * inside
 
 
-class _ApproxSign(Function):
+class _ApproxSign(_Sign):
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return _signs(x)
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:

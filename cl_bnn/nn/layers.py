@@ -138,19 +138,18 @@ class SamePad(nn.Module):
         return f"{self.kernel_size}, {self.stride}, {self.value}"
 
 
-BINARY_LAYERS = (BinaryLinear, BinaryConv2d, BinaryConvTranspose2d)
-
-
 def binary_parameters(model: nn.Module) -> list[Parameter]:
     """The parameters that an optimiser of binary weights should own, in the order of
     `model.parameters()`.
 
-    If the model has layers that declare binary parameters (`BINARY_LAYERS`), those. Otherwise, for
-    a network of plain torch layers, the weights of all linear and convolutional layers. Everything
-    else (biases, gains and shifts of norms) is real-valued. A weight that two layers share appears
-    once.
+    If the model has layers that declare binary parameters (by a method `binary`, as `BinaryLinear`
+    does), those. Otherwise, for a network of plain torch layers, the weights of all linear and
+    convolutional layers. Everything else (biases, gains and shifts of norms) is real-valued. A
+    weight that two layers share appears once.
     """
-    declared = [p for m in model.modules() if isinstance(m, BINARY_LAYERS) for p in m.binary()]
+    declared = [
+        p for m in model.modules() if callable(b := getattr(m, "binary", None)) for p in b()
+    ]
     plain = [m.weight for m in model.modules() if isinstance(m, (nn.Linear, _ConvNd))]
     binary = {id(p) for p in declared or plain}
     return [p for p in model.parameters() if id(p) in binary]
