@@ -111,10 +111,10 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
 
     def after_training_epoch(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         """Avalanche calls this after every epoch: measure what is wanted, save, tell."""
-        epoch = strategy.epoch
+        epoch = strategy.progress
         if (epoch + 1) % self.stream.every and epoch + 1 < strategy.n_epochs:
             return
-        found = self.recorder.training()
+        found = self.recorder.training() | strategy.learned()
         if not math.isfinite(found["train_loss"]):
             raise UserError(
                 f"{self.run.name}: the training loss is {found['train_loss']} in epoch {epoch} "

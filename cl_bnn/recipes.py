@@ -31,7 +31,9 @@ __all__ = [
     "takes",
 ]
 
-STRATEGY_KEYS = {"title": str, "paper": str, "build": str, "defaults": dict, "on": dict}
+STRATEGY_KEYS = {
+    "title": str, "paper": str, "build": str, "part": str, "defaults": dict, "on": dict,
+}  # fmt: skip
 BENCHMARK_KEYS = {"title": str, "epochs": int, "batch_size": int, "stream": dict, "model": dict}
 # What an override may change besides the tables.
 COUNTS = ("epochs", "stop_after", "batch_size")
@@ -48,12 +50,17 @@ FROM_RUNNER = {
 
 @dataclass(frozen=True)
 class StrategyRecipe:
-    """One method: the class that learns, and its settings in general and on single benchmarks."""
+    """One method: the class that learns, and its settings in general and on single benchmarks.
+
+    `part` is a setting, if any, that names another strategy recipe; what that one says of a
+    benchmark is handed over in its place.
+    """
 
     name: str
     title: str
     paper: str
     build: str
+    part: str
     defaults: dict[str, Any]
     on: dict[str, dict[str, Any]]
     path: Path
@@ -121,6 +128,7 @@ def load_strategy(name_or_path: str) -> StrategyRecipe:
         title=table["title"],
         paper=table.get("paper", ""),
         build=table["build"],
+        part=table.get("part", ""),
         defaults=table.get("defaults", {}),
         on=table.get("on", {}),
         path=path,
@@ -147,11 +155,11 @@ def resolve(
     """Put a strategy on a benchmark, with the user's overrides on top.
 
     Keys of `overrides`: `epochs`, `stop_after`, `batch_size`, `precision`, `channels_last`,
-    `stream.<key>`, `model.<key>`; any other is a setting of the strategy. Nothing is imported and
-    no value is judged here: see `check`.
+    `stream.<key>`, `model.<key>`, `<part>.<key>` where the strategy has a part; any other is a
+    setting of the strategy. Nothing is imported and no value is judged here: see `check`.
 
     Raises:
-        UserError: a key with a prefix other than `stream.` and `model.`.
+        UserError: a key with another prefix, or a part that is no strategy.
     """
     tables = {
         "": {
@@ -163,13 +171,18 @@ def resolve(
         "model": dict(benchmark.model),
         "strategy": strategy.defaults | strategy.on.get(benchmark.name, {}),
     }
+    if strategy.part:
+        named = str(overrides.get(strategy.part, tables["strategy"].get(strategy.part, "")))
+        tables[strategy.part] = _part(load_strategy(named), benchmark.name)
     changed: dict[str, dict[str, object]] = {"benchmark": {}, "strategy": {}}
     for key, value in overrides.items():
-        section, short = _place(key)
+        section, short = _place(key, strategy.part)
         if _override(tables[section], short, value):
-            changed["strategy" if section == "strategy" else "benchmark"][short] = tables[section][
-                short
-            ]
+            of = "benchmark" if section in ("", "stream", "model") else "strategy"
+            label = key if section == strategy.part else short
+            changed[of][label] = tables[section][short]
+    if strategy.part:
+        tables["strategy"][strategy.part] = tables.pop(strategy.part)
     return Spec(
         benchmark=_label(benchmark.name, changed["benchmark"]),
         strategy=_label(strategy.name, changed["strategy"]),
@@ -199,10 +212,12 @@ def check(spec: Spec) -> None:
             raise UserError(f"{key} = {getattr(spec, key)!r}: expected {describe(annotation)}")
     if spec.stop_after is not None and spec.stop_after > spec.epochs:
         raise UserError(f"stop_after = {spec.stop_after}: expected at most epochs = {spec.epochs}")
+    parts = [(key, value) for key, value in spec.settings.items() if isinstance(value, dict)]
     for section, prefix, table in (
         ("stream", "stream.", spec.stream),
         ("model", "model.", spec.model),
         ("strategy", "", {"build": spec.build, **spec.settings}),
+        *(("strategy", f"{key}.", value) for key, value in parts if "build" in value),
     ):
         settings = {key: value for key, value in table.items() if key != "build"}
         if section == "strategy" and "build" in spec.settings:
@@ -238,15 +253,21 @@ def takes(target: str, folders: Sequence[str], names: Iterable[str]) -> set[str]
     return {name for name in names if name in parameters}
 
 
-def _place(key: str) -> tuple[str, str]:
+def _part(recipe: StrategyRecipe, benchmark: str) -> dict[str, Any]:
+    """A strategy within another: its class, and its settings on a benchmark."""
+    return {"build": recipe.build} | recipe.defaults | recipe.on.get(benchmark, {})
+
+
+def _place(key: str, part: str) -> tuple[str, str]:
     """The table that an override belongs to, and its key there."""
     if key in COUNTS + ARITHMETIC:
         return "", key
     section, dot, short = key.partition(".")
     if not dot:
         return "strategy", key
-    if section not in ("stream", "model") or not short:
-        raise UserError(f"--set {key}: unknown section {section!r}{near(section, FROM_RUNNER)}")
+    known = ["stream", "model", *([part] if part else [])]
+    if section not in known or not short:
+        raise UserError(f"--set {key}: unknown section {section!r}{near(section, known)}")
     return section, short
 
 

@@ -100,7 +100,7 @@ class Recorder(EvaluationPlugin):
         outputs, targets = (
             distributed.gather(torch.cat(parts)) for parts in (self._outputs, self._targets)
         )
-        found = self.objective.measure(outputs, targets)
+        found = self.objective.measure(outputs, targets) | strategy.measured(targets)
         self.tasks[strategy.experience.current_experience] = found
 
     def measure(self, strategy: Any, experiences: Any) -> dict[int, dict[str, float]]:

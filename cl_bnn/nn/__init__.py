@@ -3,7 +3,7 @@
 from cl_bnn.nn.binarynet import binarynet
 from cl_bnn.nn.functional import sign
 from cl_bnn.nn.imagenet import binary_alexnet, xnornet
-from cl_bnn.nn.init import init_latent
+from cl_bnn.nn.init import init_latent, reinitialise
 from cl_bnn.nn.layers import (
     BinaryActivation,
     BinaryConv2d,
@@ -40,6 +40,7 @@ __all__ = [
     "mnist_mlp",
     "nin",
     "real_parameters",
+    "reinitialise",
     "resnet18",
     "sign",
     "tanh_mlp",

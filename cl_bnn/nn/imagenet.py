@@ -10,7 +10,7 @@ weights are Keras' Glorot-uniform.
 from torch import nn
 
 from cl_bnn.nn.functional import Surrogate
-from cl_bnn.nn.init import init_glorot
+from cl_bnn.nn.init import init_glorot, initialised
 from cl_bnn.nn.layers import BinaryActivation, BinaryConv2d, BinaryLinear, SamePad
 from cl_bnn.nn.norm import BatchNorm
 from cl_bnn.nn.shapes import image_shape, scaled
@@ -53,8 +53,7 @@ def binary_alexnet(
         layers += [BinaryActivation(surrogate), BinaryLinear(units, out), _norm(out, 1e-3)]
         units = out
     model = nn.Sequential(*layers)
-    init_glorot(model)
-    return model
+    return initialised(model, init_glorot)
 
 
 def xnornet(
@@ -94,8 +93,7 @@ def xnornet(
         BinaryActivation(surrogate), BinaryConv2d(dense, dense, 1), _norm(dense, 1e-3),
         nn.ReLU(), nn.Flatten(), nn.Linear(dense * places, out_features, bias=False),
     )  # fmt: skip
-    init_glorot(model)
-    return model
+    return initialised(model, init_glorot)
 
 
 def _norm(width: int, eps: float) -> BatchNorm:

@@ -1,6 +1,8 @@
 """Initial weights of the published networks."""
 
+from collections.abc import Callable
 from math import sqrt
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -59,6 +61,30 @@ def init_normal(model: nn.Module, std: float | None) -> None:
     for layer in _layers(model):
         nn.init.normal_(layer.weight, std=1 / layer.weight[0].numel() if std is None else std)
         _zero_bias(layer)
+
+
+T = TypeVar("T", bound=nn.Module)
+
+
+def initialised(model: T, init: Callable[[nn.Module], None]) -> T:
+    """`model`, with initial weights by `init`, which `reinitialise` will call again."""
+    init(model)
+    model.initialise = init  # type: ignore[assignment]
+    return model
+
+
+def reinitialise(model: nn.Module) -> None:
+    """Draw the initial weights of a network once more: those of torch's layers by their
+    `reset_parameters`, then what `initialised` has noted.
+    """
+    resets: list[Any] = [getattr(module, "reset_parameters", None) for module in model.modules()]
+    for reset in resets:
+        if reset is not None:
+            reset()
+    for module in model.modules():
+        again: Any = getattr(module, "initialise", None)
+        if again is not None:
+            again(module)
 
 
 def _layers(model: nn.Module) -> list[nn.Linear | _ConvNd]:

@@ -1,11 +1,12 @@
 """Network in network with binary weights and activations, as in BENN."""
 
+from functools import partial
 from typing import Literal
 
 from torch import nn
 
 from cl_bnn.nn.functional import Surrogate
-from cl_bnn.nn.init import init_normal
+from cl_bnn.nn.init import init_normal, initialised
 from cl_bnn.nn.layers import BinaryActivation, BinaryConv2d
 from cl_bnn.nn.norm import BatchNorm
 from cl_bnn.nn.shapes import check_dropout, image_shape, one_of, scaled
@@ -71,5 +72,4 @@ def nin(
         *block(wide, wide, 3, dropout), *block(wide, wide, 1), *last,
         nn.AdaptiveAvgPool2d(1), nn.Flatten(),
     )  # fmt: skip
-    init_normal(model, INITIAL_STD)
-    return model
+    return initialised(model, partial(init_normal, std=INITIAL_STD))

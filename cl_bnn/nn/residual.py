@@ -1,9 +1,11 @@
 """Residual networks with binary weights and activations at 224 x 224 pixels."""
 
+from functools import partial
+
 from torch import Tensor, nn
 
 from cl_bnn.nn.functional import Surrogate
-from cl_bnn.nn.init import init_glorot, init_normal
+from cl_bnn.nn.init import init_glorot, init_normal, initialised
 from cl_bnn.nn.layers import BinaryActivation, BinaryConv2d, SamePad
 from cl_bnn.nn.norm import BatchNorm
 from cl_bnn.nn.shapes import image_shape, scaled
@@ -72,7 +74,7 @@ def birealnet18(
             channels = stage
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, out_features)]
     model = nn.Sequential(*layers)
-    init_glorot(model, normal_convolutions=True)
+    initialised(model, partial(init_glorot, normal_convolutions=True))
     return model
 
 
@@ -136,7 +138,7 @@ def resnet18(
             channels = stage
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), _benn_norm(channels), nn.ReLU()]
     model = nn.Sequential(*layers, nn.Linear(channels, out_features))
-    init_normal(model, std=None)
+    initialised(model, partial(init_normal, std=None))
     return model
 
 

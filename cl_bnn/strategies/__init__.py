@@ -1,6 +1,7 @@
 """Continual learners: Avalanche strategies, usable in any Avalanche pipeline."""
 
 from cl_bnn.strategies.bayesbinn import BayesBiNNStrategy, DrawWeights, PosteriorAsPrior
+from cl_bnn.strategies.benn import benn, ensemble_of
 from cl_bnn.strategies.bop import Bop2ndOrderStrategy, BopStrategy
 from cl_bnn.strategies.joint import JointStrategy
 from cl_bnn.strategies.pmf import PMFStrategy
@@ -21,4 +22,6 @@ __all__ = [
     "STEStrategy",
     "TaskAware",
     "Template",
+    "benn",
+    "ensemble_of",
 ]

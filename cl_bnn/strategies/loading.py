@@ -1,6 +1,6 @@
 """Ready batches of tensors for Avalanche's loop, where the data allow it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -53,7 +53,15 @@ class Batches:
         device: where the batches are needed.
         augment_seed: where augmentation draws from a generator of its own, the same at every
             iteration, as for a validation set; None: from the global one.
+
+    Attributes:
+        order: called when iteration begins, returns the indices of the samples to be shown, in
+            their order; None for all of them, as `shuffle` says.
+        repeats: how many times as many `order` returns as there are samples.
     """
+
+    order: Callable[[], Tensor] | None = None
+    repeats = 1
 
     def __init__(
         self,
@@ -72,7 +80,7 @@ class Batches:
         self._whole: tuple[Tensor, Tensor] | None = None
 
     def __len__(self) -> int:
-        return -(-self.n_samples // self.batch_size)
+        return -(-self.n_samples * self.repeats // self.batch_size)
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         self._generator = (
@@ -80,7 +88,7 @@ class Batches:
             if self.augment_seed is None
             else torch.Generator(self.device).manual_seed(self.augment_seed)
         )
-        order = _order(self.n_samples, self.shuffle)
+        order = _order(self.n_samples, self.shuffle) if self.order is None else self.order()
         training = self.augment_seed is None
         if len(self.tasks) == 1:
             order = order.to(self.device)

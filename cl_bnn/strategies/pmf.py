@@ -45,6 +45,7 @@ class PMFStrategy(BinaryStrategy):
     """
 
     predictors = ("mode", "fractional")
+    elementwise = False  # initial latents depend on the shape
 
     def __init__(
         self,

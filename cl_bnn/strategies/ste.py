@@ -44,7 +44,7 @@ class STEStrategy(Template):
         clamp: float = 1.0, grad_clip: float | None = None, schedule: Schedule = "cosine",
         real_biases: bool = False, **template: Any,
     ) -> None:  # fmt: skip
-        init_latent(model)
+        self.initialise(model)
         binary = binary_group(model)
         self._clamped = [p for p in binary["params"] if real_biases and p.dim() == 1]
         kept = [p for p in binary["params"] if all(p is not bias for bias in self._clamped)]
@@ -52,6 +52,11 @@ class STEStrategy(Template):
         groups = [{**binary, "params": kept}, {"params": real, "binary": False}]
         optimizer = STE(groups, lr, backward=backward, clamp=clamp, grad_clip=grad_clip)
         super().__init__(model=model, optimizer=optimizer, schedule=schedule, **template)
+
+    @staticmethod
+    def initialise(model: nn.Module) -> None:
+        """Initial latent weights, see `cl_bnn.nn.init_latent`."""
+        init_latent(model)
 
     def _before_forward(self, **kwargs: Any) -> None:
         self.optimizer.draw()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cl_bnn import distributed
 from cl_bnn.data.folder import FolderView, View
 from cl_bnn.errors import UserError
-from cl_bnn.nn import binary_parameters
+from cl_bnn.nn import binary_parameters, reinitialise
 from cl_bnn.objectives import CLASSIFICATION, Objective
 from cl_bnn.optim.weights import replace_in_groups
 from cl_bnn.strategies.loading import Batches, StreamedBatches, view_behind
@@ -84,11 +84,18 @@ class Template(SupervisedTemplate):
         predictor: the one in use.
         epoch: number of epochs done in the current task.
         eval_seed: seed of whatever is drawn for an evaluation.
+        elementwise: whether the optimiser treats every weight alone, whatever the shape of its
+            parameter.
     """
 
     predictors: tuple[str, ...] = ("weights",)
     eval_seed = 0
-    experience: Any  # Avalanche's own declaration carries no type
+    elementwise = True
+    # Avalanche's own declarations carry no types.
+    experience: Any
+    mbatch: Any
+    plugins: Any
+    is_training: bool
 
     def __init__(
         self,
@@ -131,6 +138,11 @@ class Template(SupervisedTemplate):
         epochs: int = self.train_epochs
         return epochs if self.stop_after is None else min(epochs, self.stop_after)
 
+    @property
+    def progress(self) -> int:
+        """The number of epochs done in the current task, of `n_epochs`."""
+        return self.epoch
+
     def phases(self, experiences: Any) -> list[list[Any]]:
         """What each call of `train` gets: one experience after the other."""
         return [[experience] for experience in experiences]
@@ -145,17 +157,25 @@ class Template(SupervisedTemplate):
         self._resume = epoch, restore_rng
 
     def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
-        self.epoch = 0
-        if self._resume is not None:
-            self.epoch, restore_rng = self._resume
-            restore_rng()
-            self._resume = None
+        self.epoch = self._first_epoch()
         while self.epoch < self.n_epochs and not self._stop_training:
-            self._before_training_epoch(**kwargs)
-            self.training_epoch(**kwargs)
-            self._after_training_epoch(**kwargs)
-            self.epoch += 1
+            self._train_epoch(**kwargs)
         self._stop_training = False
+
+    def _first_epoch(self) -> int:
+        """The number of epochs that are done before this call of `train`; 0 unless it resumes."""
+        if self._resume is None:
+            return 0
+        epoch, restore_rng = self._resume
+        restore_rng()
+        self._resume = None
+        return epoch
+
+    def _train_epoch(self, **kwargs: Any) -> None:
+        self._before_training_epoch(**kwargs)
+        self.training_epoch(**kwargs)
+        self._after_training_epoch(**kwargs)
+        self.epoch += 1
 
     def _before_training_epoch(self, **kwargs: Any) -> None:
         factor = self._factor(self.epoch, self.train_epochs)
@@ -218,6 +238,10 @@ class Template(SupervisedTemplate):
         """Gradients of a mean loss of the mini-batch; of all of it, where processes share it."""
         distributed.differentiate(loss, self.model.parameters(), len(self.mb_y))
 
+    def learned(self) -> dict[str, float]:
+        """What this strategy has to tell at the end of an epoch besides loss and accuracy."""
+        return {}
+
     def extra_state(self) -> dict[str, Any]:
         """What a run needs to continue besides model and optimiser: tensors and plain data."""
         return {}
@@ -237,11 +261,30 @@ class Template(SupervisedTemplate):
         with self.evaluation_weights(), gpu_arithmetic(self.precision == "tf32"):
             return super().eval(experiences, **kwargs)
 
+    def measured(self, targets: Tensor) -> dict[str, float]:
+        """What this strategy has to tell of the experience just evaluated, besides the metrics of
+        its predictions; `targets` are those of all samples, in their order.
+        """
+        return {}
+
     def naturals(self) -> list[Tensor] | None:
         """The natural parameters of the posterior over binary weights, if there is one."""
         return None
 
     # Optimiser -----------------------------------------------------------------------------------
+
+    @staticmethod
+    def initialise(model: nn.Module) -> None:
+        """Initial weights as this strategy wants them; here as the network makes them."""
+
+    def begin_anew(self) -> None:
+        """Draw new initial weights, and forget what the optimiser knows."""
+        reinitialise(self.model)
+        self.initialise(self.model)
+        self.optimizer.state.clear()
+        inner = getattr(self.optimizer, "inner", None)
+        if inner is not None:
+            inner.state.clear()
 
     def make_optimizer(self, **kwargs: Any) -> None:
         """Follow the model: optimise its new parameters, carry grown ones over, wipe nothing.

@@ -1,0 +1,214 @@
+"""BENN: ensembles of binary networks as Avalanche strategies (Zhu, Dong, Su 2019,
+arXiv:1806.07550), one ensemble carried through the stream.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from cl_bnn import distributed, metrics
+from cl_bnn.ensembles import VOTES, Vote, disagreement, rule_of, vote
+from cl_bnn.errors import UserError
+from cl_bnn.strategies.loading import Batches
+from cl_bnn.strategies.template import Template
+
+Mode = Literal["independent", "sequential", "posterior"]
+MODES: tuple[Mode, ...] = ("independent", "sequential", "posterior")
+
+
+# Avalanche holds the keywords of a strategy class against those of its bases, of which the class
+# that trains a member is none until `ensemble_of` puts them together.
+if TYPE_CHECKING:
+    Mixin = Template
+else:
+    Mixin = object
+
+
+class Ensemble(Mixin):
+    """What all ensembles share: members vote, and are measured alone and together.
+
+    To be put before the class that trains a member, as `cl_bnn.strategies.ensemble_of` does.
+
+    Args:
+        model: the network of a member.
+        rule: a name or an alias of `cl_bnn.ensembles`.
+        size: M, the number of members, >= 1.
+        vote: see `cl_bnn.ensembles.vote`; the others are measured as well.
+        member: every keyword of the class that trains a member.
+
+    Raises:
+        ValueError: a value is outside its range.
+        UserError: an unknown rule, or several processes.
+    """
+
+    def __init__(
+        self, *, model: nn.Module, rule: str = "bagging", size: int = 8, vote: Vote = "soft",
+        **member: Any,
+    ) -> None:  # fmt: skip
+        if size < 1:
+            raise ValueError(f"size must be >= 1, got {size!r}")
+        if vote not in VOTES:
+            raise ValueError(f"vote must be one of {', '.join(VOTES)}, got {vote!r}")
+        if distributed.size() > 1:
+            raise UserError("an ensemble is trained by a single process")
+        self.rule, self.size, self.vote = rule_of(rule), size, vote
+        self.seed = int(torch.randint(2**31, ()))  # of all that members draw for themselves
+        super().__init__(model=self.arranged(model), **member)
+        if self.objective.hits is None or self.objective.score != "accuracy":
+            raise ValueError("members vote for classes: this benchmark has none")
+        self._alone = self.predictors  # the ways in which a member can predict
+        self.predictors, self.predictor = ("ensemble",), "ensemble"
+        self._gathered: list[Tensor] = []
+
+    def generator(self, *where: object) -> torch.Generator:
+        """The source of what is drawn in one place (a member, an epoch), the same whenever it is
+        asked for.
+        """
+        digest = hashlib.sha256(repr((self.seed, *where)).encode()).digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest[:4], "big"))
+
+    @contextmanager
+    def drawing(self, *where: object) -> Iterator[None]:
+        """Inside, torch's global generator is that of one place; it is restored on leaving."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.generator(*where).initial_seed())
+            yield
+
+    def arranged(self, model: nn.Module) -> nn.Module:
+        """The network that is trained, from that of a member."""
+        return model
+
+    # Members -------------------------------------------------------------------------------------
+
+    def member_outputs(self) -> Tensor:
+        """Logits of all members for the current mini-batch, (M, batch, classes)."""
+        raise NotImplementedError
+
+    def alphas(self) -> Tensor:
+        """How much each member counts, (M,)."""
+        return torch.ones(self.size)
+
+    @contextmanager
+    def member_weights(self) -> Iterator[None]:
+        """Inside, the model holds the weights by which a single member predicts."""
+        before = self.predictor
+        self.predictor = "mode" if "mode" in self._alone else self._alone[0]
+        try:
+            with super().evaluation_weights():
+                yield
+        finally:
+            self.predictor = before
+
+    # Evaluation ----------------------------------------------------------------------------------
+
+    @contextmanager
+    def evaluation_weights(self) -> Iterator[None]:
+        """Inside, the members can be asked."""
+        with self.member_weights():
+            yield
+
+    def _before_eval_exp(self, **kwargs: Any) -> None:
+        self._gathered = []
+        super()._before_eval_exp(**kwargs)
+
+    def forward(self) -> Tensor:
+        """Logits; in evaluation, the log-probabilities that the members vote for."""
+        if self.is_training:
+            return super().forward()
+        outputs = self.member_outputs()
+        self._gathered.append(outputs)
+        return vote(outputs, self.alphas(), self.vote)
+
+    def measured(self, targets: Tensor) -> dict[str, float]:
+        """The accuracy of the first member, of the mean one, and of the first 1, 2, ... members
+        together, by every vote; and how often two members disagree.
+        """
+        outputs, alphas = torch.cat(self._gathered, 1), self.alphas()
+        alone = [metrics.accuracy(member, targets) for member in outputs]
+        found = {"accuracy_member": alone[0], "accuracy_member_mean": sum(alone) / len(alone)}
+        if len(outputs) > 1:
+            found["disagreement"] = disagreement(outputs)
+        for how in VOTES:
+            for count in range(1, len(outputs) + 1):
+                together = vote(outputs[:count], alphas[:count], how)
+                found[f"accuracy_{how}_of_{count}"] = metrics.accuracy(together, targets)
+        return found
+
+    # Data ----------------------------------------------------------------------------------------
+
+    def make_train_dataloader(
+        self, shuffle: bool = True, drop_last: bool = False, **kwargs: Any
+    ) -> None:
+        """Batches from memory, of the samples that the rule draws."""
+        super().make_train_dataloader(shuffle, drop_last, **kwargs)
+        if not isinstance(self.dataloader, Batches):
+            raise UserError("an ensemble draws its samples from data in memory, of cl_bnn only")
+        self.dataloader.order, self.batches = self.order, self.dataloader
+
+    @torch.no_grad()
+    def wrong(self) -> Tensor:
+        """Which of the training samples the weights of the moment predict wrongly; the dimensions
+        of the model's outputs but for the classes.
+        """
+        inside, self.is_training = (self.mbatch, self.is_training), False
+        self.model.eval()
+        found = []
+        with self.member_weights():
+            batches = Batches(
+                self.batches.tasks, self.eval_mb_size, shuffle=False, device=self.device,
+                augment_seed=self.eval_seed,
+            )  # fmt: skip
+            for self.mbatch in batches:
+                self._unpack_minibatch()
+                found.append(Template.forward(self).argmax(-1) != self.mb_y)
+        self.mbatch, self.is_training = inside
+        self.model.train()
+        return torch.cat(found, -1)
+
+    def order(self) -> Tensor:
+        """The samples that the next epoch shows."""
+        raise NotImplementedError
+
+    def extra_state(self) -> dict[str, Any]:
+        """The seed of what members draw, beside what they need to continue."""
+        return {**super().extra_state(), "seed": self.seed}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore what `extra_state` returned."""
+        super().load_extra_state(state)
+        self.seed = state["seed"]
+
+
+class PosteriorEnsemble(Ensemble):
+    """One network with a posterior, whose members are samples of its binary weights, drawn once an
+    evaluation; it is trained as ever, on all samples.
+    """
+
+    def __init__(self, **ensemble: Any) -> None:
+        super().__init__(**ensemble)
+        if not hasattr(self, "eval_samples"):
+            raise ValueError("mode 'posterior' needs a member that has one, as bayesbinn")
+        self.eval_samples = self.size
+
+    @contextmanager
+    def member_weights(self) -> Iterator[None]:
+        """Inside, the samples can be loaded one after the other."""
+        before, self.predictor = self.predictor, "posterior"
+        try:
+            with super(Ensemble, self).evaluation_weights():
+                yield
+        finally:
+            self.predictor = before
+
+    def member_outputs(self) -> Tensor:
+        """Logits of all samples for the current mini-batch, (M, batch, classes)."""
+        samples: Any = self._samples
+        return torch.stack([Template.forward(self) for _ in samples])
+
+    def order(self) -> Tensor:
+        """All samples, shuffled."""
+        return torch.randperm(self.batches.n_samples)

@@ -1,0 +1,216 @@
+"""Ensembles whose members are trained one after the other."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cl_bnn.ensembles import bootstrap, resample, weighted_error
+from cl_bnn.strategies.bayesbinn import PosteriorAsPrior
+from cl_bnn.strategies.ensemble import Ensemble, Mode
+from cl_bnn.strategies.template import Template
+
+State = dict[str, Any]
+# Where the shares of the sample weights are read off; they show how the weights are spread.
+QUANTILES = (0.1, 0.5, 0.9)
+
+
+@dataclass
+class Member:
+    """A member that has been trained.
+
+    Attributes:
+        alpha: how much it counts.
+        weights: by name, the weights and statistics by which it predicts.
+        state: model and optimiser as training left them, to continue with another task; None where
+            the members are stages of one network.
+    """
+
+    alpha: float
+    weights: State
+    state: State | None
+
+
+class RoundEnsemble(Ensemble):
+    """Members trained in rounds, each for all the epochs of a task.
+
+    Every round begins with the schedules' first epoch. In the mode `"independent"` a member has
+    initial weights and an optimiser of its own, and continues from where it was when another task
+    comes; in `"sequential"` all members are stages of one network that is trained on and on. With
+    a new task all samples count the same again, and each member replaces the one it was.
+
+    The published code keeps BatchNorm and Adam's moments when it starts an independent member, and
+    chooses the epoch by the accuracy on resampled training data; here a member starts anew, and
+    the last epoch counts. A member's error is measured on the whole training set without
+    augmentation.
+
+    Args:
+        ensemble: every keyword of `Ensemble` and of the class that trains a member.
+    """
+
+    mode: Mode = "independent"
+
+    def __init__(self, **ensemble: Any) -> None:
+        super().__init__(**ensemble)
+        self.independent = self.mode == "independent"
+        self.members: list[Member] = []
+        self.round = 0
+        self.sample_weights = torch.ones(0, dtype=torch.float64)
+        self._told: dict[str, float] = {}
+        # Of a member, not of the stream: it happens when a member's last round ends.
+        keeps = [p for p in self.plugins if isinstance(p, PosteriorAsPrior)]
+        self.plugins = [plugin for plugin in self.plugins if plugin not in keeps]
+        self._posterior_as_prior = bool(keeps)
+
+    # Training ------------------------------------------------------------------------------------
+
+    @property
+    def n_epochs(self) -> int:
+        """The number of epochs of all members together."""
+        return self.size * super().n_epochs
+
+    @property
+    def progress(self) -> int:
+        """The number of epochs done in the current task, by all members."""
+        return self.round * super().n_epochs + self.epoch
+
+    def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
+        epochs = super().n_epochs
+        self.round, self.epoch = divmod(self._first_epoch(), epochs)
+        while self.round < self.size and not self._stop_training:
+            if self.epoch == 0:
+                self._begin_round()
+            while self.epoch < epochs and not self._stop_training:
+                self._train_epoch(**kwargs)
+            self.round, self.epoch = self.round + 1, 0
+        self._stop_training = False
+
+    def _begin_round(self) -> None:
+        if self.round == 0:
+            count = self.batches.n_samples
+            self.sample_weights = torch.full((count,), 1 / count, dtype=torch.float64)
+        if not self.independent:
+            return
+        if self.round < len(self.members):
+            state = self.members[self.round].state
+            assert state is not None, "independent members keep their state"
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+        elif self.round > 0:
+            with self.drawing("start", self.round):
+                self.begin_anew()
+
+    def _after_training_epoch(self, **kwargs: Any) -> None:
+        if self.epoch + 1 == super().n_epochs:
+            self._end_round()
+        super()._after_training_epoch(**kwargs)
+
+    def _end_round(self) -> None:
+        """Weigh the member that has been trained and keep it; what the next one learns from."""
+        wrong = self.wrong().cpu()
+        error = weighted_error(self.sample_weights, wrong)
+        classes = int(self.mb_output.shape[1])
+        alpha = self.rule.weigh(error, classes)
+        if self._posterior_as_prior and (self.independent or self.round + 1 == self.size):
+            self.optimizer.posterior_to_prior()
+        with self.member_weights():
+            weights = {name: t.detach().clone() for name, t in self.model.state_dict().items()}
+        member = Member(alpha, weights, self._state() if self.independent else None)
+        self.members[self.round : self.round + 1] = [member]
+        self._told = {"member_error": error, "member_weight": alpha}
+        if self.rule.update is not None:
+            self.sample_weights = self.rule.update(self.sample_weights, wrong, alpha, classes)
+            self._told |= _spread(self.sample_weights)
+
+    def _state(self) -> State:
+        model = {name: t.clone() for name, t in self.model.state_dict().items()}
+        return {"model": model, "optimizer": copy.deepcopy(self.optimizer.state_dict())}
+
+    def learned(self) -> dict[str, float]:
+        """At the end of a round: error and weight of the member, and how the weights of the samples
+        are spread: quantiles, as multiples of their mean, and the share of samples that as many
+        equal weights would stand for.
+        """
+        found, self._told = self._told, {}
+        return super().learned() | found
+
+    def order(self) -> Tensor:
+        """The samples that the next epoch of this member shows, as many as there are."""
+        task, count = self.experience.current_experience, self.batches.n_samples
+        epoch = self.generator("epoch", task, self.round, self.epoch)
+        if self.rule.update is not None:
+            return resample(self.sample_weights, epoch)
+        rows = bootstrap(count, self.generator("bootstrap", task, self.round))
+        return rows[torch.randperm(count, generator=epoch)]
+
+    # Evaluation ----------------------------------------------------------------------------------
+
+    def _asked(self) -> list[Member]:
+        """The members; while one is being trained, it stands where it will be."""
+        if self.round == self.size or self.epoch == 0 and self.round == 0 and self.members:
+            return self.members
+        before = self.members[self.round : self.round + 1]
+        alpha = before[0].alpha if before else 1.0
+        if self.members and not before:
+            alpha = sum(member.alpha for member in self.members) / len(self.members)
+        now = Member(alpha, dict(self.model.state_dict()), None)
+        return [*self.members[: self.round], now, *self.members[self.round + 1 :]]
+
+    @contextmanager
+    def evaluation_weights(self) -> Iterator[None]:
+        """Inside, the members can be asked."""
+        with self.member_weights():
+            self._present = self._asked()
+            yield
+
+    def alphas(self) -> Tensor:
+        """How much each member counts, (M,)."""
+        return torch.tensor([member.alpha for member in self._present])
+
+    def member_outputs(self) -> Tensor:
+        """Logits of all members for the current mini-batch, (M, batch, classes)."""
+        outputs = []
+        for member in self._present:
+            with _loaded(self.model, member.weights):
+                outputs.append(Template.forward(self))
+        return torch.stack(outputs)
+
+    # Saving --------------------------------------------------------------------------------------
+
+    def extra_state(self) -> dict[str, Any]:
+        """The members, and the weights of the samples."""
+        return {
+            **super().extra_state(),
+            "members": [vars(member) for member in self.members],
+            "sample_weights": self.sample_weights,
+        }
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore what `extra_state` returned."""
+        super().load_extra_state(state)
+        self.members = [Member(**member) for member in state["members"]]
+        self.sample_weights = state["sample_weights"]
+
+
+def _spread(weights: Tensor) -> dict[str, float]:
+    relative = weights / weights.mean()
+    found = {f"sample_weight_p{round(100 * q)}": relative.quantile(q).item() for q in QUANTILES}
+    return found | {"sample_share": (1 / relative.square().mean()).item()}
+
+
+@contextmanager
+def _loaded(model: torch.nn.Module, weights: State) -> Iterator[None]:
+    """Inside, the model holds these weights and statistics; only storage is swapped."""
+    own = dict(model.named_parameters()) | dict(model.named_buffers())
+    before = {name: tensor.data for name, tensor in own.items()}
+    try:
+        for name, tensor in own.items():
+            tensor.data = weights[name]
+        yield
+    finally:
+        for name, tensor in own.items():
+            tensor.data = before[name]
