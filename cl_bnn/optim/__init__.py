@@ -10,5 +10,6 @@ from cl_bnn.optim.bop import Bop, Bop2ndOrder
 from cl_bnn.optim.pmf import PMF
 from cl_bnn.optim.prediction import averaged_prediction
 from cl_bnn.optim.ste import STE
+from cl_bnn.optim.xnor import XNOR
 
-__all__ = ["PMF", "STE", "BayesBiNN", "Bop", "Bop2ndOrder", "averaged_prediction"]
+__all__ = ["PMF", "STE", "XNOR", "BayesBiNN", "Bop", "Bop2ndOrder", "averaged_prediction"]

@@ -41,6 +41,7 @@ class STE(Adam):
         lr: learning rate of Adam, > 0.
         betas: Adam's decay rates.
         eps: Adam's constant.
+        weight_decay: added to the gradient, times the latent weights; >= 0.
         backward: `"identity"` or `"hard_tanh"`.
         clamp: c > 0, or None for unbounded latent weights.
         grad_clip: gradients are clipped element by element to plus or minus this value, > 0, or
@@ -58,6 +59,7 @@ class STE(Adam):
         *,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
+        weight_decay: float = 0.0,
         backward: Backward = "identity",
         clamp: float | None = 1.0,
         grad_clip: float | None = None,
@@ -66,7 +68,8 @@ class STE(Adam):
         require(backward in BACKWARDS, "backward", backward, f"one of {', '.join(BACKWARDS)}")
         require(clamp is None or clamp > 0, "clamp", clamp, "> 0 or None")
         require(grad_clip is None or grad_clip > 0, "grad_clip", grad_clip, "> 0 or None")
-        super().__init__(some(params), lr=lr, betas=betas, eps=eps)
+        require(weight_decay >= 0, "weight_decay", weight_decay, ">= 0")
+        super().__init__(some(params), lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
         self.backward, self.clamp, self.grad_clip = backward, clamp, grad_clip
         self._latent: dict[Tensor, Tensor] = {}  # while the parameters hold signs
         self._signs: dict[Tensor, Tensor] = {}  # memory for these signs
@@ -92,9 +95,16 @@ class STE(Adam):
         """Load the signs of the latent weights into the parameters."""
         for parameter in self._binary():
             if parameter not in self._latent:
-                latent = parameter.data
-                self._latent[parameter] = latent
-                parameter.data = signs(latent, self._memory(parameter, latent))
+                latent = self._latent[parameter] = self._settle(parameter.data)
+                parameter.data = self._weights(latent, self._memory(parameter, latent))
+
+    def _settle(self, latent: Tensor) -> Tensor:
+        """The latent weights of the next step, from what the last one has left."""
+        return latent
+
+    def _weights(self, latent: Tensor, out: Tensor | None = None) -> Tensor:
+        """The weights that latent ones stand for, in `out` if given."""
+        return signs(latent, out)
 
     def _memory(self, parameter: Tensor, latent: Tensor) -> Tensor:
         """Where the signs of a parameter are written; never over its latent weights, which a user
@@ -152,5 +162,7 @@ class STE(Adam):
         """Inside, the parameters hold the signs of the latent weights."""
         with restored(self._binary()) as parameters:
             for parameter in parameters:
-                parameter.data = signs(self._latent.get(parameter, parameter.data))
+                drawn = self._latent.get(parameter)
+                latent = self._settle(parameter.data) if drawn is None else drawn
+                parameter.data = self._weights(latent)
             yield

@@ -8,6 +8,7 @@ from cl_bnn.strategies.pmf import PMFStrategy
 from cl_bnn.strategies.real import AdamStrategy, SGDStrategy
 from cl_bnn.strategies.ste import STEStrategy
 from cl_bnn.strategies.template import TaskAware, Template
+from cl_bnn.strategies.xnor import XNORStrategy
 
 __all__ = [
     "AdamStrategy",
@@ -22,6 +23,7 @@ __all__ = [
     "STEStrategy",
     "TaskAware",
     "Template",
+    "XNORStrategy",
     "benn",
     "ensemble_of",
 ]

@@ -28,6 +28,7 @@ class STEStrategy(Template):
         clamp: latent weights stay within plus or minus this value.
         grad_clip: gradients are clipped element by element to plus or minus this value; None: not
             at all.
+        weight_decay: added to the gradients, times the latent weights and the real parameters.
         schedule: see `cl_bnn.strategies.schedules`.
         real_biases: biases that the network declares binary are real-valued, and clamped like
             latent weights, as in the BayesBiNN authors' synthetic experiments.
@@ -41,8 +42,8 @@ class STEStrategy(Template):
 
     def __init__(
         self, *, model: nn.Module, lr: float = 1e-2, backward: Backward = "identity",
-        clamp: float = 1.0, grad_clip: float | None = None, schedule: Schedule = "cosine",
-        real_biases: bool = False, **template: Any,
+        clamp: float = 1.0, grad_clip: float | None = None, weight_decay: float = 0.0,
+        schedule: Schedule = "cosine", real_biases: bool = False, **template: Any,
     ) -> None:  # fmt: skip
         self.initialise(model)
         binary = binary_group(model)
@@ -50,7 +51,10 @@ class STEStrategy(Template):
         kept = [p for p in binary["params"] if all(p is not bias for bias in self._clamped)]
         real = [*self._clamped, *real_parameters(model)]
         groups = [{**binary, "params": kept}, {"params": real, "binary": False}]
-        optimizer = STE(groups, lr, backward=backward, clamp=clamp, grad_clip=grad_clip)
+        optimizer = STE(
+            groups, lr, backward=backward, clamp=clamp, grad_clip=grad_clip,
+            weight_decay=weight_decay,
+        )  # fmt: skip
         super().__init__(model=model, optimizer=optimizer, schedule=schedule, **template)
 
     @staticmethod

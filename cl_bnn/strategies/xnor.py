@@ -1,0 +1,58 @@
+"""XNOR weights as an Avalanche strategy, task after task."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+
+from cl_bnn.nn import binary_group, real_parameters
+from cl_bnn.optim import XNOR
+from cl_bnn.optim.xnor import Derivative
+from cl_bnn.strategies.schedules import Schedule
+from cl_bnn.strategies.template import Template
+
+
+class XNORStrategy(Template):
+    """Signs of centred latent weights, scaled filter by filter (Rastegari et al. 2016,
+    arXiv:1603.05279), as BENN trains its members; nothing done against forgetting.
+
+    Weights of linear and convolutional layers are binary up to a factor for every output; other
+    parameters are real, under the same Adam.
+
+    Args:
+        model: the network.
+        lr: Adam's learning rate, in the first epoch of every task.
+        weight_decay: added to the gradients, times latent weights and real parameters.
+        derivative: `"published"` or `"exact"`, see `cl_bnn.optim.xnor.latent_gradient`.
+        schedule: see `cl_bnn.strategies.schedules`.
+        template: every keyword of Avalanche's `SupervisedTemplate`.
+
+    Raises:
+        ValueError: a value is outside its range.
+    """
+
+    predictors = ("mode",)
+    elementwise = False  # a filter has a scale
+
+    def __init__(
+        self, *, model: nn.Module, lr: float = 1e-3, weight_decay: float = 1e-5,
+        derivative: Derivative = "published", schedule: Schedule = "constant", **template: Any,
+    ) -> None:  # fmt: skip
+        groups = [binary_group(model), {"params": real_parameters(model), "binary": False}]
+        optimizer = XNOR(groups, lr, weight_decay=weight_decay, derivative=derivative)
+        super().__init__(model=model, optimizer=optimizer, schedule=schedule, **template)
+
+    def _before_forward(self, **kwargs: Any) -> None:
+        self.optimizer.draw()
+        super()._before_forward(**kwargs)
+
+    @contextmanager
+    def evaluation_weights(self) -> Iterator[None]:
+        """Inside, the scaled signs of the latent weights."""
+        with self.optimizer.mode():
+            yield
+
+    def add_parameter(self, parameter: nn.Parameter, *, binary: bool) -> None:
+        """A new weight matrix becomes binary, anything else real."""
+        self.optimizer.param_groups[0 if binary else 1]["params"].append(parameter)
