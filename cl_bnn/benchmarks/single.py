@@ -11,15 +11,16 @@ from cl_bnn import data as datasets
 from cl_bnn.benchmarks.stream import Stream, build_benchmark
 from cl_bnn.data.augment import AUGMENTATIONS
 from cl_bnn.data.task import TaskView
+from cl_bnn.data.whiten import Whitening
 
 Augmentation = Literal["none", "crop_and_flip"]
-Scaling = Literal["standard", "symmetric"]
+Scaling = Literal["standard", "symmetric", "whitened"]
 
 
 def single(
     *, data: str = "mnist", validation: float = 0.1, augment: Augmentation = "none",
-    augment_validation: bool = False, scaling: Scaling = "standard", first_seed: int = 1,
-    seed: int = 0, data_root: Path | None = None,
+    augment_validation: bool = False, scaling: Scaling = "standard", limit: int | None = None,
+    first_seed: int = 1, seed: int = 0, data_root: Path | None = None,
 ) -> Stream:  # fmt: skip
     """One data set as one task, part of its training images held out to choose the epoch.
 
@@ -35,13 +36,17 @@ def single(
         augment_validation: augment the held-out images as well, as the authors' code does for
             CIFAR, with the same random numbers at every measurement.
         scaling: `"standard"`, by mean and deviation of each channel; `"symmetric"`, from bytes to
-            [-1, 1], as in Bop's experiments.
+            [-1, 1], as in Bop's experiments; `"whitened"`, by `cl_bnn.data.whiten` made from the
+            images to learn from, as in BENN's.
+        limit: learn from so many images only, those that come next in the permutation; None: from
+            all that are not held out.
         first_seed: seed of the permutation of the run with seed 0.
         seed: of the run.
         data_root: where the data sets lie.
 
     Raises:
-        ValueError: a share out of range, or so small that nothing is held out.
+        ValueError: a share out of range, or so small that nothing is held out; a limit that is less
+            than 1 or more than there is.
         UserError: the data set is unknown, missing or damaged.
     """
     if not 0 <= validation < 1:
@@ -53,9 +58,16 @@ def single(
     if validation and not count:
         raise ValueError(f"validation must hold out an image of {len(order)}, got {validation!r}")
     held, kept = torch.from_numpy(order[:count]), torch.from_numpy(order[count:])
+    if limit is not None:
+        if not 1 <= limit <= len(kept):
+            raise ValueError(f"limit must be in [1, {len(kept)}], got {limit!r}")
+        kept = kept[:limit]
+    some = count or limit is not None
 
     normalise = source.normalise if scaling == "standard" else symmetric
-    train = TaskView(source.train, normalise, rows=kept if count else None, augment=change)
+    if scaling == "whitened":
+        normalise = Whitening(source.train.x[kept])
+    train = TaskView(source.train, normalise, rows=kept if some else None, augment=change)
     held_out = TaskView(
         source.train, normalise, rows=held, augment=change if augment_validation else None
     )

@@ -6,6 +6,7 @@ import torch
 
 from cl_bnn.benchmarks import single
 from cl_bnn.data import load
+from cl_bnn.data.whiten import Whitening
 from cl_bnn.strategies.loading import Batches, task_view
 
 CPU = torch.device("cpu")
@@ -46,6 +47,27 @@ def test_nothing_held_out() -> None:
     stream = single(validation=0.0)
     assert not list(stream.validation)
     assert len(stream.train[0].dataset) == 60_000
+
+
+def test_limit_takes_the_images_that_come_next() -> None:
+    train, held_out, _ = views(single(limit=100))
+    whole, held_out_too, _ = views(single())
+    assert train.rows.tolist() == whole.rows[:100].tolist()
+    assert torch.equal(held_out.rows, held_out_too.rows)
+    assert len(single(validation=0.0, limit=60_000).train[0].dataset) == 60_000
+
+
+@pytest.mark.parametrize("limit", [0, 54_001])
+def test_limit_out_of_range(limit: int) -> None:
+    with pytest.raises(ValueError, match=rf"limit must be in \[1, 54000\], got {limit}"):
+        single(limit=limit)
+
+
+def test_whitening_is_made_from_the_images_to_learn_from() -> None:
+    train, held_out, test = views(single(scaling="whitened", limit=2000))
+    expected = Whitening(load("mnist").train.x[train.rows])
+    assert torch.equal(train.normalise.matrix, expected.matrix)
+    assert held_out.normalise is train.normalise is test.normalise
 
 
 def test_augmentation_of_training_and_if_asked_of_held_out_images() -> None:
