@@ -5,6 +5,7 @@ machine, while seconds do.
 """
 
 import multiprocessing
+import os
 import platform
 import statistics
 import sys
@@ -23,6 +24,8 @@ MEMORY_TASKS = (2, 20)
 EVAL_SAMPLES = 100
 #: Hidden units of the MLP for MNIST, which has ten million weights.
 STEP_WIDTH = 2048
+#: Members of the ensemble that is trained in two ways.
+MEMBERS = 8
 KIB_PER_MIB = 1024
 #: A task of permuted MNIST as float32.
 TASK_BYTES = 60_000 * 784 * 4
@@ -66,8 +69,8 @@ def main(
     eval_samples: int = EVAL_SAMPLES,
     width: int = STEP_WIDTH,
 ) -> list[Case]:
-    """Measure everything, on one thread but for (e), and print a table and the machine it belongs
-    to.
+    """Measure everything, on one thread but for (e) and (f), and print a table and the machine it
+    belongs to.
 
     Args:
         repeats: how often each pair is measured, after one warm-up.
@@ -99,8 +102,10 @@ def _measure(
     peaks = memory(*memory_tasks)
     recipes = (found.REFERENCE, found.SOUND)
     steps = [found.beside_adam(recipe, repeats, width) for recipe in recipes]
+    beside = found.members(MEMBERS, repeats, min(2, os.cpu_count() or 1))
     notes = [ready, drawn, memory_note(peaks, *memory_tasks), *(note for _, note in steps)]
-    return [reference, sound, stock, evaluation, peaks, *(case for case, _ in steps)], notes
+    cases = [reference, sound, stock, evaluation, peaks, *(case for case, _ in steps), beside]
+    return cases, notes
 
 
 def _cases() -> Any:

@@ -12,10 +12,13 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cl_bnn.bench import Case, interleave, peak_mib
-from cl_bnn.bench.loops import EVAL_BATCH, BareLoop, Ours, StockNaive, write_mnist
+from cl_bnn.bench.loops import EVAL_BATCH, BareLoop, Members, Ours, StockNaive, write_mnist
 from cl_bnn.bench.steps import beside_adam
 
-__all__ = ["REFERENCE", "SOUND", "beside_adam", "evaluation", "stock", "stream_peak", "training"]
+__all__ = [
+    "REFERENCE", "SOUND", "beside_adam", "evaluation", "members", "stock", "stream_peak",
+    "training",
+]  # fmt: skip
 
 #: What is measured: the published recipe, and the default one.
 REFERENCE, SOUND = "bayesbinn_reference", "bayesbinn"
@@ -62,6 +65,19 @@ def evaluation(count: int, repeats: int) -> tuple[Case, str]:
     n_batches = -(-len(test.dataset) // EVAL_BATCH)
     note = f"(c) one test of {n_batches} batches draws {draws.count / (count * size):.2f} random "
     return case, note + f"numbers for each of the {size} weights of {count} networks"
+
+
+def members(count: int, repeats: int, threads: int) -> Case:
+    """(f) Members of an ensemble trained one after the other beside all at once."""
+    apart, beside = Members(count, side_by_side=False), Members(count, side_by_side=True)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        pairs = interleave(repeats, apart.seconds, beside.seconds)
+    finally:
+        torch.set_num_threads(before)
+    name = f"(f) {count} members one after the other / side by side, {threads} threads"
+    return Case(name, "s", pairs, 2.0, upper=False)
 
 
 def matrix_products(ours: Ours, count: int) -> Callable[[], None]:

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from cl_bnn import data as datasets
 from cl_bnn import recipes
-from cl_bnn.benchmarks import Stream, permuted
+from cl_bnn.benchmarks import Stream, permuted, single
 from cl_bnn.data.idx import UNSIGNED_BYTE
 from cl_bnn.events import Event
 from cl_bnn.nn import binary_parameters, mlp
@@ -115,6 +115,34 @@ class Ours:
             Event("bench", "epoch", epoch=strategy.epoch, n_tasks=1, n_epochs=strategy.train_epochs,
                   loss=loss, accuracy=accuracy)
         )  # fmt: skip
+
+
+class Members:
+    """An ensemble of the recipe `benn` on `mnist_small`, trained for an epoch a member.
+
+    Args:
+        size: number of members.
+        side_by_side: whether all are trained at once.
+    """
+
+    def __init__(self, size: int, *, side_by_side: bool) -> None:
+        changes = {"size": size, "side_by_side": side_by_side, "epochs": 1}
+        spec = recipes.resolve(
+            recipes.load_benchmark("mnist_small"), recipes.load_strategy("benn"), changes
+        )
+        keys = ("validation", "data")
+        self.stream: Stream = single(**{key: spec.stream[key] for key in keys})
+        network = mlp(in_features=self.stream.in_features, out_features=self.stream.out_features)
+        self.strategy: Any = recipes.build(
+            spec.build, model=TaskAware(network), **spec.settings, train_mb_size=TRAIN_BATCH,
+            train_epochs=1, eval_mb_size=EVAL_BATCH, evaluator=Recorder(),
+        )  # fmt: skip
+
+    def seconds(self) -> float:
+        """Seconds of training all members."""
+        start = time.perf_counter()
+        self.strategy.train(self.stream.train[0], eval_streams=[])
+        return time.perf_counter() - start
 
 
 class BareLoop:

@@ -1,5 +1,6 @@
 """Images in folders, one folder a class: read from disk whenever a batch needs them."""
 
+import copy
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -103,6 +104,12 @@ class FolderView(data.Dataset[tuple[Tensor, int]]):
         """Bytes (n, 3, height, width) less ImageNet's mean, over its deviation, as float32."""
         mean, std = _statistics(x.device)
         return x.float().sub_(mean).div_(std)
+
+    def still(self) -> "FolderView":
+        """The same images, cropped centrally and not at random."""
+        other = copy.copy(self)
+        other.augment, other.reader = False, _Reader(self.reader.size, False)
+        return other
 
     def judge(self, found: Read) -> None:
         """Images that cannot be read are an error, or are noted, once each.

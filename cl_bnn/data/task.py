@@ -1,5 +1,6 @@
 """One task of a stream as a view of a shared data set: indices, never a copy."""
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -43,6 +44,12 @@ class TaskView(data.Dataset[tuple[Tensor, Tensor | int]]):
     def __len__(self) -> int:
         """The number of samples of the task."""
         return len(self.targets)
+
+    def still(self) -> "TaskView":
+        """The same samples, not augmented."""
+        other = copy.copy(self)
+        other.augment = None
+        return other
 
     def raw(self, index: Tensor | None = None) -> Tensor:
         """The samples at `index` (b,), or all, as they are in the split."""

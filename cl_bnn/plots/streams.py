@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cl_bnn.plots import predictions, training
+from cl_bnn.plots import ensembles, predictions, training
 from cl_bnn.plots.figures import (
     Array,
     Line,
@@ -27,6 +27,7 @@ from cl_bnn.plots.figures import (
     save,
     style,
 )
+from cl_bnn.report.ledger import read as read_reference
 from cl_bnn.report.summary import accuracy_matrix, at_task_ends, is_single, slug
 
 #: Colours of the heat maps: even in lightness for every kind of colour vision.
@@ -48,16 +49,24 @@ def draw(frame: pd.DataFrame, out: Path, runs: Path | None = None) -> list[Path]
 
     The names are `<benchmark>_training` for a single task that was measured along training; for a
     stream `<benchmark>_curves`, `<benchmark>_matrix` and, where a strategy has a posterior,
-    `<benchmark>_posterior`. A stream without accuracies at task ends has no figures. What networks
-    predict at the places of a probe is `<benchmark>_predictions`, from files below `runs` (the
-    folder that `out` lies in if None). Raises `UserError` if `out` cannot be written.
+    `<benchmark>_posterior`; where there are ensembles, `<benchmark>_ensembles` and
+    `<benchmark>_members`. A stream without accuracies at task ends has no figures of its own. What
+    networks predict at the places of a probe is `<benchmark>_predictions`. Files below `runs` (the
+    folder that `out` lies in if None) hold the predictions, and published numbers in
+    `reference.csv`. Raises `UserError` if `out` cannot be written.
     """
-    paths = []
+    paths, folder = [], out.parent if runs is None else runs
+    ledger = folder / "reference.csv"
+    published = read_reference(ledger) if ledger.is_file() else []
     for benchmark, rows in frame.groupby("benchmark"):
-        for kind, figure in _kinds(rows).items():
+        kinds = _kinds(rows) | {
+            "ensembles": ensembles.sizes(rows, published),
+            "members": ensembles.members(rows),
+        }
+        for kind, figure in kinds.items():
             if figure is not None:
                 paths += save(figure, out, f"{slug(str(benchmark))}_{kind}")
-    return paths + predictions.draw(frame, out, out.parent if runs is None else runs)
+    return paths + predictions.draw(frame, out, folder)
 
 
 def _kinds(rows: pd.DataFrame) -> dict[str, Figure | None]:

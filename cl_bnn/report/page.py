@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cl_bnn.report import ledger_page, single_tables
+from cl_bnn.report import ensembles, ledger_page, single_tables
 from cl_bnn.report.summary import MEASURES, at_task_ends, is_single, slug, summary
 from cl_bnn.report.tables import (
     Table,
@@ -41,6 +41,8 @@ FIGURE_KINDS = {
     "matrix": "accuracy matrices",
     "posterior": "entropy and flips",
     "training": "along training",
+    "ensembles": "accuracy against the number of members",
+    "members": "how members differ, and how samples are weighted",
     "predictions": "predictions of one network of each strategy",
 }
 
@@ -118,6 +120,7 @@ def _stream_tables(frame: pd.DataFrame, runs: pd.DataFrame) -> list[Table]:
         measure_table(runs, averaged, "After the last task"),
         final_table(frame),
         *_mode_tables(runs),
+        *ensembles.tables(frame),
     ]
 
 

@@ -6,15 +6,22 @@ import math
 
 import pandas as pd
 
+from cl_bnn.report import ensembles
 from cl_bnn.report.selection import population, selection
 from cl_bnn.report.summary import Interval, interval
 from cl_bnn.report.tables import FORMATS, NOTHING, Table, cell, format_of
 
 
 def tables(frame: pd.DataFrame) -> list[Table]:
-    """Everything measured on the test set at the end, then the epoch that validation selects."""
+    """Everything measured on the test set at the end, then the epoch that validation selects, then
+    what only ensembles have, where there are any.
+    """
     ends = frame[frame["epoch"].isna() & frame["on"].notna()]
-    found = {metric for metric in ends["metric"] if not metric.startswith("val_")}
+    found = {
+        metric
+        for metric in ends["metric"]
+        if not metric.startswith("val_") and not ensembles.is_of_ensembles(metric)
+    }
     metrics = sorted(found, key=lambda metric: (_rank(metric), metric))
     head = ["strategy", "seeds", *(format_of(m).heading or m for m in metrics)]
     rows = []
@@ -22,7 +29,8 @@ def tables(frame: pd.DataFrame) -> list[Table]:
         values = [interval(group[group["metric"] == metric]["value"]) for metric in metrics]
         cells = [cell(value, metric) for value, metric in zip(values, metrics, strict=True)]
         rows.append([str(strategy), str(group["seed"].nunique()), *cells])
-    return [Table("At the end of training", head, rows), _selection_table(selection(frame))]
+    own = [Table("At the end of training", head, rows), _selection_table(selection(frame))]
+    return [*own, *(table for table in ensembles.tables(frame) if table.rows)]
 
 
 def _rank(metric: str) -> int:

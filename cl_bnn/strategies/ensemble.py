@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cl_bnn import distributed, metrics
 from cl_bnn.ensembles import VOTES, Vote, disagreement, rule_of, vote
 from cl_bnn.errors import UserError
-from cl_bnn.strategies.loading import Batches
+from cl_bnn.strategies.loading import Batches, StreamedBatches, view_behind
 from cl_bnn.strategies.template import Template
 
 Mode = Literal["independent", "sequential", "posterior"]
@@ -143,31 +143,37 @@ class Ensemble(Mixin):
     def make_train_dataloader(
         self, shuffle: bool = True, drop_last: bool = False, **kwargs: Any
     ) -> None:
-        """Batches from memory, of the samples that the rule draws."""
+        """Batches of the samples that the rule draws."""
         super().make_train_dataloader(shuffle, drop_last, **kwargs)
-        if not isinstance(self.dataloader, Batches):
-            raise UserError("an ensemble draws its samples from data in memory, of cl_bnn only")
+        if not isinstance(self.dataloader, Batches | StreamedBatches):
+            raise UserError("an ensemble draws its samples itself: from data of cl_bnn only")
         self.dataloader.order, self.batches = self.order, self.dataloader
+        view = view_behind(self.adapted_dataset)
+        assert view is not None, "the batches come from a view"
+        self._still = view.still()
 
     @torch.no_grad()
     def wrong(self) -> Tensor:
-        """Which of the training samples the weights of the moment predict wrongly; the dimensions
-        of the model's outputs but for the classes.
+        """Which of the training samples, not augmented, the weights of the moment predict wrongly:
+        bool, the dimensions of the model's outputs but for the classes.
+
+        Raises:
+            UserError: some of the samples cannot be read.
         """
         inside, self.is_training = (self.mbatch, self.is_training), False
         self.model.eval()
         found = []
+        batches = self._batches(self._still, self.eval_mb_size, False, self.eval_seed)
         with self.member_weights():
-            batches = Batches(
-                self.batches.tasks, self.eval_mb_size, shuffle=False, device=self.device,
-                augment_seed=self.eval_seed,
-            )  # fmt: skip
             for self.mbatch in batches:
                 self._unpack_minibatch()
                 found.append(Template.forward(self).argmax(-1) != self.mb_y)
         self.mbatch, self.is_training = inside
         self.model.train()
-        return torch.cat(found, -1)
+        wrong = torch.cat(found, -1)
+        if wrong.shape[-1] != self.batches.n_samples:
+            raise UserError("an ensemble needs every training image: mend those that were left out")
+        return wrong
 
     def order(self) -> Tensor:
         """The samples that the next epoch shows."""

@@ -130,7 +130,13 @@ class StreamedBatches:
         device: where the batches are needed.
         augment_seed: for an evaluation: the seed of the random changes, the same at every
             iteration, if the images are changed at all. Batches have at most 250 images.
+
+    Attributes:
+        order, repeats: as in `Batches`.
     """
+
+    order: Callable[[], Tensor] | None = None
+    repeats = 1
 
     def __init__(
         self, view: FolderView, label: int, batch_size: int, *, shuffle: bool,
@@ -142,10 +148,11 @@ class StreamedBatches:
         self.batch_size = batch_size if augment_seed is None else min(batch_size, STREAMED_EVAL)
 
     def __len__(self) -> int:
-        return -(-self.n_samples // self.batch_size)
+        return -(-self.n_samples * self.repeats // self.batch_size)
 
     def __iter__(self) -> Iterator[list[Tensor]]:
-        order, seed = _order(self.n_samples, self.shuffle), self.augment_seed
+        order = _order(self.n_samples, self.shuffle) if self.order is None else self.order()
+        seed = self.augment_seed
         plan = distributed.batches(order, self.batch_size, training=seed is None)
         if seed is None:
             seed = int(torch.randint(2**31, ()))

@@ -15,8 +15,9 @@ from cl_bnn.strategies.ensemble import Ensemble, Mode
 from cl_bnn.strategies.template import Template
 
 State = dict[str, Any]
-# Where the shares of the sample weights are read off; they show how the weights are spread.
-QUANTILES = (0.1, 0.5, 0.9)
+# Of the histogram of sample weights: weights beyond 2 to plus or minus this power of their mean are
+# counted there.
+LAST_POWER = 8
 
 
 @dataclass
@@ -131,9 +132,9 @@ class RoundEnsemble(Ensemble):
         return {"model": model, "optimizer": copy.deepcopy(self.optimizer.state_dict())}
 
     def learned(self) -> dict[str, float]:
-        """At the end of a round: error and weight of the member, and how the weights of the samples
-        are spread: quantiles, as multiples of their mean, and the share of samples that as many
-        equal weights would stand for.
+        """At the end of a round: error and weight of the member; of the samples, the share whose
+        weight is nearest 2^k times the mean (`sample_weight_2^k`), and the share of them that as
+        many equal weights would stand for (`sample_share`).
         """
         found, self._told = self._told, {}
         return super().learned() | found
@@ -198,8 +199,11 @@ class RoundEnsemble(Ensemble):
 
 def _spread(weights: Tensor) -> dict[str, float]:
     relative = weights / weights.mean()
-    found = {f"sample_weight_p{round(100 * q)}": relative.quantile(q).item() for q in QUANTILES}
-    return found | {"sample_share": (1 / relative.square().mean()).item()}
+    powers = relative.log2().round().clamp(-LAST_POWER, LAST_POWER).int()
+    found, counts = torch.unique(powers, return_counts=True)
+    shares = (counts.double() / len(weights)).tolist()
+    histogram = {f"sample_weight_2^{k}": s for k, s in zip(found.tolist(), shares, strict=True)}
+    return histogram | {"sample_share": (1 / relative.square().mean()).item()}
 
 
 @contextmanager

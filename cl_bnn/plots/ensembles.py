@@ -1,0 +1,104 @@
+"""Figures of ensembles: accuracy against the number of members; what the members are."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from cl_bnn.plots.figures import band, errorbar, legend, line_over_seeds, panels, style
+from cl_bnn.report.ensembles import VOTES, together
+from cl_bnn.report.ledger import Published
+
+#: The share of samples whose weight is nearest to a power of 2, times the mean weight.
+POWER = re.compile(r"sample_weight_2\^(-?\d+)")
+#: The smallest share that has a colour of its own.
+LEAST_SHARE = 1e-4
+
+
+def sizes(frame: pd.DataFrame, published: list[Published]) -> Figure | None:
+    """Test accuracy of the first members together, a panel a vote, a line a strategy; None if no
+    ensemble was measured.
+
+    Lines are means over seeds, bands their 95 % intervals. The range of what is published for
+    ensembles on this benchmark is shaded.
+    """
+    votes = together(frame)
+    if not len(votes):
+        return None
+    benchmark = str(frame["benchmark"].iloc[0])
+    strategies = sorted(votes["strategy"].unique())
+    numbers = [
+        100 * p.value
+        for p in published
+        if p.benchmark == benchmark and p.strategy.startswith("benn") and p.metric == "accuracy"
+    ]
+    shade = f"; shaded: published, {min(numbers):.1f} to {max(numbers):.1f} %" if numbers else ""
+    title = f"{benchmark}: ensembles\nmean and 95 % interval over seeds{shade}"
+    shown = [vote for vote in VOTES if (votes["vote"] == vote).any()]
+    with style():
+        figure, axes = panels(
+            [f"{vote}: {VOTES[vote]}" for vote in shown], (3.2, 1.9), title,
+            share=("members", "test accuracy [%]"),
+        )  # fmt: skip
+        for axis, vote in zip(axes, shown, strict=True):
+            rows = votes[votes["vote"] == vote].rename(columns={"test": "value"})
+            for index, strategy in enumerate(strategies):
+                mine = rows[rows["strategy"] == strategy]
+                band(axis, line_over_seeds(mine, mine["size"]), index)
+            if numbers:
+                axis.axhspan(min(numbers), max(numbers), color="0.85", zorder=0)
+            axis.locator_params(axis="x", integer=True)
+        legend(figure, strategies)
+    return figure
+
+
+def members(frame: pd.DataFrame) -> Figure | None:
+    """How often two members differ, and a histogram of the samples' weights after each round of
+    boosting, dark where most samples are; None if no ensemble was measured.
+    """
+    ends = frame[frame["epoch"].isna() & (frame["metric"] == "disagreement")]
+    ends = ends[ends["after"] == frame["after"].max()]
+    weights = frame[frame["metric"].str.fullmatch(POWER.pattern)]
+    weights = weights[weights["after"] == frame["after"].max()]
+    if not len(ends):
+        return None
+    boosting = sorted(weights["strategy"].unique())
+    titles = ["pairs of members that differ [%]", *(f"{name}: sample weights" for name in boosting)]
+    title = f"{frame['benchmark'].iloc[0]}: members\nmean and 95 % interval over seeds"
+    with style():
+        figure, axes = panels(titles, (2.2, 1.75), title)
+        names = sorted(ends["strategy"].unique())
+        for index, strategy in enumerate(names):
+            mine = ends[ends["strategy"] == strategy]
+            line = line_over_seeds(mine, pd.Series(index, index=mine.index))
+            errorbar(axes[0], line, index, "")
+        axes[0].set_xticks([])
+        for axis, strategy in zip(axes[1:], boosting, strict=True):
+            _histograms(axis, weights[weights["strategy"] == strategy])
+        legend(figure, names)
+    return figure
+
+
+def _histograms(axis: Axes, rows: pd.DataFrame) -> None:
+    """A column a round, a row a power of 2: the share of samples, the mean over seeds."""
+    powers = rows["metric"].str.extract(POWER.pattern)[0].astype(int)
+    table = rows.assign(power=powers).pivot_table(index="power", columns="epoch", values="value",
+                                                  aggfunc="sum")  # fmt: skip
+    table = table / rows["seed"].nunique()
+    lowest, highest = int(table.index.min()), int(table.index.max())
+    table = table.reindex(range(lowest, highest + 1)).fillna(0.0).sort_index(axis=1)
+    rounds = table.shape[1]
+    image = axis.imshow(
+        table.where(table > 0).to_numpy(), origin="lower", aspect="auto", cmap="cividis_r",
+        norm=LogNorm(LEAST_SHARE, 1, clip=True),
+        extent=(0.5, rounds + 0.5, lowest - 0.5, highest + 0.5),
+    )  # fmt: skip
+    axis.set_xlabel("after round")
+    axis.set_ylabel("weight / mean, log2")
+    axis.locator_params(integer=True)
+    bar = axis.figure.colorbar(image, ax=axis)
+    bar.set_label("share of samples")
