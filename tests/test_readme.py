@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    found = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def blocks(language: str, page: str = README) -> list[str]:
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     return [text for name, text in found if name == language]
 
 
@@ -62,10 +62,14 @@ def test_links_lead_somewhere() -> None:
         assert target.startswith("https://") or (ROOT / target).exists(), target
 
 
-def test_every_command_line_is_understood(capsys) -> None:  # type: ignore[no-untyped-def]
-    lines = [line for block in blocks("") for line in block.splitlines() if "cl-bnn run" in line]
-    assert len(lines) == 4
-    for line in lines:
+def test_every_command_line_is_understood(capsys: pytest.CaptureFixture[str]) -> None:
+    pages = (README, (ROOT / "strategies" / "README.md").read_text())
+    found = [
+        [line for block in blocks("", page) for line in block.splitlines() if "cl-bnn run" in line]
+        for page in pages
+    ]
+    assert [len(lines) for lines in found] == [5, 5]
+    for line in (line for lines in found for line in lines):
         arguments = line.split("  ")[0].split()[1:]
-        assert cli.main([*arguments, "--dry-run"]) == 0
+        assert cli.main([*arguments, "--dry-run"]) == 0, line
     assert "mnist[stop_after=10]/pmf/seed0" in capsys.readouterr().out
