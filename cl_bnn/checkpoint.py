@@ -3,7 +3,7 @@
 import hashlib
 import io
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,31 +52,44 @@ def seed_all(seed: int) -> None:
 
 
 class Checkpoint:
-    """The checkpoint of the run whose measurements go to `csv`, in a hidden file beside it.
+    """The checkpoint of the run whose measurements go to `csv`, in hidden files beside it.
 
     A file is the SHA-256 of what follows, and a torch archive. The state before the newest is kept,
-    so that a damaged file costs one epoch and not the run.
+    so that a damaged file costs one epoch and not the run. Parts of a state that do not change any
+    more (a member of an ensemble that has been trained) are files of their own, written once.
     """
 
     def __init__(self, csv: Path) -> None:
         self.newest = csv.with_name(f".{csv.stem}.checkpoint")
         self.previous = csv.with_name(f".{csv.stem}.checkpoint.previous")
+        self._written: dict[str, str] = {}  # parts by name, with the digests of their files
+        self._before: dict[str, str] = {}  # those of the state before
 
-    def save(self, state: dict[str, Any]) -> None:
+    def save(self, state: dict[str, Any], parts: Mapping[str, Any] | None = None) -> None:
         """Write `state` (plain data and tensors); a kill at any moment leaves a whole file.
+
+        Args:
+            state: what changes from call to call.
+            parts: what does not, by name; a name stands for the same content for ever.
 
         Raises:
             UserError: the folder cannot be written.
         """
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        data = buffer.getvalue()
+        parts = parts or {}
+        for name in parts.keys() - self._written.keys():
+            self._written[name] = _write(self._part(name), parts[name])
+        own = {name: self._written[name] for name in parts}
         if self.newest.exists():
             self.newest.replace(self.previous)
-        atomic_write(self.newest, hashlib.sha256(data).digest() + data)
+        _write(self.newest, {**state, "parts": own})
+        for name in self._written.keys() - own.keys() - self._before.keys():
+            self._part(name).unlink(missing_ok=True)
+            del self._written[name]
+        self._before = own
 
     def load(self, spec: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any] | None:
-        """The newest usable state of the run with this `spec`, or None.
+        """The newest usable state of the run with this `spec`, or None; its parts by name under
+        `"parts"`.
 
         A file that is damaged or belongs to other settings is set aside, and `tell` gets a line on
         it.
@@ -86,7 +99,12 @@ class Checkpoint:
                 continue
             state = _read(path)
             if state is not None and state["spec"] == spec:
-                return state
+                digests = state.get("parts", {})
+                found = {name: _read(self._part(name), digest) for name, digest in digests.items()}
+                if None not in found.values():
+                    self._written, self._before = dict(digests), dict(digests)
+                    return {**state, "parts": found}
+                state = None
             aside = path.with_name(f"{path.name}.set-aside")
             path.replace(aside)
             why = "is damaged" if state is None else "belongs to other settings"
@@ -99,12 +117,30 @@ class Checkpoint:
         """The run is finished: its states are not needed any more."""
         self.newest.unlink(missing_ok=True)
         self.previous.unlink(missing_ok=True)
+        for path in self.newest.parent.glob(f"{self.newest.name}.part-*"):
+            path.unlink()
+
+    def _part(self, name: str) -> Path:
+        return self.newest.with_name(f"{self.newest.name}.part-{name}")
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _write(path: Path, content: Any) -> str:
+    """Write a file; its digest."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    data = buffer.getvalue()
+    digest = hashlib.sha256(data)
+    atomic_write(path, digest.digest() + data)
+    return digest.hexdigest()
+
+
+def _read(path: Path, expected: str | None = None) -> dict[str, Any] | None:
+    """What a file holds; None if it is missing, damaged, or another than expected."""
+    if not path.exists():
+        return None
     content = path.read_bytes()
     digest, data = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
-    if hashlib.sha256(data).digest() != digest:
+    if hashlib.sha256(data).digest() != digest or expected not in (None, digest.hex()):
         return None
     state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     return state

@@ -212,7 +212,8 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
                 "optimizer": self.strategy.optimizer.state_dict(),
                 "extra": self.strategy.extra_state(),
                 "rng": rng_state(),
-            }
+            },
+            self.strategy.parts(),
         )
 
     def _restore(self) -> None:
@@ -227,7 +228,7 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         self.rows = [Row(*row) for row in state["rows"]]
         self.strategy.model.load_state_dict(state["model"])
         self.strategy.optimizer.load_state_dict(state["optimizer"])
-        self.strategy.load_extra_state(state.get("extra", {}))
+        self.strategy.load_extra_state(state.get("extra", {}) | {"parts": state["parts"]})
         self.strategy.resume(state["epoch"], lambda: set_rng_state(state["rng"]))
         if self.phase < len(self.phases):
             self._tell("resumed", epoch=state["epoch"])

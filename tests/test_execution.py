@@ -214,6 +214,35 @@ def test_a_damaged_checkpoint_is_set_aside(tmp_path: Path) -> None:
     assert newest.with_name(".seed0.checkpoint.set-aside").exists()
 
 
+def member_files(run: Run) -> dict[str, int]:
+    """The files of finished members, and when they were written."""
+    return {p.name: p.stat().st_mtime_ns for p in run.path.parent.glob(".*.part-*")}
+
+
+def test_a_finished_member_is_written_once_and_a_damaged_one_costs_an_epoch(tmp_path: Path) -> None:
+    settings = {"rule": "adaboost", "size": 3, "epochs": 2, "stream__n_experiences": 2}
+    (whole,) = plan(tmp_path, "benn", out="whole", **settings)
+    carry_out([whole])
+    (run,) = plan(tmp_path, "benn", **settings)
+    with pytest.raises(Stop):
+        carry_out([run], stop_at("epoch", 3))
+    first = member_files(run)
+    assert list(first) == [".seed0.checkpoint.part-task0-member0"]
+    with pytest.raises(Stop):
+        carry_out([run], stop_at("epoch", 1))
+    second = member_files(run)
+    assert len(second) == 2 and second.items() >= first.items()
+    # The second member, which only the newest state knows: the one before trains it again.
+    (newest,) = second.keys() - first.keys()
+    damaged = run.path.with_name(newest)
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    events: list[Event] = []
+    carry_out([run], events.append)
+    assert ".seed0.checkpoint is damaged: set aside" in events[0].text
+    assert run.path.read_bytes() == whole.path.read_bytes()
+    assert not member_files(run)
+
+
 def test_without_a_usable_checkpoint_a_run_starts_anew(tmp_path: Path) -> None:
     (run,) = plan(tmp_path, "adam")
     with pytest.raises(Stop):

@@ -25,12 +25,14 @@ class Member:
     """A member that has been trained.
 
     Attributes:
+        task: the last one it has learned.
         alpha: how much it counts.
         weights: by name, the weights and statistics by which it predicts.
         state: model and optimiser as training left them, to continue with another task; None where
             the members are stages of one network.
     """
 
+    task: int
     alpha: float
     weights: State
     state: State | None
@@ -120,7 +122,8 @@ class RoundEnsemble(Ensemble):
             self.optimizer.posterior_to_prior()
         with self.member_weights():
             weights = {name: t.detach().clone() for name, t in self.model.state_dict().items()}
-        member = Member(alpha, weights, self._state() if self.independent else None)
+        task = int(self.experience.current_experience)
+        member = Member(task, alpha, weights, self._state() if self.independent else None)
         self.members[self.round : self.round + 1] = [member]
         self._told = {"member_error": error, "member_weight": alpha}
         if self.rule.update is not None:
@@ -158,7 +161,7 @@ class RoundEnsemble(Ensemble):
         alpha = before[0].alpha if before else 1.0
         if self.members and not before:
             alpha = sum(member.alpha for member in self.members) / len(self.members)
-        now = Member(alpha, dict(self.model.state_dict()), None)
+        now = Member(0, alpha, dict(self.model.state_dict()), None)
         return [*self.members[: self.round], now, *self.members[self.round + 1 :]]
 
     @contextmanager
@@ -183,17 +186,18 @@ class RoundEnsemble(Ensemble):
     # Saving --------------------------------------------------------------------------------------
 
     def extra_state(self) -> dict[str, Any]:
-        """The members, and the weights of the samples."""
-        return {
-            **super().extra_state(),
-            "members": [vars(member) for member in self.members],
-            "sample_weights": self.sample_weights,
-        }
+        """The weights of the samples, and which parts the members are."""
+        own = {"members": list(self.parts()), "sample_weights": self.sample_weights}
+        return super().extra_state() | own
+
+    def parts(self) -> dict[str, Any]:
+        """The members that have been trained."""
+        return {f"task{m.task}-member{k}": vars(m) for k, m in enumerate(self.members)}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
-        """Restore what `extra_state` returned."""
+        """Restore what `extra_state` and `parts` returned."""
         super().load_extra_state(state)
-        self.members = [Member(**member) for member in state["members"]]
+        self.members = [Member(**state["parts"][name]) for name in state["members"]]
         self.sample_weights = state["sample_weights"]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from inspect import signature
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from avalanche.models import MultiTaskModule
@@ -17,25 +17,8 @@ from cl_bnn.nn import binary_parameters, reinitialise
 from cl_bnn.objectives import CLASSIFICATION, Objective
 from cl_bnn.optim.weights import replace_in_groups
 from cl_bnn.strategies.loading import Batches, StreamedBatches, view_behind
+from cl_bnn.strategies.precision import PRECISIONS, Precision, gpu_arithmetic
 from cl_bnn.strategies.schedules import SCHEDULES, Schedule
-
-Precision = Literal["float32", "tf32", "bf16"]
-PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "bf16")
-
-
-@contextmanager
-def gpu_arithmetic(tf32: bool) -> Iterator[None]:
-    """Inside, GPUs may round the factors of products to TF32 or not, and repeat their results.
-
-    torch allows TF32 in convolutions unless it is told otherwise. Processors are not concerned.
-    """
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic
-    matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic = tf32, tf32, True
-    try:
-        yield
-    finally:
-        matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic = before
 
 
 class TaskAware(MultiTaskModule):
@@ -246,8 +229,12 @@ class Template(SupervisedTemplate):
         """What a run needs to continue besides model and optimiser: tensors and plain data."""
         return {}
 
+    def parts(self) -> dict[str, Any]:
+        """What else it needs, by name, in pieces that never change once they are there."""
+        return {}
+
     def load_extra_state(self, state: dict[str, Any]) -> None:
-        """Restore what `extra_state` returned."""
+        """Restore what `extra_state` returned, and under `"parts"` what `parts` did."""
 
     # Evaluation ----------------------------------------------------------------------------------
 
