@@ -13,7 +13,38 @@ from cl_bnn.optim.weights import replace_in_groups, require
 from cl_bnn.strategies.template import Template
 
 
-class BinaryStrategy(Template):
+class DrawingStrategy(Template):
+    """Trains an optimiser that draws weights before every forward pass, and predicts with the
+    mode.
+
+    Args:
+        optimizer: with the verbs `draw` and `mode`.
+        template: every keyword of `Template`.
+    """
+
+    predictors: tuple[str, ...] = ("mode",)
+    optimizer: Any
+
+    def _before_forward(self, **kwargs: Any) -> None:
+        self.optimizer.draw()
+        super()._before_forward(**kwargs)
+
+    @contextmanager
+    def evaluation_weights(self) -> Iterator[None]:
+        """Inside, the binary weights."""
+        with self.optimizer.mode():
+            yield
+
+
+class LatentStrategy(DrawingStrategy):
+    """Trains an optimiser with latent weights: its first group is binary, its second one real."""
+
+    def add_parameter(self, parameter: nn.Parameter, *, binary: bool) -> None:
+        """A new weight matrix becomes binary, anything else real."""
+        self.optimizer.param_groups[0 if binary else 1]["params"].append(parameter)
+
+
+class BinaryStrategy(DrawingStrategy):
     """Trains a `BinaryOptimizer` and predicts with the mode of its weights.
 
     Weights of linear and convolutional layers are binary; other parameters (biases, gains of norms)
@@ -26,20 +57,8 @@ class BinaryStrategy(Template):
         template: every keyword of `Template`.
     """
 
-    predictors: tuple[str, ...] = ("mode",)
-
     def __init__(self, *, model: nn.Module, optimizer: BinaryOptimizer, **template: Any) -> None:
         super().__init__(model=model, optimizer=optimizer, **template)
-
-    def _before_forward(self, **kwargs: Any) -> None:
-        self.optimizer.draw()
-        super()._before_forward(**kwargs)
-
-    @contextmanager
-    def evaluation_weights(self) -> Iterator[None]:
-        """Inside, the binary weights."""
-        with self.optimizer.mode():
-            yield
 
     def add_parameter(self, parameter: nn.Parameter, *, binary: bool) -> None:
         """A new weight matrix becomes binary, anything else is trained by the inner optimiser."""

@@ -1,7 +1,5 @@
 """Naive fine-tuning of binary weights by the straight-through estimator."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,11 +8,11 @@ from torch import nn
 from cl_bnn.nn import binary_group, init_latent, real_parameters
 from cl_bnn.optim import STE
 from cl_bnn.optim.ste import Backward
+from cl_bnn.strategies.binary import LatentStrategy
 from cl_bnn.strategies.schedules import Schedule
-from cl_bnn.strategies.template import Template
 
 
-class STEStrategy(Template):
+class STEStrategy(LatentStrategy):
     """Binary weights by the straight-through estimator, task after task, nothing done against
     forgetting.
 
@@ -38,8 +36,6 @@ class STEStrategy(Template):
         ValueError: a value is outside its range.
     """
 
-    predictors = ("mode",)
-
     def __init__(
         self, *, model: nn.Module, lr: float = 1e-2, backward: Backward = "identity",
         clamp: float = 1.0, grad_clip: float | None = None, weight_decay: float = 0.0,
@@ -62,23 +58,9 @@ class STEStrategy(Template):
         """Initial latent weights, see `cl_bnn.nn.init_latent`."""
         init_latent(model)
 
-    def _before_forward(self, **kwargs: Any) -> None:
-        self.optimizer.draw()
-        super()._before_forward(**kwargs)
-
     def _after_update(self, **kwargs: Any) -> None:
         limit = self.optimizer.clamp
         with torch.no_grad():
             for bias in self._clamped:
                 bias.clamp_(-limit, limit)
         super()._after_update(**kwargs)
-
-    @contextmanager
-    def evaluation_weights(self) -> Iterator[None]:
-        """Inside, the signs of the latent weights."""
-        with self.optimizer.mode():
-            yield
-
-    def add_parameter(self, parameter: nn.Parameter, *, binary: bool) -> None:
-        """A new weight matrix becomes binary, anything else real."""
-        self.optimizer.param_groups[0 if binary else 1]["params"].append(parameter)

@@ -1,7 +1,5 @@
 """XNOR weights as an Avalanche strategy, task after task."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
@@ -9,11 +7,11 @@ from torch import nn
 from cl_bnn.nn import binary_group, real_parameters
 from cl_bnn.optim import XNOR
 from cl_bnn.optim.xnor import Derivative
+from cl_bnn.strategies.binary import LatentStrategy
 from cl_bnn.strategies.schedules import Schedule
-from cl_bnn.strategies.template import Template
 
 
-class XNORStrategy(Template):
+class XNORStrategy(LatentStrategy):
     """Signs of centred latent weights, scaled filter by filter (Rastegari et al. 2016,
     arXiv:1603.05279), as BENN trains its members; nothing done against forgetting.
 
@@ -32,7 +30,6 @@ class XNORStrategy(Template):
         ValueError: a value is outside its range.
     """
 
-    predictors = ("mode",)
     elementwise = False  # a filter has a scale
 
     def __init__(
@@ -42,17 +39,3 @@ class XNORStrategy(Template):
         groups = [binary_group(model), {"params": real_parameters(model), "binary": False}]
         optimizer = XNOR(groups, lr, weight_decay=weight_decay, derivative=derivative)
         super().__init__(model=model, optimizer=optimizer, schedule=schedule, **template)
-
-    def _before_forward(self, **kwargs: Any) -> None:
-        self.optimizer.draw()
-        super()._before_forward(**kwargs)
-
-    @contextmanager
-    def evaluation_weights(self) -> Iterator[None]:
-        """Inside, the scaled signs of the latent weights."""
-        with self.optimizer.mode():
-            yield
-
-    def add_parameter(self, parameter: nn.Parameter, *, binary: bool) -> None:
-        """A new weight matrix becomes binary, anything else real."""
-        self.optimizer.param_groups[0 if binary else 1]["params"].append(parameter)
