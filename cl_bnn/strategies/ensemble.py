@@ -124,15 +124,16 @@ class Ensemble(Mixin):
         return vote(outputs, self.alphas(), self.vote)
 
     def measured(self, targets: Tensor) -> dict[str, float]:
-        """The accuracy of the first member, of the mean one, and of the first 1, 2, ... members
-        together, by every vote; and how often two members disagree.
+        """The accuracy of the first member and of the mean one, and how often two members disagree;
+        once the task is learned, the accuracy of the first 1, 2, ... members together, by every
+        vote.
         """
         outputs, alphas = torch.cat(self._gathered, 1), self.alphas()
         alone = [metrics.accuracy(member, targets) for member in outputs]
         found = {"accuracy_member": alone[0], "accuracy_member_mean": sum(alone) / len(alone)}
         if len(outputs) > 1:
             found["disagreement"] = disagreement(outputs)
-        for how in VOTES:
+        for how in VOTES if self.progress >= self.n_epochs else ():
             for count in range(1, len(outputs) + 1):
                 together = vote(outputs[:count], alphas[:count], how)
                 found[f"accuracy_{how}_of_{count}"] = metrics.accuracy(together, targets)
