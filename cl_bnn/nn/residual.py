@@ -74,8 +74,7 @@ def birealnet18(
             channels = stage
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, out_features)]
     model = nn.Sequential(*layers)
-    initialised(model, partial(init_glorot, normal_convolutions=True))
-    return model
+    return initialised(model, partial(init_glorot, normal_convolutions=True))
 
 
 def _bireal_block(channels: int, out: int, down: bool, surrogate: Surrogate) -> Residual:
@@ -138,8 +137,7 @@ def resnet18(
             channels = stage
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), _benn_norm(channels), nn.ReLU()]
     model = nn.Sequential(*layers, nn.Linear(channels, out_features))
-    initialised(model, partial(init_normal, std=None))
-    return model
+    return initialised(model, partial(init_normal, std=None))
 
 
 def _resnet_block(channels: int, out: int, down: bool, surrogate: Surrogate) -> Residual:

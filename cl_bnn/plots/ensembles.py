@@ -10,7 +10,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from cl_bnn.plots.figures import band, errorbar, legend, line_over_seeds, panels, style
-from cl_bnn.report.ensembles import VOTES, together
+from cl_bnn.report.ensembles import VOTES, at_end, together
 from cl_bnn.report.ledger import Published
 
 #: The share of samples whose weight is nearest to a power of 2, times the mean weight.
@@ -60,8 +60,8 @@ def members(frame: pd.DataFrame) -> Figure | None:
     """How often two members differ, and a histogram of the samples' weights after each round of
     boosting, dark where most samples are; None if no ensemble was measured.
     """
-    ends = frame[frame["epoch"].isna() & (frame["metric"] == "disagreement")]
-    ends = ends[ends["after"] == frame["after"].max()]
+    ends = at_end(frame)
+    ends = ends[ends["metric"] == "disagreement"]
     weights = frame[frame["metric"].str.fullmatch(POWER.pattern)]
     weights = weights[weights["after"] == frame["after"].max()]
     if not len(ends):

@@ -28,6 +28,12 @@ def is_of_ensembles(metric: str) -> bool:
     return metric.removeprefix("val_") in MEMBERS or TOGETHER.fullmatch(metric) is not None
 
 
+def at_end(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows measured once the last task of the one benchmark in `frame` was learned."""
+    rows: pd.DataFrame = frame[frame["epoch"].isna() & (frame["after"] == frame["after"].max())]
+    return rows
+
+
 def together(frame: pd.DataFrame) -> pd.DataFrame:
     """Test and validation accuracy of every vote and size, once the last task is learned.
 
@@ -38,7 +44,7 @@ def together(frame: pd.DataFrame) -> pd.DataFrame:
         A row for each strategy, seed, vote and size, with the columns `strategy, seed, vote, size,
         test, val`: fractions, the mean over tasks; `val` is NaN where nothing is held out.
     """
-    ends = frame[frame["epoch"].isna() & (frame["after"] == frame["after"].max())]
+    ends = at_end(frame)
     found = ends[ends["metric"].map(lambda metric: TOGETHER.fullmatch(metric) is not None)].copy()
     parts = found["metric"].str.extract(TOGETHER.pattern)
     found["vote"], found["size"] = parts["vote"], parts["size"].astype(int)
@@ -92,7 +98,7 @@ def _cell(value: Interval) -> str:
 
 
 def _members(frame: pd.DataFrame) -> Table:
-    ends = frame[frame["epoch"].isna() & (frame["after"] == frame["after"].max())]
+    ends = at_end(frame)
     head = ["strategy", "seeds", "first member [%]", "mean member [%]", "disagreement [%]"]
     rows = []
     for strategy, group in ends[ends["metric"].isin(MEMBERS)].groupby("strategy"):

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cl_bnn.ensembles import bootstrap
 from cl_bnn.nn import Stacked, reinitialise
 from cl_bnn.strategies.ensemble import Ensemble
 from cl_bnn.strategies.template import TaskAware, Template
@@ -41,12 +40,7 @@ class SideBySideEnsemble(Ensemble):
 
     def order(self) -> Tensor:
         """The samples of the next epoch, so that each batch is cut into M equal parts."""
-        task, count = self.experience.current_experience, self.batches.n_samples
-        orders = []
-        for member in range(self.size):
-            rows = bootstrap(count, self.generator("bootstrap", task, member))
-            epoch = self.generator("epoch", task, member, self.epoch)
-            orders.append(rows[torch.randperm(count, generator=epoch)])
+        orders = [self.bagged(member) for member in range(self.size)]
         parts = torch.split(torch.stack(orders), self.train_mb_size, dim=1)
         return torch.cat([part.flatten() for part in parts])
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cl_bnn import distributed, metrics
-from cl_bnn.ensembles import VOTES, Vote, disagreement, rule_of, vote
+from cl_bnn.ensembles import VOTES, Vote, bootstrap, disagreement, rule_of, vote
 from cl_bnn.errors import UserError
 from cl_bnn.strategies.loading import Batches, StreamedBatches, view_behind
 from cl_bnn.strategies.template import Template
@@ -92,11 +92,15 @@ class Ensemble(Mixin):
         """How much each member counts, (M,)."""
         return torch.ones(self.size)
 
+    @property
+    def member_predictor(self) -> str:
+        """The way in which a member predicts, of those that the class that trains it has."""
+        return "mode" if "mode" in self._alone else self._alone[0]
+
     @contextmanager
     def member_weights(self) -> Iterator[None]:
-        """Inside, the model holds the weights by which a single member predicts."""
-        before = self.predictor
-        self.predictor = "mode" if "mode" in self._alone else self._alone[0]
+        """Inside, the model holds the weights by which a member predicts."""
+        before, self.predictor = self.predictor, self.member_predictor
         try:
             with super().evaluation_weights():
                 yield
@@ -180,6 +184,13 @@ class Ensemble(Mixin):
         """The samples that the next epoch shows."""
         raise NotImplementedError
 
+    def bagged(self, member: int) -> Tensor:
+        """The bootstrap of a member for the current task, in the order of the current epoch."""
+        task, count = self.experience.current_experience, self.batches.n_samples
+        rows = bootstrap(count, self.generator("bootstrap", task, member))
+        epoch = self.generator("epoch", task, member, self.epoch)
+        return rows[torch.randperm(count, generator=epoch)]
+
     def extra_state(self) -> dict[str, Any]:
         """The seed of what members draw, beside what they need to continue."""
         return {**super().extra_state(), "seed": self.seed}
@@ -201,15 +212,10 @@ class PosteriorEnsemble(Ensemble):
             raise ValueError("mode 'posterior' needs a member that has one, as bayesbinn")
         self.eval_samples = self.size
 
-    @contextmanager
-    def member_weights(self) -> Iterator[None]:
-        """Inside, the samples can be loaded one after the other."""
-        before, self.predictor = self.predictor, "posterior"
-        try:
-            with super(Ensemble, self).evaluation_weights():
-                yield
-        finally:
-            self.predictor = before
+    @property
+    def member_predictor(self) -> str:
+        """By its samples, which can be loaded one after the other."""
+        return "posterior"
 
     def member_outputs(self) -> Tensor:
         """Logits of all samples for the current mini-batch, (M, batch, classes)."""

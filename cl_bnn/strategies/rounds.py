@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cl_bnn.ensembles import bootstrap, resample, weighted_error
+from cl_bnn.ensembles import resample, weighted_error
+from cl_bnn.optim.weights import restored
 from cl_bnn.strategies.bayesbinn import PosteriorAsPrior
 from cl_bnn.strategies.ensemble import Ensemble, Mode
 from cl_bnn.strategies.template import Template
@@ -144,12 +145,10 @@ class RoundEnsemble(Ensemble):
 
     def order(self) -> Tensor:
         """The samples that the next epoch of this member shows, as many as there are."""
-        task, count = self.experience.current_experience, self.batches.n_samples
-        epoch = self.generator("epoch", task, self.round, self.epoch)
-        if self.rule.update is not None:
-            return resample(self.sample_weights, epoch)
-        rows = bootstrap(count, self.generator("bootstrap", task, self.round))
-        return rows[torch.randperm(count, generator=epoch)]
+        if not self.rule.boosts:
+            return self.bagged(self.round)
+        task = self.experience.current_experience
+        return resample(self.sample_weights, self.generator("epoch", task, self.round, self.epoch))
 
     # Evaluation ----------------------------------------------------------------------------------
 
@@ -214,11 +213,7 @@ def _spread(weights: Tensor) -> dict[str, float]:
 def _loaded(model: torch.nn.Module, weights: State) -> Iterator[None]:
     """Inside, the model holds these weights and statistics; only storage is swapped."""
     own = dict(model.named_parameters()) | dict(model.named_buffers())
-    before = {name: tensor.data for name, tensor in own.items()}
-    try:
+    with restored(own.values()):
         for name, tensor in own.items():
             tensor.data = weights[name]
         yield
-    finally:
-        for name, tensor in own.items():
-            tensor.data = before[name]
