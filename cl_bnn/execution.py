@@ -21,6 +21,9 @@ from cl_bnn.strategies import TaskAware, Template
 
 # Images a test batch, as published; it matters only to norms that use the test batch.
 EVAL_BATCH = 1000
+# Of the time of a run at most this share goes into saving its state: where epochs are short and
+# networks large, not every epoch is saved.
+SAVING_SHARE = 0.1
 
 
 class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg]
@@ -43,6 +46,7 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         self._told = 0  # how many of them the events have told
         self.modes: list[Tensor] | None = None  # where the mode was +1 when the last task ended
         self.phase, self.seconds, self._clock = 0, 0.0, time.perf_counter()
+        self._saving = 0.0  # the seconds that the last saving took
 
     def __call__(self) -> list[Row]:
         """Run to the end, from the last checkpoint if there is one; the rows of all measurements.
@@ -124,7 +128,8 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         self._record(self.last_task, epoch, found)
         if self._every_epoch and epoch + 1 < strategy.n_epochs:
             self._record_all(self._measure(self.last_task + 1), epoch)
-        self._save(epoch + 1)
+        if self._saving <= SAVING_SHARE * (time.perf_counter() - self._clock):
+            self._save(epoch + 1)
         accuracy = found.get("train_accuracy")
         self._tell("epoch", epoch=epoch, loss=found["train_loss"], accuracy=accuracy)
 
@@ -136,7 +141,7 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
             self._record_all(seen, self.strategy.n_epochs - 1)
         self._record_all(measured, None)
         naturals = self.strategy.naturals()
-        self.modes = None if naturals is None else [(n > 0).cpu() for n in naturals]
+        self.modes = None if naturals is None else [n > 0 for n in naturals]
         score = self.stream.objective.score
         mean = sum(values[score] for values in seen.values()) / len(seen)
         self._tell("task", score=score, value=mean)
@@ -173,7 +178,7 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
             self._record(task, epoch, values)
         naturals = self.strategy.naturals()
         if naturals is not None:
-            found = metrics.posterior([n.cpu() for n in naturals], self.modes)
+            found = metrics.posterior(naturals, self.modes)
             self._record(None, epoch, found)
 
     def _record(self, on: int | None, epoch: int | None, values: dict[str, float]) -> None:
@@ -215,6 +220,7 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
             },
             self.strategy.parts(),
         )
+        self._saving = time.perf_counter() - now
 
     def _restore(self) -> None:
         def note(text: str) -> None:
@@ -224,7 +230,9 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         if state is None:
             self._tell("started")
             return
-        self.phase, self.modes, self.seconds = state["phase"], state["modes"], state["seconds"]
+        self.phase, self.seconds = state["phase"], state["seconds"]
+        modes = state["modes"]
+        self.modes = None if modes is None else [mode.to(self.device) for mode in modes]
         self.rows = [Row(*row) for row in state["rows"]]
         self.strategy.model.load_state_dict(state["model"])
         self.strategy.optimizer.load_state_dict(state["optimizer"])

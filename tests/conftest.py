@@ -10,6 +10,7 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 
 import cl_bnn  # noqa: E402, F401  (makes Avalanche importable for every test)
+from cl_bnn import execution  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -17,3 +18,9 @@ def seeds() -> None:
     """Every test begins with the same random numbers, whichever ran before it."""
     torch.manual_seed(0)
     np.random.seed(0)
+
+
+@pytest.fixture(autouse=True)
+def every_epoch_is_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However short it is, and however slow the disk."""
+    monkeypatch.setattr(execution, "SAVING_SHARE", float("inf"))

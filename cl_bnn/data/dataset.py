@@ -1,6 +1,7 @@
 """What a data set is: two splits of images in memory and how to normalise them."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -39,7 +40,13 @@ class Dataset:
 
         `x` has the shape (..., channels, height, width) and values in 0..255; it is left as it is.
         """
-        mean, std = (torch.tensor(v, device=x.device).view(-1, 1, 1) for v in (self.mean, self.std))
+        mean, std = (_per_channel(values, x.device) for values in (self.mean, self.std))
         # The division makes a new tensor; the rest is done in place, a batch is touched often
         # enough.
         return torch.div(x, 255).sub_(mean).div_(std)
+
+
+@cache
+def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Shape (channels, 1, 1); kept, because a GPU would have to be waited for at every batch."""
+    return torch.tensor(values, device=device).view(-1, 1, 1)

@@ -61,7 +61,7 @@ class TaskView(data.Dataset[tuple[Tensor, Tensor | int]]):
         """Inputs float32 from samples of the split: normalised, their pixels in order."""
         x = self.normalise(x)
         if self.pixels is not None:
-            x = x.flatten(1).index_select(1, self.pixels).view_as(x)
+            x = x.flatten(1).index_select(1, self.pixels.to(x.device)).view_as(x)
         return x
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,88 @@
+"""Runs on a GPU: the numbers of a processor, repeated bit by bit, and no waiting inside a step."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from test_execution import Stop, plan, stop_at
+
+from cl_bnn import runner
+from cl_bnn.strategies import Template
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+
+STRATEGIES = [
+    "bayesbinn", "bayesbinn_reference", "ste", "bop", "bop2", "pmf", "xnor", "adam", "sgd",
+]  # fmt: skip
+ENSEMBLES: dict[str, dict[str, object]] = {
+    "independent": {},
+    "sequential": {"mode": "sequential", "rule": "samme"},
+    "posterior": {"member": "bayesbinn", "mode": "posterior", "member__eval_samples": 3},
+    "one_by_one": {"member": "pmf", "rule": "adaboost"},
+}
+
+
+def carry_out(run: runner.Run, device: str = "cuda", on_event: Any = lambda e: None) -> bytes:
+    runner.run_all([run], jobs=1, device=device, data_root=None, on_event=on_event)
+    return run.path.read_bytes()
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_step_does_not_wait_for_the_gpu(
+    tmp_path: Path, strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = []
+    before, epoch = Template._before_training_iteration, Template.training_epoch
+
+    def iteration(self: Any, **kwargs: Any) -> None:
+        before(self, **kwargs)
+        if self.clock.train_epoch_iterations:  # the first batch brings the data to the GPU
+            torch.cuda.set_sync_debug_mode("error")
+            watched.append(strategy)
+
+    def whole(self: Any, **kwargs: Any) -> None:
+        try:
+            epoch(self, **kwargs)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(Template, "_before_training_iteration", iteration)
+    monkeypatch.setattr(Template, "training_epoch", whole)
+    (run,) = plan(tmp_path, strategy, stream__held_out=True, epochs=1)
+    carry_out(run)
+    assert len(watched) > 10
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_run_repeats_and_continues_bit_by_bit(tmp_path: Path, strategy: str) -> None:
+    whole, again, pieces = (
+        plan(tmp_path, strategy, out=out, stream__held_out=True)[0]
+        for out in ("whole", "again", "pieces")
+    )
+    with pytest.raises(Stop):
+        carry_out(pieces, on_event=stop_at("epoch", 4))
+    assert carry_out(whole) == carry_out(again) == carry_out(pieces)
+
+
+@pytest.mark.parametrize("kind", ENSEMBLES)
+def test_an_ensemble_repeats_and_continues_bit_by_bit(tmp_path: Path, kind: str) -> None:
+    whole, pieces = (
+        plan(tmp_path, "benn", out=out, size=2, **ENSEMBLES[kind])[0] for out in ("whole", "pieces")
+    )
+    with pytest.raises(Stop):
+        carry_out(pieces, on_event=stop_at("epoch", 4))
+    assert carry_out(whole) == carry_out(pieces)
+
+
+@pytest.mark.parametrize("strategy", ["ste", "bop", "adam"])
+def test_a_gpu_finds_the_numbers_of_a_processor(tmp_path: Path, strategy: str) -> None:
+    """Of what draws nothing at random but the order, which is drawn on the processor."""
+    found = {}
+    for device in ("cpu", "cuda"):
+        (run,) = plan(tmp_path, strategy, out=device, epochs=1)
+        carry_out(run, device)
+        rows = pd.read_csv(run.path)
+        found[device] = rows[rows.metric.isin(["train_loss", "nll"])].value.to_numpy()
+    assert found["cuda"] == pytest.approx(found["cpu"], rel=0.02)
