@@ -50,7 +50,7 @@ def test_a_step_does_not_wait_for_the_gpu(
 
     monkeypatch.setattr(Template, "_before_training_iteration", iteration)
     monkeypatch.setattr(Template, "training_epoch", whole)
-    (run,) = plan(tmp_path, strategy, stream__held_out=True, epochs=1)
+    (run,) = plan(tmp_path, strategy, stream__held_out=True, epochs=2)
     carry_out(run)
     assert len(watched) > 10
 
