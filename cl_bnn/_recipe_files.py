@@ -10,7 +10,7 @@ from cl_bnn.errors import UserError, near
 
 Kind = Literal["strategies", "benchmarks"]
 
-TYPE_NAMES = {str: "text", int: "a whole number of at least 1", dict: "a table"}
+TYPE_NAMES = {str: "text", int: "a whole number of at least 1", dict: "a table", list: "a list"}
 
 
 def root() -> Path:

@@ -55,8 +55,9 @@ class Checkpoint:
     """The checkpoint of the run whose measurements go to `csv`, in hidden files beside it.
 
     A file is the SHA-256 of what follows, and a torch archive. The state before the newest is kept,
-    so that a damaged file costs the time since then and not the run. Parts of a state that do not change any
-    more (a member of an ensemble that has been trained) are files of their own, written once.
+    so that a damaged file costs the time since then and not the run. Parts of a state that do not
+    change any more (a member of an ensemble that has been trained) are files of their own, written
+    once.
     """
 
     def __init__(self, csv: Path) -> None:

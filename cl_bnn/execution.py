@@ -17,7 +17,7 @@ from cl_bnn.errors import UserError
 from cl_bnn.events import Event
 from cl_bnn.recorder import Recorder
 from cl_bnn.results import Row
-from cl_bnn.strategies import TaskAware, Template
+from cl_bnn.strategies import Composed, TaskAware, Template
 
 # Images a test batch, as published; it matters only to norms that use the test batch.
 EVAL_BATCH = 1000
@@ -76,10 +76,11 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         network = _call(spec.model, spec, **self._facts())
         distributed.share_statistics(network)
         self.recorder = Recorder(self.stream.objective)
+        plugins = [Composed(_call(table, spec)) for table in spec.plugins.values()]
         self.strategy: Any = recipes.build(
             spec.build, spec.folders, model=TaskAware(network).to(self.device), **spec.settings,
             train_mb_size=spec.batch_size, train_epochs=spec.epochs, eval_mb_size=EVAL_BATCH,
-            device=self.device, evaluator=self.recorder, plugins=[self],
+            device=self.device, evaluator=self.recorder, plugins=[*plugins, self],
             objective=self.stream.objective, stop_after=spec.stop_after,
             precision=spec.precision, channels_last=spec.channels_last,
         )  # fmt: skip
@@ -203,7 +204,7 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         """The state from which `epoch` of the current phase can begin."""
         now = time.perf_counter()
         self.seconds, self._clock = self.seconds + now - self._clock, now
-        if distributed.rank():
+        if distributed.rank() or not self.strategy.can_be_saved:
             return
         self.checkpoint.save(
             {

@@ -7,7 +7,7 @@ stream, a network and what every method shares. Three levels, the later wins: `[
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from typing import Any, Literal
 from cl_bnn._annotations import describe, fits
 from cl_bnn._builders import bind, import_target, one_line
 from cl_bnn._recipe_files import TYPE_NAMES, Kind, find, is_count, names, read
+from cl_bnn._strategy_recipes import PluginRecipe, StrategyRecipe, load_strategy
 from cl_bnn.errors import UserError, near
 
 __all__ = [
@@ -31,9 +32,6 @@ __all__ = [
     "takes",
 ]
 
-STRATEGY_KEYS = {
-    "title": str, "paper": str, "build": str, "part": str, "defaults": dict, "on": dict,
-}  # fmt: skip
 BENCHMARK_KEYS = {"title": str, "epochs": int, "batch_size": int, "stream": dict, "model": dict}
 # What an override may change besides the tables.
 COUNTS = ("epochs", "stop_after", "batch_size")
@@ -45,25 +43,8 @@ FROM_RUNNER = {
     "stream": frozenset({"seed", "data_root"}),
     "model": frozenset({"input_shape", "in_features", "out_features", "n_tasks", "n_heads"}),
     "strategy": frozenset({"model", "train_set_size", "eval_seed"}),
+    "plugin": frozenset(),
 }
-
-
-@dataclass(frozen=True)
-class StrategyRecipe:
-    """One method: the class that learns, and its settings in general and on single benchmarks.
-
-    `part` is a setting, if any, that names another strategy recipe; what that one says of a
-    benchmark is handed over in its place.
-    """
-
-    name: str
-    title: str
-    paper: str
-    build: str
-    part: str
-    defaults: dict[str, Any]
-    on: dict[str, dict[str, Any]]
-    path: Path
 
 
 @dataclass(frozen=True)
@@ -84,6 +65,7 @@ class Spec:
     """A strategy on a benchmark with every setting resolved; the seed alone is missing.
 
     `benchmark` and `strategy` are labels: the recipe's name and, in brackets, what differs from it.
+    `plugins` are those beside the strategy, by name: the class under `"build"`, and its settings.
     Training ends after `stop_after` epochs, if given, of schedules that span all `epochs`.
     `precision` and `channels_last` are those of `cl_bnn.strategies.Template`.
     `folders` are where modules of the user's own are looked for; they are no part of `as_dict`,
@@ -98,6 +80,7 @@ class Spec:
     model: dict[str, Any]
     build: str
     settings: dict[str, Any]
+    plugins: dict[str, dict[str, Any]] = field(default_factory=dict)
     stop_after: int | None = None
     precision: Literal["float32", "tf32", "bf16"] = "float32"
     channels_last: bool = False
@@ -109,30 +92,9 @@ class Spec:
         for key in ("stop_after", *ARITHMETIC):
             if fields[key] == getattr(Spec, key):
                 del fields[key]
+        if not self.plugins:
+            del fields["plugins"]
         return {key: dict(v) if isinstance(v, dict) else v for key, v in fields.items()}
-
-
-def load_strategy(name_or_path: str) -> StrategyRecipe:
-    """The strategy recipe of this name or in this TOML file.
-
-    Raises:
-        UserError: unknown name, unreadable file, broken TOML, unknown or missing keys.
-    """
-    path = find("strategies", name_or_path)
-    table = read(path, STRATEGY_KEYS, required={"title", "build"})
-    for benchmark, section in table.get("on", {}).items():
-        if not isinstance(section, dict):
-            raise UserError(f"{path}: on.{benchmark} must be a table, as in [on.{benchmark}]")
-    return StrategyRecipe(
-        name=path.stem,
-        title=table["title"],
-        paper=table.get("paper", ""),
-        build=table["build"],
-        part=table.get("part", ""),
-        defaults=table.get("defaults", {}),
-        on=table.get("on", {}),
-        path=path,
-    )
 
 
 def load_benchmark(name_or_path: str) -> BenchmarkRecipe:
@@ -155,8 +117,9 @@ def resolve(
     """Put a strategy on a benchmark, with the user's overrides on top.
 
     Keys of `overrides`: `epochs`, `stop_after`, `batch_size`, `precision`, `channels_last`,
-    `stream.<key>`, `model.<key>`, `<part>.<key>` where the strategy has a part; any other is a
-    setting of the strategy. Nothing is imported and no value is judged here: see `check`.
+    `stream.<key>`, `model.<key>`, `<part>.<key>` where the strategy has a part, `<plugin>.<key>`;
+    any other is a setting of the strategy. Nothing is imported and no value is judged here: see
+    `check`.
 
     Raises:
         UserError: a key with another prefix, or a part that is no strategy.
@@ -174,12 +137,14 @@ def resolve(
     if strategy.part:
         named = str(overrides.get(strategy.part, tables["strategy"].get(strategy.part, "")))
         tables[strategy.part] = _part(load_strategy(named), benchmark.name)
+    plugins = {plugin.name: _part(plugin, benchmark.name) for plugin in strategy.plugins}
+    tables |= plugins
     changed: dict[str, dict[str, object]] = {"benchmark": {}, "strategy": {}}
     for key, value in overrides.items():
-        section, short = _place(key, strategy.part)
+        section, short = _place(key, tables)
         if _override(tables[section], short, value):
             of = "benchmark" if section in ("", "stream", "model") else "strategy"
-            label = key if section == strategy.part else short
+            label = key if section == strategy.part or section in plugins else short
             changed[of][label] = tables[section][short]
     if strategy.part:
         tables["strategy"][strategy.part] = tables.pop(strategy.part)
@@ -190,7 +155,8 @@ def resolve(
         model=tables["model"],
         build=strategy.build,
         settings=tables["strategy"],
-        folders=tuple(dict.fromkeys(_folder(recipe.path) for recipe in (benchmark, strategy))),
+        plugins=plugins,
+        folders=tuple(dict.fromkeys(_folder(path) for path in (benchmark.path, *strategy.paths))),
         **tables[""],
     )
 
@@ -218,6 +184,7 @@ def check(spec: Spec) -> None:
         ("model", "model.", spec.model),
         ("strategy", "", {"build": spec.build, **spec.settings}),
         *(("strategy", f"{key}.", value) for key, value in parts if "build" in value),
+        *(("plugin", f"{name}.", table) for name, table in spec.plugins.items()),
     ):
         settings = {key: value for key, value in table.items() if key != "build"}
         if section == "strategy" and "build" in spec.settings:
@@ -253,19 +220,19 @@ def takes(target: str, folders: Sequence[str], names: Iterable[str]) -> set[str]
     return {name for name in names if name in parameters}
 
 
-def _part(recipe: StrategyRecipe, benchmark: str) -> dict[str, Any]:
-    """A strategy within another: its class, and its settings on a benchmark."""
+def _part(recipe: StrategyRecipe | PluginRecipe, benchmark: str) -> dict[str, Any]:
+    """What stands within or beside a strategy: its class, and its settings on a benchmark."""
     return {"build": recipe.build} | recipe.defaults | recipe.on.get(benchmark, {})
 
 
-def _place(key: str, part: str) -> tuple[str, str]:
+def _place(key: str, tables: Iterable[str]) -> tuple[str, str]:
     """The table that an override belongs to, and its key there."""
     if key in COUNTS + ARITHMETIC:
         return "", key
     section, dot, short = key.partition(".")
     if not dot:
         return "strategy", key
-    known = ["stream", "model", *([part] if part else [])]
+    known = [table for table in tables if table not in ("", "strategy")]
     if section not in known or not short:
         raise UserError(f"--set {key}: unknown section {section!r}{near(section, known)}")
     return section, short

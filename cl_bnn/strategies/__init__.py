@@ -3,16 +3,21 @@
 from cl_bnn.strategies.bayesbinn import BayesBiNNStrategy, DrawWeights, PosteriorAsPrior
 from cl_bnn.strategies.benn import benn, ensemble_of
 from cl_bnn.strategies.bop import Bop2ndOrderStrategy, BopStrategy
+from cl_bnn.strategies.composed import Composed
+from cl_bnn.strategies.ewc import EWC
 from cl_bnn.strategies.joint import JointStrategy
 from cl_bnn.strategies.pmf import PMFStrategy
 from cl_bnn.strategies.real import AdamStrategy, SGDStrategy
 from cl_bnn.strategies.ste import STEStrategy
-from cl_bnn.strategies.template import TaskAware, Template
+from cl_bnn.strategies.task_aware import TaskAware
+from cl_bnn.strategies.template import Template
 from cl_bnn.strategies.xnor import XNORStrategy
 
 __all__ = [
+    "EWC",
     "AdamStrategy",
     "BayesBiNNStrategy",
+    "Composed",
     "Bop2ndOrderStrategy",
     "BopStrategy",
     "DrawWeights",

@@ -1,7 +1,7 @@
 """BayesBiNN as an Avalanche strategy: the posterior of task t becomes the prior of task t + 1."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -72,6 +72,8 @@ class PosteriorStrategy(Template):
         ValueError: a value is outside its range.
     """
 
+    gradients_remain = False
+
     def __init__(
         self, *, model: nn.Module, optimizer: Any, eval_samples: int = 100,
         average: Average = "probabilities", eval_seed: int = 0, **template: Any,
@@ -92,15 +94,26 @@ class PosteriorStrategy(Template):
         super()._before_forward(**kwargs)
 
     def backward(self) -> None:
-        """Gradients at the sample that Avalanche's loop has seen, then at S - 1 more."""
+        """Gradients at the sample that Avalanche's loop has seen, then at S - 1 more; whatever
+        plugins add to the loss, they add at every sample.
+        """
         super().backward()
-        self.optimizer.accumulate()
+        seen: Any = (self.mb_output, self.loss)
         for _ in range(self.optimizer.mc_samples - 1):
-            self.optimizer.draw()
-            self.differentiate(self._criterion(self.forward(), self.mb_y))
             self.optimizer.accumulate()
+            self.optimizer.draw()
+            self.mb_output = self.forward()
+            self.loss = self._criterion(self.mb_output, self.mb_y)
+            self._before_backward()
+            super().backward()
+        self.mb_output, self.loss = seen
 
     # Evaluation ----------------------------------------------------------------------------------
+
+    def network_weights(self) -> AbstractContextManager[None]:
+        """Inside, between two steps, the model holds the mode of the posterior."""
+        found: AbstractContextManager[None] = self.optimizer.mode()
+        return found
 
     @contextmanager
     def evaluation_weights(self) -> Iterator[None]:

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from cl_bnn.nn import Stacked, reinitialise
 from cl_bnn.strategies.ensemble import Ensemble
-from cl_bnn.strategies.template import TaskAware, Template
+from cl_bnn.strategies.task_aware import TaskAware
+from cl_bnn.strategies.template import Template
 
 
 class SideBySideEnsemble(Ensemble):

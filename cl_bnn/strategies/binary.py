@@ -1,7 +1,7 @@
 """What strategies share whose optimiser has binary weights of its own and an inner optimiser."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from torch import nn
@@ -29,10 +29,15 @@ class DrawingStrategy(Template):
         self.optimizer.draw()
         super()._before_forward(**kwargs)
 
+    def network_weights(self) -> AbstractContextManager[None]:
+        """Inside, between two steps, the model holds the binary weights."""
+        found: AbstractContextManager[None] = self.optimizer.mode()
+        return found
+
     @contextmanager
     def evaluation_weights(self) -> Iterator[None]:
         """Inside, the binary weights."""
-        with self.optimizer.mode():
+        with self.network_weights():
             yield
 
 

@@ -1,12 +1,10 @@
 """What all strategies share: Avalanche's supervised template, fed with tensors and resumable."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from inspect import signature
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
-from avalanche.models import MultiTaskModule
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 
@@ -16,28 +14,10 @@ from cl_bnn.errors import UserError
 from cl_bnn.nn import binary_parameters, reinitialise
 from cl_bnn.objectives import CLASSIFICATION, Objective
 from cl_bnn.optim.weights import replace_in_groups
+from cl_bnn.strategies.composed import Composed
 from cl_bnn.strategies.loading import Batches, StreamedBatches, view_behind
 from cl_bnn.strategies.precision import PRECISIONS, Precision, gpu_arithmetic
 from cl_bnn.strategies.schedules import SCHEDULES, Schedule
-
-
-class TaskAware(MultiTaskModule):
-    """A network as Avalanche knows it: gets the task labels, and is told them if it asks.
-
-    Args:
-        network: called with inputs and task labels if its `forward` takes two arguments, else with
-            inputs alone.
-    """
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-        self._told = len(signature(network.forward).parameters) > 1
-
-    def forward(self, x: Tensor, task_labels: Tensor) -> Tensor:
-        """Outputs (batch, ...) for inputs (batch, ...) with task labels (batch,)."""
-        outputs: Tensor = self.network(x, task_labels) if self._told else self.network(x)
-        return outputs
 
 
 class Template(SupervisedTemplate):
@@ -69,14 +49,18 @@ class Template(SupervisedTemplate):
         eval_seed: seed of whatever is drawn for an evaluation.
         elementwise: whether the optimiser treats every weight alone, whatever the shape of its
             parameter.
+        gradients_remain: whether parameters have their gradients still after a step.
     """
 
     predictors: tuple[str, ...] = ("weights",)
     eval_seed = 0
     elementwise = True
+    gradients_remain = True
     # Avalanche's own declarations carry no types.
     experience: Any
     mbatch: Any
+    mb_output: Any
+    loss: Any
     plugins: Any
     is_training: bool
 
@@ -225,9 +209,15 @@ class Template(SupervisedTemplate):
         """What this strategy has to tell at the end of an epoch besides loss and accuracy."""
         return {}
 
+    @property
+    def can_be_saved(self) -> bool:
+        """Whether all plugins have a state that can be restored."""
+        return all(p.can_be_saved for p in self.plugins if isinstance(p, Composed))
+
     def extra_state(self) -> dict[str, Any]:
         """What a run needs to continue besides model and optimiser: tensors and plain data."""
-        return {}
+        states = [plugin.state_dict() for plugin in self.plugins if isinstance(plugin, Composed)]
+        return {"plugins": states} if states else {}
 
     def parts(self) -> dict[str, Any]:
         """What else it needs, by name, in pieces that never change once they are there."""
@@ -235,8 +225,17 @@ class Template(SupervisedTemplate):
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what `extra_state` returned, and under `"parts"` what `parts` did."""
+        beside = [plugin for plugin in self.plugins if isinstance(plugin, Composed)]
+        for plugin, found in zip(beside, state.get("plugins", []), strict=True):
+            plugin.load_state_dict(found)
 
     # Evaluation ----------------------------------------------------------------------------------
+
+    def network_weights(self) -> AbstractContextManager[None]:
+        """Inside, between two steps, the model holds the weights of the network that is learned;
+        here they are those of training.
+        """
+        return nullcontext()
 
     @contextmanager
     def evaluation_weights(self) -> Iterator[None]:

@@ -1,0 +1,85 @@
+"""Plugins beside an optimiser of binary weights: what they see between its steps."""
+
+from collections.abc import Callable
+from typing import Any
+
+from avalanche.core import SupervisedPlugin
+from avalanche.training.plugins import SynapticIntelligencePlugin
+
+from cl_bnn.errors import UserError
+
+# Plugins that read the gradients of a step once it has been made.
+LATE_READERS = (SynapticIntelligencePlugin,)
+# The hooks of training outside a step, where optimisers hold something else than the network. From
+# `before_forward` to `after_update` the model holds the weights that were drawn for the step.
+BETWEEN_STEPS = (
+    "before_training", "before_training_exp", "before_training_epoch",
+    "before_training_iteration", "after_training_iteration", "after_training_epoch",
+    "after_training_exp", "after_training",
+)  # fmt: skip
+# All other hooks.
+WITHIN_STEPS = (
+    "before_forward", "after_forward", "before_backward", "after_backward", "before_update",
+    "after_update",
+)  # fmt: skip
+
+
+class Composed(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg]
+    """Lets a plugin made for real weights work beside any strategy of this package.
+
+    What a plugin regularises, remembers or copies is the network that is learned: between two steps
+    the model holds its binary weights while the plugin looks at it, and not the latent ones (STE)
+    or the last sample (BayesBiNN); within a step it holds the weights drawn for that step, and a
+    penalty on them reaches the optimiser as their gradient.
+
+    Args:
+        plugin: one of Avalanche's, or of ours. If it has `state_dict` and `load_state_dict` (plain
+            data and tensors), a run that was interrupted continues; else it begins anew.
+    """
+
+    def __init__(self, plugin: Any) -> None:
+        super().__init__()
+        self.plugin = plugin
+        for name in WITHIN_STEPS:
+            if hasattr(plugin, name):
+                setattr(self, name, getattr(plugin, name))
+        for name in BETWEEN_STEPS:
+            if hasattr(plugin, name) and not _idle(plugin, name):
+                setattr(self, name, _on_network(getattr(plugin, name)))
+
+    def before_train_dataset_adaptation(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+        """Refuse an optimiser that the plugin cannot work with."""
+        if isinstance(self.plugin, LATE_READERS) and not strategy.gradients_remain:
+            raise UserError(
+                f"{type(self.plugin).__name__} reads the gradients of a step after it was made, and "
+                f"{type(strategy).__name__} keeps none: take ste, bop, pmf or full precision"
+            )
+
+    @property
+    def can_be_saved(self) -> bool:
+        """Whether the plugin has a state that can be restored."""
+        return hasattr(self.plugin, "load_state_dict")
+
+    def state_dict(self) -> dict[str, Any]:
+        """That of the plugin."""
+        found: dict[str, Any] = self.plugin.state_dict() if self.can_be_saved else {}
+        return found
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.plugin.load_state_dict(state)
+
+
+def _idle(plugin: Any, name: str) -> bool:
+    """Whether a hook is the empty one that every plugin of Avalanche inherits."""
+    return getattr(type(plugin), name, None) is getattr(SupervisedPlugin, name)
+
+
+def _on_network(hook: Callable[..., Any]) -> Callable[..., None]:
+    """The hook, called while the model holds the weights of the network."""
+
+    def between(strategy: Any, *args: Any, **kwargs: Any) -> None:
+        with strategy.network_weights():
+            hook(strategy, *args, **kwargs)
+
+    return between

@@ -1,0 +1,36 @@
+"""A network as Avalanche knows it."""
+
+from inspect import signature
+from typing import Any
+
+import torch
+from avalanche.models import MultiTaskModule
+from torch import Tensor, nn
+
+
+class TaskAware(MultiTaskModule):
+    """A network as Avalanche knows it: gets the task labels, and is told them if it asks.
+
+    Args:
+        network: called with inputs and task labels if its `forward` takes two arguments, else with
+            inputs alone.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self._told = len(signature(network.forward).parameters) > 1
+
+    def forward(self, x: Tensor, task_labels: Tensor | None) -> Any:
+        """Outputs (batch, ...) for inputs (batch, ...) with task labels (batch,); without labels
+        those of every task known so far, by task.
+        """
+        if task_labels is None:
+            return self.forward_all_tasks(x)
+        outputs: Tensor = self.network(x, task_labels) if self._told else self.network(x)
+        return outputs
+
+    def forward_single_task(self, x: Tensor, task_label: int) -> Tensor:
+        """Outputs (batch, ...) for inputs (batch, ...) that all belong to one task."""
+        outputs: Tensor = self(x, torch.full((len(x),), task_label, device=x.device))
+        return outputs
