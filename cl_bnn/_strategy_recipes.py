@@ -1,5 +1,6 @@
 """Strategy recipes: a method, or an optimiser with plugins beside it (`ste+ewc`)."""
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ KEYS = {
 # What a recipe can be: a strategy, a plugin with the optimiser it has when it is named alone, or an
 # optimiser with plugins.
 FORMS = ({"build"}, {"plugin", "optimizer"}, {"plugins", "optimizer"})
+
+# A name in `ste+der++`.
+PART = re.compile(r"[^+]+(?:\+\+(?!\w))?")
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,8 @@ def load_strategy(name_or_path: str) -> StrategyRecipe:
         UserError: unknown name, unreadable file, broken TOML, unknown or missing keys, or parts
             that do not go together.
     """
-    first, *others = name_or_path.split("+") if "/" not in name_or_path else [name_or_path]
+    parts = [name_or_path] if "/" in name_or_path else PART.findall(name_or_path)
+    first, *others = parts or [name_or_path]
     recipe = _load(first)
     if not others:
         return recipe

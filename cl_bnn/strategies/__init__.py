@@ -4,6 +4,7 @@ from cl_bnn.strategies.bayesbinn import BayesBiNNStrategy, DrawWeights, Posterio
 from cl_bnn.strategies.benn import benn, ensemble_of
 from cl_bnn.strategies.bop import Bop2ndOrderStrategy, BopStrategy
 from cl_bnn.strategies.composed import Composed
+from cl_bnn.strategies.der import DER
 from cl_bnn.strategies.ewc import EWC
 from cl_bnn.strategies.joint import JointStrategy
 from cl_bnn.strategies.pmf import PMFStrategy
@@ -14,6 +15,7 @@ from cl_bnn.strategies.template import Template
 from cl_bnn.strategies.xnor import XNORStrategy
 
 __all__ = [
+    "DER",
     "EWC",
     "AdamStrategy",
     "BayesBiNNStrategy",

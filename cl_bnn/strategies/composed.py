@@ -51,8 +51,8 @@ class Composed(SupervisedPlugin, supports_distributed=True):  # type: ignore[cal
         """Refuse an optimiser that the plugin cannot work with."""
         if isinstance(self.plugin, LATE_READERS) and not strategy.gradients_remain:
             raise UserError(
-                f"{type(self.plugin).__name__} reads the gradients of a step after it was made, and "
-                f"{type(strategy).__name__} keeps none: take ste, bop, pmf or full precision"
+                f"{type(self.plugin).__name__} reads the gradients of a step after it was made, "
+                f"and {type(strategy).__name__} keeps none: take ste, bop, pmf or full precision"
             )
 
     @property

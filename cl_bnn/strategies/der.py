@@ -1,0 +1,109 @@
+"""Dark experience replay: samples of the past, with what the network said of them then."""
+
+from typing import Any
+
+import torch
+from avalanche.core import SupervisedPlugin
+from torch import Tensor
+from torch.nn import functional as F
+
+from cl_bnn.optim.weights import require
+
+
+class DER(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg]
+    r"""Dark experience replay (Buzzega et al. 2020, arXiv:2004.07211): DER, DER++ and plain
+    experience replay.
+
+        loss + alpha mean (f(x) - z)^2 + beta criterion(f(x'), y')
+
+    over two batches drawn from a memory of samples with the outputs z that the network had when
+    they came by. `beta = 0` is DER, `alpha = 0` experience replay, anything else DER++. The memory
+    is a reservoir: at any time every sample seen so far is in it with the same probability, and no
+    task boundary is needed.
+
+    Avalanche's own DER asks the network for z when a task has ended, and keeps as many of each
+    class, which is another method.
+
+    Args:
+        memory: M >= 1, samples that are kept, as the network saw them.
+        batch_size: samples drawn from the memory for each of the two terms, >= 1.
+        alpha: >= 0.
+        beta: >= 0.
+
+    Attributes:
+        x, outputs, y, tasks: the memory: inputs, z, targets and task labels, one row a sample.
+        seen: samples that have come by.
+
+    Raises:
+        ValueError: a value is outside its range.
+    """
+
+    x: Tensor
+    outputs: Tensor
+    y: Tensor
+    tasks: Tensor
+
+    def __init__(
+        self, *, memory: int = 500, batch_size: int = 100, alpha: float = 0.5, beta: float = 0.5
+    ) -> None:
+        super().__init__()
+        require(memory >= 1, "memory", memory, ">= 1")
+        require(batch_size >= 1, "batch_size", batch_size, ">= 1")
+        require(alpha >= 0, "alpha", alpha, ">= 0")
+        require(beta >= 0, "beta", beta, ">= 0")
+        self.memory, self.batch_size, self.alpha, self.beta = memory, batch_size, alpha, beta
+        self.seen = 0
+
+    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+        """Add the terms of the memory to the loss."""
+        if not self.seen:
+            return
+        if self.alpha:
+            rows = self._rows()
+            found = strategy.model(self.x[rows], self.tasks[rows])
+            strategy.loss = strategy.loss + self.alpha * F.mse_loss(found, self.outputs[rows])
+        if self.beta:
+            rows = self._rows()
+            found = strategy.model(self.x[rows], self.tasks[rows])
+            strategy.loss = strategy.loss + self.beta * strategy._criterion(found, self.y[rows])
+
+    def _rows(self) -> Tensor:
+        """Places in the memory for a batch, each at most once."""
+        return torch.randperm(len(self.x))[: self.batch_size].to(self.x.device)
+
+    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        """Offer the samples of the mini-batch to the memory (Vitter 1985, algorithm R)."""
+        batch = strategy.mb_x, strategy.mb_output.detach(), strategy.mb_y, strategy.mb_task_id
+        numbers = torch.arange(self.seen, self.seen + len(batch[0]))
+        drawn = (torch.rand(len(numbers), dtype=torch.float64) * (numbers + 1)).long()
+        places = torch.where(numbers < self.memory, numbers, drawn).tolist()
+        kept = {place: row for row, place in enumerate(places) if place < self.memory}
+        self._store(list(kept), [column[list(kept.values())] for column in batch])
+        self.seen += len(numbers)
+
+    def _store(self, places: list[int], rows: list[Tensor]) -> None:
+        if not self.seen:
+            self._columns([row.new_empty((0, *row.shape[1:])) for row in rows])
+        columns = [self.x, self.outputs, self.y, self.tasks]
+        missing = max(places, default=-1) + 1 - len(self.x)
+        if missing > 0:
+            columns = [torch.cat([c, c.new_empty((missing, *c.shape[1:]))]) for c in columns]
+        for column, row in zip(columns, rows, strict=True):
+            column[places] = row
+        self._columns(columns)
+
+    def _columns(self, columns: list[Tensor]) -> None:
+        self.x, self.outputs, self.y, self.tasks = columns
+
+    def state_dict(self) -> dict[str, Any]:
+        """The memory, for `load_state_dict`."""
+        if not self.seen:
+            return {"seen": 0}
+        memory = {"x": self.x, "outputs": self.outputs, "y": self.y, "tasks": self.tasks}
+        return {**memory, "seen": self.seen}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.seen = state["seen"]
+        if self.seen:
+            self._columns([state[key] for key in ("x", "outputs", "y", "tasks")])

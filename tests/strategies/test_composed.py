@@ -1,0 +1,394 @@
+"""Plugins beside optimisers of binary weights: what they see, and our own EWC."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+from avalanche.core import SupervisedPlugin
+from test_execution import Stop, carry_out, plan, stop_at
+from tiny import stream
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cl_bnn import recipes
+from cl_bnn.errors import UserError
+from cl_bnn.nn import mlp
+from cl_bnn.recorder import Recorder
+from cl_bnn.strategies import (
+    DER,
+    EWC,
+    AdamStrategy,
+    BayesBiNNStrategy,
+    BopStrategy,
+    Composed,
+    PMFStrategy,
+    STEStrategy,
+    TaskAware,
+    Template,
+)
+
+BINARY = {
+    "ste": STEStrategy, "bop": BopStrategy, "pmf": PMFStrategy, "bayesbinn": BayesBiNNStrategy,
+}  # fmt: skip
+
+
+class Look(SupervisedPlugin):
+    """Remembers the weights that it sees at its hooks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: dict[str, Tensor] = {}
+
+    def look(self, strategy: Any, hook: str) -> None:
+        weights = [p.detach().flatten() for p in strategy.model.parameters()]
+        self.seen[hook] = torch.cat(weights).clone()
+
+    def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        self.look(strategy, "before_iteration")
+
+    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+        self.look(strategy, "before_backward")
+        gradients = [p.grad for p in strategy.model.parameters()]
+        assert all(g is None or not g.any() for g in gradients)
+
+    def after_backward(self, strategy: Any, **kwargs: Any) -> None:
+        assert all(p.grad is not None for p in strategy.model.parameters())
+
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        self.look(strategy, "after_exp")
+
+
+def learner(kind: Callable[..., Any], *plugins: Any, n_tasks: int = 1, **settings: Any) -> Template:
+    """A strategy that has learned the first tasks of the tiny stream."""
+    torch.manual_seed(1)
+    network = mlp(in_features=784, out_features=2, width=16, norm="layer")
+    benchmark = stream(n_experiences=max(n_tasks, 2))
+    strategy: Template = kind(
+        model=TaskAware(network), train_mb_size=20, train_epochs=1, eval_mb_size=100,
+        device=torch.device("cpu"), evaluator=Recorder(), plugins=[*plugins], **settings,
+    )  # fmt: skip
+    for task in range(n_tasks):
+        strategy.train(benchmark.train[task], eval_streams=[])
+    return strategy
+
+
+@pytest.mark.parametrize("kind", BINARY.values(), ids=list(BINARY))
+def test_a_plugin_sees_the_binary_network_between_steps(kind: Callable[..., Any]) -> None:
+    look = Look()
+    strategy = learner(kind, Composed(look))
+    for hook in ("before_iteration", "after_exp"):
+        assert set(look.seen[hook].tolist()) == {-1.0, 1.0}
+    with strategy.network_weights():
+        learned = torch.cat([p.detach().flatten() for p in strategy.model.parameters()])
+    assert torch.equal(look.seen["after_exp"], learned)
+
+
+def test_a_plugin_sees_the_weights_of_the_step_within_it() -> None:
+    look = Look()
+    learner(STEStrategy, Composed(look))
+    assert set(look.seen["before_backward"].tolist()) == {-1.0, 1.0}
+    learner(PMFStrategy, Composed(look))
+    assert (look.seen["before_backward"].abs() < 1).any()
+
+
+def test_with_several_samples_a_penalty_counts_at_each() -> None:
+    """So that it has the share of the loss that it has with one sample."""
+
+    class Penalty(SupervisedPlugin):
+        count = 0
+
+        def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+            self.count += 1
+
+    found = {}
+    for samples in (1, 3):
+        penalty = Penalty()
+        strategy = learner(BayesBiNNStrategy, Composed(penalty), mc_samples=samples)
+        found[samples] = penalty.count / strategy.clock.train_iterations
+    assert found == {1: 1.0, 3: 3.0}
+
+
+# Our EWC -----------------------------------------------------------------------------------------
+
+
+class Tasks:
+    """A linear softmax model between two experiences, as a plugin sees it."""
+
+    def __init__(self, x: Tensor, y: Tensor, classes: int = 3) -> None:
+        self.device, self.loss = torch.device("cpu"), torch.zeros(())
+        inner = nn.Linear(x.shape[1], classes, bias=False, dtype=torch.float64)
+        self.inner, self.model = inner, TaskAware(nn.Sequential(inner))
+        data = [(x[k], int(y[k]), 0) for k in range(len(x))]
+        self.experience = type("Experience", (), {"dataset": data})()
+
+    @property
+    def name(self) -> str:
+        ((name, _),) = self.model.named_parameters()
+        return name
+
+
+@pytest.fixture
+def tasks() -> Tasks:
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(7, 4, generator=generator, dtype=torch.float64)
+    return Tasks(x, torch.arange(7) % 3)
+
+
+def inputs(tasks: Tasks) -> tuple[Tensor, Tensor]:
+    data = tasks.experience.dataset
+    return torch.stack([x for x, _, _ in data]), torch.tensor([y for _, y, _ in data])
+
+
+def test_fisher_of_a_softmax_is_the_closed_form(tasks: Tasks) -> None:
+    """dlog p(y)/dw_kj = (1[y = k] - p_k) x_j, whose expected square is p_k (1 - p_k) x_j^2."""
+    x, y = inputs(tasks)
+    p = tasks.inner(x).softmax(1).detach()
+    expected = ((p * (1 - p)).T @ x.square()) / len(x)
+    assert torch.allclose(EWC(samples=7).fisher(tasks)[tasks.name], expected, rtol=1e-12)
+    true = ((F.one_hot(y, 3) - p).square().T @ x.square()) / len(x)
+    assert torch.allclose(EWC(labels="true").fisher(tasks)[tasks.name], true, rtol=1e-12)
+
+
+def test_fisher_with_sampled_labels_agrees_on_average(tasks: Tasks) -> None:
+    exact = EWC(labels="all").fisher(tasks)[tasks.name]
+    sampled = [EWC(labels="sampled").fisher(tasks)[tasks.name] for _ in range(300)]
+    assert torch.allclose(torch.stack(sampled).mean(0), exact, rtol=0.25, atol=0.02)
+
+
+def test_fisher_does_not_depend_on_the_order_of_the_samples(tasks: Tasks) -> None:
+    found = EWC().fisher(tasks)[tasks.name]
+    tasks.experience.dataset.reverse()
+    assert torch.allclose(EWC().fisher(tasks)[tasks.name], found, rtol=1e-12)
+
+
+def test_penalty_is_the_sum_over_tasks_up_to_a_constant(tasks: Tasks) -> None:
+    """strength / 2 sum_t sum_i F_ti (w_i - w_ti)^2: the same gradient everywhere."""
+    ewc, fishers, anchors = EWC(strength=3.0), [], []
+    for step in range(3):
+        fishers.append(EWC().fisher(tasks)[tasks.name])
+        anchors.append(tasks.inner.weight.detach().clone())
+        ewc.after_training_exp(tasks)
+        with torch.no_grad():
+            tasks.inner.weight += 0.3 * (step + 1)
+    tasks.loss = torch.zeros((), dtype=torch.float64)
+    ewc.before_backward(tasks)
+    tasks.loss.backward()
+    w = tasks.inner.weight.detach()
+    expected = 3.0 * sum(f * (w - a) for f, a in zip(fishers, anchors, strict=True))
+    assert torch.allclose(tasks.inner.weight.grad, expected, rtol=1e-10)
+
+
+def test_online_penalty_has_one_anchor_and_fading_importances(tasks: Tasks) -> None:
+    ewc = EWC(strength=2.0, online=True, decay=0.5)
+    first = EWC().fisher(tasks)[tasks.name]
+    ewc.after_training_exp(tasks)
+    with torch.no_grad():
+        tasks.inner.weight += 0.4
+    second = EWC().fisher(tasks)[tasks.name]
+    ewc.after_training_exp(tasks)
+    anchor = tasks.inner.weight.detach().clone()
+    with torch.no_grad():
+        tasks.inner.weight -= 0.1
+    ewc.before_backward(tasks)
+    expected = (0.5 * first + second) * (tasks.inner.weight.detach() - anchor).square()
+    assert tasks.loss.item() == pytest.approx(float(expected.sum()), rel=1e-6)
+
+
+def test_a_head_that_grew_is_held_where_it_was(tasks: Tasks) -> None:
+    ewc = EWC(strength=2.0)
+    ewc.after_training_exp(tasks)
+    before, f = tasks.inner.weight.detach().clone(), ewc.importance[tasks.name].clone()
+    tasks.inner.weight = nn.Parameter(torch.cat([before + 0.1, torch.ones(1, 4)]).double())
+    ewc.before_backward(tasks)
+    assert tasks.loss.item() == pytest.approx(float(f.sum()) * 0.01)
+    ewc.after_training_exp(tasks)
+    assert ewc.importance[tasks.name].shape == (4, 4)
+
+
+def test_what_mattered_is_held_and_nothing_is_held_without_strength() -> None:
+    """Between two tasks, strong EWC moves weights that matter less than none does."""
+
+    def moved(strength: float) -> float:
+        ewc = EWC(strength=strength, samples=100)
+        strategy = learner(AdamStrategy, Composed(ewc), n_tasks=1)
+        importance = dict(ewc.importance)
+        before = {n: p.detach().clone() for n, p in strategy.model.named_parameters()}
+        strategy.train(stream(n_experiences=2).train[1], eval_streams=[])
+        return sum(
+            float((importance[n] * (p.detach() - before[n]).square()).sum())
+            for n, p in strategy.model.named_parameters()
+        )
+
+    assert moved(1e4) < 0.2 * moved(0.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"strength": -1.0}, "strength must be >= 0"),
+        ({"decay": 0.0}, r"decay must be in \(0, 1\]"),
+        ({"samples": 0}, "samples must be >= 1"),
+        ({"labels": "some"}, "labels must be one of all, sampled, true"),
+    ],
+)
+def test_a_wrong_value_is_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        EWC(**settings)
+
+
+# Our dark experience replay ----------------------------------------------------------------------
+
+
+def fed(der: DER, batches: int, size: int = 5) -> list[int]:
+    """The numbers of the samples in the buffer after a stream of numbered ones."""
+    for batch in range(batches):
+        numbers = torch.arange(batch * size, (batch + 1) * size)
+        der.after_training_iteration(
+            SimpleNamespace(
+                mb_x=numbers[:, None].float(), mb_output=numbers[:, None].repeat(1, 2) / 10,
+                mb_y=numbers % 2, mb_task_id=numbers * 0 + 3,
+            )
+        )  # fmt: skip
+    kept = [int(x) for x in der.x.flatten()]
+    assert torch.equal(der.outputs[:, 0], der.x[:, 0] / 10)
+    assert der.y.tolist() == [number % 2 for number in kept] and set(der.tasks.tolist()) == {3}
+    return kept
+
+
+def test_a_reservoir_keeps_all_until_it_is_full() -> None:
+    assert fed(DER(memory=12), 2) == list(range(10))
+
+
+def test_every_sample_of_the_stream_is_kept_with_the_same_probability() -> None:
+    """8 of 40: a fifth each, so in 500 reservoirs 100 times with a standard deviation of 9."""
+    counts = torch.zeros(40)
+    for _ in range(500):
+        kept = fed(DER(memory=8), 8)
+        assert len(set(kept)) == 8
+        counts[kept] += 1
+    assert counts.min() > 60 and counts.max() < 140
+    assert counts[:20].sum() == pytest.approx(2000, abs=150)
+
+
+def test_loss_of_dark_experience_replay_is_that_of_the_paper(tasks: Tasks) -> None:
+    """alpha mean (f(x) - z)^2 + beta cross-entropy, here of the whole buffer."""
+    x, y = inputs(tasks)
+    z = torch.randn(7, 3, dtype=torch.float64)
+    der = DER(memory=7, batch_size=7, alpha=0.3, beta=0.7)
+    der.load_state_dict(
+        {"x": x, "outputs": z, "y": y, "tasks": torch.zeros(7, dtype=torch.int64), "seen": 7}
+    )
+    strategy = cast(Any, tasks)
+    strategy._criterion = F.cross_entropy
+    der.before_backward(strategy)
+    f = tasks.inner(x)
+    expected = 0.3 * F.mse_loss(f, z) + 0.7 * F.cross_entropy(f, y)
+    assert tasks.loss.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+# Recipes -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ewc",
+        "ste+ewc",
+        "bop+online_ewc",
+        "bayesbinn+ewc",
+        "ste+der++",
+        "bayesbinn+er",
+        "ste+der+ewc",
+    ],
+)
+def test_an_interrupted_run_with_ours_ends_with_the_same_bytes(tmp_path: Path, name: str) -> None:
+    (whole,) = plan(tmp_path, name, out="whole")
+    carry_out([whole])
+    (pieces,) = plan(tmp_path, name, out="pieces")
+    for kind, count in [("epoch", 2), ("task", 1), ("epoch", 3)]:
+        with pytest.raises(Stop):
+            carry_out([pieces], stop_at(kind, count))
+    events: list[str] = []
+    carry_out([pieces], lambda event: events.append(event.kind))
+    assert "resumed" in events
+    assert pieces.path.read_bytes() == whole.path.read_bytes()
+
+
+STOCK = ["ewc_avalanche", "si", "mas", "lwf", "replay", "agem"]
+
+
+@pytest.mark.parametrize("name", STOCK)
+@pytest.mark.parametrize("scenario", ["one head", "a head per task"])
+def test_avalanches_plugins_run_beside_binary_weights(
+    tmp_path: Path, name: str, scenario: str
+) -> None:
+    """And a run that was interrupted begins anew, with the same bytes."""
+    heads = scenario == "a head per task"
+    settings = {"stream__heads": heads, "epochs": 1}
+    (plain,) = plan(tmp_path, "ste", out="plain", **settings)
+    (whole,) = plan(tmp_path, f"ste+{name}", out="whole", **settings)
+    (pieces,) = plan(tmp_path, f"ste+{name}", out="pieces", **settings)
+    carry_out([plain])
+    carry_out([whole])
+    with pytest.raises(Stop):
+        carry_out([pieces], stop_at("task", 2))
+    carry_out([pieces])
+    assert pieces.path.read_bytes() == whole.path.read_bytes()
+    assert plain.path.read_text().replace("ste", f"ste+{name}") != whole.path.read_text()
+
+
+def test_si_needs_gradients_that_bayesbinn_does_not_keep(tmp_path: Path) -> None:
+    (run,) = plan(tmp_path, "bayesbinn+si")
+    with pytest.raises(UserError, match="take ste, bop, pmf or full precision"):
+        carry_out([run])
+
+
+def test_settings_of_a_plugin_have_its_name_before_them() -> None:
+    on = recipes.load_benchmark("split_mnist")
+    strategy = recipes.load_strategy("ste+ewc")
+    spec = recipes.resolve(on, strategy, {"ewc.strength": 7, "lr": 0.1})
+    assert spec.strategy == "ste+ewc[ewc.strength=7.0,lr=0.1]"
+    assert spec.plugins["ewc"]["strength"] == 7.0 and spec.settings["lr"] == 0.1
+    recipes.check(spec)
+    for key, message in (("ewc.strenth", "did you mean 'strength'"), ("ews.strength", "'ewc'")):
+        with pytest.raises(UserError, match=message):
+            recipes.check(recipes.resolve(on, strategy, {key: 1}))
+
+
+def test_a_recipe_puts_an_optimiser_and_plugins_together(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'title = "Mine"\noptimizer = "ste"\nplugins = ["ewc", "replay"]\n'
+        "[defaults]\nlr = 0.5\n[defaults.ewc]\nstrength = 3.0\n"
+        "[on.split_mnist]\nlr = 0.25\n[on.split_mnist.replay]\nmem_size = 20\n"
+    )
+    on = recipes.load_benchmark("split_mnist")
+    spec = recipes.resolve(on, recipes.load_strategy(str(path)), {})
+    recipes.check(spec)
+    assert spec.strategy == "mine" and spec.settings["lr"] == 0.25
+    assert spec.plugins["ewc"]["strength"] == 3.0 and spec.plugins["replay"]["mem_size"] == 20
+    assert "plugins" in spec.as_dict()
+    plain = recipes.resolve(on, recipes.load_strategy("ste"), {})
+    assert "plugins" not in plain.as_dict()
+
+
+def test_names_may_end_in_two_pluses() -> None:
+    assert [p.name for p in recipes.load_strategy("ste+der+++ewc").plugins] == ["der++", "ewc"]
+    assert recipes.load_strategy("der++").name == "der++"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ste+bop", "'bop' is no plugin: an optimiser comes first, then plugins, as in ste\\+ewc"),
+        ("ste+ewcc", "unknown strategy 'ewcc'; did you mean 'ewc'"),
+        ("ste+ewc+ewc", "the plugin 'ewc' stands there twice"),
+        ("benn+ewc", "'benn' puts strategies together"),
+    ],
+)
+def test_parts_that_do_not_go_together_are_named(name: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        recipes.load_strategy(name)
