@@ -68,6 +68,21 @@ def _fill_run(parser: argparse.ArgumentParser) -> None:
     _fill_running(parser, eval_every="task")
 
 
+def _fill_sweep(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    names = "names from 'cl-bnn list', or TOML files, with commas"
+    add("--strategies", metavar="NAMES", required=True, help=names)
+    add("--benchmarks", metavar="NAMES", required=True, help=names)
+    scenarios_help = "of benchmarks that have them, with commas: task,domain,class"
+    add("--scenarios", metavar="NAMES", default="", help=scenarios_help)
+    add("--tasks", metavar="N", type=_count, help="short for --set stream.n_experiences=N")
+    add("--epochs", metavar="N", type=_count, help="epochs per task")
+    engine_help = "processes of this machine, or a Ray cluster (default: processes)"
+    add("--engine", choices=("processes", "ray"), default="processes", help=engine_help)
+    add("--address", metavar="ADDRESS", help="of the Ray cluster; 'auto' finds one; default: new")
+    _fill_running(parser, eval_every="task")
+
+
 def _fill_train(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     config_help = "a configuration of prateekstark/training-binary-neural-network"
@@ -113,6 +128,7 @@ def _fill_data(parser: argparse.ArgumentParser) -> None:
 
 FILL = {
     "run": _fill_run,
+    "sweep": _fill_sweep,
     "list": _fill_nothing,
     "report": _fill_directory,
     "plot": _fill_directory,

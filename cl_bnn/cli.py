@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> None:
     """Train strategies on a benchmark, one task after the other."""
-    strategies = [name for text in arguments.strategy for name in text.split(",") if name]
+    strategies = [name for text in arguments.strategy for name in _listed(text)]
     if not strategies:
         raise UserError("--strategy NAME is missing; 'cl-bnn list' shows the names")
     from cl_bnn import runner
@@ -89,14 +90,52 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", "no QP solver found", UserWarning)
 
 
+def _sweep(arguments: argparse.Namespace) -> None:
+    """Train every strategy on every benchmark; a run that fails does not stop the others."""
+    from cl_bnn import sweep
+
+    _quieten()
+    runs = sweep.plan(
+        _listed(arguments.benchmarks),
+        _listed(arguments.strategies),
+        _listed(arguments.scenarios),
+        arguments.seeds,
+        _overrides(arguments),
+        arguments.eval_every,
+        arguments.out,
+    )
+    failed: list[Event] = []
+
+    def listener(event: "Event") -> None:
+        if event.kind == "failed":
+            failed.append(event)
+
+    carry_out = partial(sweep.run_all, engine=arguments.engine, address=arguments.address)
+    _carry_out(runs, arguments, listener, carry_out)
+    if failed:
+        said = "; ".join(dict.fromkeys(event.text for event in failed))
+        first = failed[0].run
+        raise UserError(f"{len(failed)} of {len(runs)} runs failed, {first} first: {said}")
+
+
+def _listed(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
 def _carry_out(
     runs: Sequence["Run"],
     arguments: argparse.Namespace,
     listener: "Callable[[Event], None] | None" = None,
+    carry_out: "Callable[..., None] | None" = None,
 ) -> None:
-    """Run what is planned, or print the plan; `listener` hears every event as well."""
+    """Run what is planned, or print the plan.
+
+    `listener` hears every event as well; `carry_out` does what `runner.run_all` does.
+    """
     if arguments.dry_run:
-        _print_plan(runs)
+        from cl_bnn.planning import show
+
+        show(runs, arguments.jobs, arguments.device, arguments.data_root)
         return
     from rich.console import Console
 
@@ -105,14 +144,14 @@ def _carry_out(
 
     # Of the processes that torchrun starts, the first one speaks; another only if it has to.
     first = distributed.is_first()
-    with progress(len(runs), None if first else Console(force_terminal=False)) as show:
+    with progress(len(runs), None if first else Console(force_terminal=False)) as tell:
 
         def on_event(event: "Event") -> None:
-            show(event)
+            tell(event)
             if listener is not None:
                 listener(event)
 
-        runner.run_all(
+        (carry_out or runner.run_all)(
             runs,
             jobs=arguments.jobs,
             device=arguments.device,
@@ -178,6 +217,7 @@ def _bench(arguments: argparse.Namespace) -> None:
 
 COMMANDS = {
     "run": _run,
+    "sweep": _sweep,
     "list": _list,
     "report": _report,
     "plot": _plot,
@@ -190,23 +230,13 @@ COMMANDS = {
 def _overrides(arguments: argparse.Namespace) -> dict[str, object]:
     """What `--set` and its short forms change; a short form wins."""
     short = {
-        "stream.scenario": arguments.scenario,
+        "stream.scenario": getattr(arguments, "scenario", None),
         "stream.n_experiences": arguments.tasks,
         "epochs": arguments.epochs,
         "stop_after": arguments.stop_after,
     }
     given = {key: value for key, value in short.items() if value is not None}
     return dict(arguments.set) | given
-
-
-def _print_plan(runs: Sequence["Run"]) -> None:
-    """What would be run: every run with its file, every different pair with its settings."""
-    for run in runs:
-        print(f"{run.name} -> {run.path}")
-    for spec in {(run.spec.benchmark, run.spec.strategy): run.spec for run in runs}.values():
-        print(f"\n{spec.benchmark}/{spec.strategy}")
-        for key, value in spec.as_dict().items():
-            print(f"  {key} = {value}")
 
 
 def _sum_up(runs: Sequence["Run"], out: Path, draw: bool) -> None:
@@ -244,7 +274,7 @@ def _tables(frame: "pd.DataFrame") -> "Iterator[Table]":
 
 def _measurements(runs: Sequence["Run"]) -> "pd.DataFrame":
     """What these runs measured; other seeds in the same folders are left out."""
-    frame = _read_all({run.path.parent for run in runs})
+    frame = _read_all({run.path.parent for run in runs if run.path.exists()})
     wanted = {(run.spec.benchmark, run.spec.strategy, run.seed) for run in runs}
     keys = zip(frame["benchmark"], frame["strategy"], frame["seed"], strict=True)
     return frame[[key in wanted for key in keys]]

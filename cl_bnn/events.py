@@ -13,7 +13,8 @@ class Event:
     `run` is the run's name. Kinds: "skipped" (already on file), "started", "resumed" (from a
     checkpoint; `task` and `epoch` are the next to be trained), "epoch" (one training epoch is
     done), "task" (the evaluation at a task's end is done), "finished" (the files are written),
-    "note" (something the user should read, in `text`).
+    "failed" (the run broke down, `text` says why; others go on), "note" (something the user should
+    read, in `text`).
 
     `task` and `epoch` count from 0, `epoch` within its task. `loss` is the mean training loss of
     the epoch in nats, `accuracy` the share of the training data that was predicted rightly, if that
@@ -23,7 +24,7 @@ class Event:
     """
 
     run: str
-    kind: Literal["skipped", "started", "resumed", "epoch", "task", "finished", "note"]
+    kind: Literal["skipped", "started", "resumed", "epoch", "task", "finished", "failed", "note"]
     task: int = 0
     n_tasks: int = 0
     epoch: int = 0

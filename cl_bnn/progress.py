@@ -44,10 +44,11 @@ def line(event: Event) -> str:
         "epoch": "",
         "task": f"{where} learned{_scored(event)}",
         "finished": "finished",
+        "failed": f"failed: {event.text}",
         "note": event.text,
     }
     text = texts[event.kind]
-    if event.text and event.kind != "note":
+    if event.text and event.kind not in ("note", "failed"):
         text = f"{text} ({event.text})" if text else ""
     return f"{event.run}: {text}" if text else ""
 
@@ -105,7 +106,7 @@ class _Bars:
             speed_estimate_period=SPEED_PERIOD,
         )
         self.bars: dict[str, TaskID] = {}
-        self.n_runs, self.n_done = n_runs, 0
+        self.n_runs, self.n_done, self.n_failed = n_runs, 0, 0
         self.all_runs = (
             self.display.add_task("all runs", total=n_runs, state=f"0/{n_runs}")
             if n_runs > 1
@@ -116,7 +117,7 @@ class _Bars:
         _say(self.display.console, line(event))
         if event.kind in ("started", "resumed", "epoch"):
             self._move(event)
-        elif event.kind in ("finished", "skipped"):
+        elif event.kind in ("finished", "skipped", "failed"):
             self._end(event)
 
     def _move(self, event: Event) -> None:
@@ -135,6 +136,8 @@ class _Bars:
         if event.run in self.bars:
             self.display.remove_task(self.bars.pop(event.run))
         self.n_done += 1
+        self.n_failed += event.kind == "failed"
         if self.all_runs is not None:
-            state = f"{self.n_done}/{self.n_runs}"
+            failed = f", {self.n_failed} failed" if self.n_failed else ""
+            state = f"{self.n_done}/{self.n_runs}{failed}, {len(self.bars)} under way"
             self.display.update(self.all_runs, completed=self.n_done, state=state)

@@ -72,12 +72,14 @@ def plan(
 
 def run_all(
     runs: Sequence[Run], *, jobs: int, device: str, data_root: Path | None,
-    on_event: Callable[[Event], None],
+    on_event: Callable[[Event], None], keep_going: bool = False,
 ) -> None:  # fmt: skip
     """Carry out what is not on file yet, `jobs` runs side by side, each on one thread.
 
     The bytes written depend neither on `jobs` nor on interruptions. Processes started by torchrun
     share every run, see `cl_bnn.distributed`; the first of them reads and writes the files.
+
+    With `keep_going` a run that breaks down is an event "failed" and does not stop the others.
 
     Raises:
         UserError: a file on the way, a device that is not there, a run that breaks down. The other
@@ -91,15 +93,20 @@ def run_all(
                 f"--jobs {jobs}: the processes of torchrun share one run after the other"
             )
         tell = on_event if distributed.rank() == 0 else partial(_only_notes, on_event)
-        waiting = distributed.from_first(lambda: _waiting(runs, tell))
+        waiting = distributed.from_first(lambda: waiting_of(runs, tell))
         if jobs > 1 and len(waiting) > 1:
-            _side_by_side(waiting, min(jobs, len(waiting)), where, data_root, tell)
-        else:
-            for run in waiting:
+            _side_by_side(waiting, min(jobs, len(waiting)), where, data_root, tell, keep_going)
+            return
+        for run in waiting:
+            try:
                 execute(run, where, data_root, tell)
+            except UserError as error:
+                if not keep_going:
+                    raise
+                tell(Event(run.name, "failed", text=str(error)))
 
 
-def _waiting(runs: Sequence[Run], on_event: Callable[[Event], None]) -> list[Run]:
+def waiting_of(runs: Sequence[Run], on_event: Callable[[Event], None]) -> list[Run]:
     """The runs that are not on file yet, their folders made."""
     waiting = []
     for run in runs:
@@ -176,14 +183,14 @@ def find_device(name: str) -> "torch.device":
 
 def _side_by_side(
     runs: Sequence[Run], jobs: int, device: "torch.device", data_root: Path | None,
-    on_event: Callable[[Event], None],
+    on_event: Callable[[Event], None], keep_going: bool,
 ) -> None:  # fmt: skip
     context = multiprocessing.get_context("spawn")
     events: Any = context.Queue()
     reader = threading.Thread(target=_forward, args=(events, on_event), daemon=True)
     reader.start()
     with ProcessPoolExecutor(jobs, context, _worker_begins, (events,)) as pool:
-        futures = [pool.submit(_work, run, device, data_root) for run in runs]
+        futures = [pool.submit(_work, run, device, data_root, keep_going) for run in runs]
         try:
             failures = [future.exception() for future in futures]
         except KeyboardInterrupt:
@@ -213,8 +220,13 @@ def _worker_begins(events: Any) -> None:
 _events: Any = None  # of a worker process: the way back to the process that prints
 
 
-def _work(run: Run, device: "torch.device", data_root: Path | None) -> None:
-    execute(run, device, data_root, _events.put)
+def _work(run: Run, device: "torch.device", data_root: Path | None, keep_going: bool) -> None:
+    try:
+        execute(run, device, data_root, _events.put)
+    except UserError as error:
+        if not keep_going:
+            raise
+        _events.put(Event(run.name, "failed", text=str(error)))
 
 
 def _make_folder(folder: Path) -> None:

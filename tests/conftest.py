@@ -10,7 +10,7 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 
 import cl_bnn  # noqa: E402, F401  (makes Avalanche importable for every test)
-from cl_bnn import execution  # noqa: E402
+from cl_bnn import execution, planning  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -24,3 +24,9 @@ def seeds() -> None:
 def every_epoch_is_saved(monkeypatch: pytest.MonkeyPatch) -> None:
     """However short it is, and however slow the disk."""
     monkeypatch.setattr(execution, "SAVING_SHARE", float("inf"))
+
+
+@pytest.fixture
+def untimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan in print without the steps that tell how long it will take."""
+    monkeypatch.setattr(planning, "expected", lambda *given: 60.0)

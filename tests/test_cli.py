@@ -73,7 +73,7 @@ class FakeRunner(types.ModuleType):
 
 
 @pytest.fixture
-def runner(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeRunner:
+def runner(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, untimed: None) -> FakeRunner:
     fake = FakeRunner()
     monkeypatch.setitem(sys.modules, "cl_bnn.runner", fake)
     monkeypatch.setattr(cl_bnn, "runner", fake, raising=False)
@@ -98,7 +98,7 @@ def error(capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("", "a command is missing: one of run, list"),
+        ("", "a command is missing: one of run, sweep, list"),
         ("rum", "unknown command 'rum'; did you mean 'run'? known: bench, "),
         ("--frob", "unknown argument '--frob'"),
         ("run", "the following arguments are required: BENCHMARK"),

@@ -62,13 +62,15 @@ def test_links_lead_somewhere() -> None:
         assert target.startswith("https://") or (ROOT / target).exists(), target
 
 
-def test_every_command_line_is_understood(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_line_is_understood(
+    capsys: pytest.CaptureFixture[str], untimed: None
+) -> None:
     pages = (README, (ROOT / "strategies" / "README.md").read_text())
     found = [
         [line for block in blocks("", page) for line in block.splitlines() if "cl-bnn run" in line]
         for page in pages
     ]
-    assert [len(lines) for lines in found] == [5, 5]
+    assert [len(lines) for lines in found] == [6, 7]
     for line in (line for lines in found for line in lines):
         arguments = line.split("  ")[0].split()[1:]
         assert cli.main([*arguments, "--dry-run"]) == 0, line

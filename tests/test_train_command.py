@@ -247,7 +247,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_the_method_is_told_by_the_keys_or_by_the_user(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], untimed: None
 ) -> None:
     both = json.loads((CONFIGS / "mnist_ste.json").read_text())
     neither = {k: v for k, v in both.items() if not k.endswith("clip_value")}

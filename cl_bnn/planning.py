@@ -1,0 +1,60 @@
+"""A plan in print: which runs, with which settings, and how long they will take."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cl_bnn import results
+from cl_bnn.errors import UserError
+
+if TYPE_CHECKING:
+    from cl_bnn.runner import Run
+
+
+def show(runs: Sequence["Run"], jobs: int, device: str, data_root: Path | None) -> None:
+    """Print every run with its file, then every strategy on every benchmark with its settings and
+    the time that a run of it takes, and the time of all that is not on file yet.
+    """
+    waiting = [run for run in runs if not results.finished(run.path, run.as_dict())]
+    for run in runs:
+        print(f"{run.name} -> {run.path}{'' if run in waiting else ' (on file)'}")
+    first = {(run.spec.benchmark, run.spec.strategy): run for run in reversed(runs)}
+    total, known = 0.0, True
+    for (benchmark, strategy), run in reversed(first.items()):
+        print(f"\n{benchmark}/{strategy}")
+        for key, value in run.spec.as_dict().items():
+            print(f"  {key} = {value}")
+        try:
+            seconds = expected(run, device, data_root)
+        except UserError as error:
+            print(f"time unknown: {error}")
+            known = False
+            continue
+        count = sum(other.spec == run.spec for other in waiting)
+        total += count * seconds
+        print(f"expected time: about {in_words(seconds)} a run, {count} to be run")
+    at_once = min(jobs, max(len(waiting), 1))
+    if known:
+        print(f"\nexpected time of all: about {in_words(total / at_once)} (--jobs {jobs})")
+
+
+def expected(run: "Run", device: str, data_root: Path | None) -> float:
+    """The seconds that a run will take, judged by a few of its steps.
+
+    Raises:
+        UserError: data that are missing, a recipe that does not fit.
+    """
+    import torch
+
+    from cl_bnn.estimate import Estimate
+    from cl_bnn.runner import find_device
+
+    torch.set_num_threads(1)
+    return Estimate(run, find_device(device), data_root).expected()
+
+
+def in_words(seconds: float) -> str:
+    """A duration as one reads it: `40 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,143 @@
+"""Every strategy on every benchmark: planned as one product, carried out here or on a Ray cluster.
+
+This file alone knows Ray, which is an optional extra.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from cl_bnn import recipes, results, runner
+from cl_bnn.errors import UserError
+from cl_bnn.events import Event
+from cl_bnn.runner import EvalEvery, Run
+
+
+def plan(
+    benchmarks: Sequence[str], strategies: Sequence[str], scenarios: Sequence[str],
+    seeds: Sequence[int], overrides: Mapping[str, object], eval_every: EvalEvery, out: Path,
+) -> list[Run]:  # fmt: skip
+    """The runs of all strategies on all benchmarks, in every scenario where a benchmark has some.
+
+    All runs of the first seed come first, so that every pair has a number early.
+
+    Raises:
+        UserError: an unknown name, key or value, or nothing to be run.
+    """
+    runs: list[Run] = []
+    for benchmark in benchmarks:
+        has = "scenario" in recipes.load_benchmark(benchmark).stream
+        for scenario in (scenarios if has else ()) or ("",):
+            changed = {**overrides, "stream.scenario": scenario} if scenario else overrides
+            runs += runner.plan(benchmark, strategies, seeds, changed, eval_every, out)
+    if not runs:
+        raise UserError("nothing to be run: --strategies and --benchmarks need at least one name")
+    return sorted(runs, key=lambda run: run.seed)
+
+
+def run_all(
+    runs: Sequence[Run], *, jobs: int, device: str, data_root: Path | None,
+    on_event: Callable[[Event], None], engine: str, address: str | None,
+) -> None:  # fmt: skip
+    """Carry out what is not on file yet; a run that breaks down is an event "failed".
+
+    Args:
+        runs: what is to be run.
+        jobs: processes at once, on this machine; a cluster that is there has its own number.
+        device: `"auto"`, `"cpu"` or `"cuda"`, where a run is computed.
+        data_root: where the data sets lie, on every machine.
+        on_event: called with every event.
+        engine: `"processes"` or `"ray"`, whose files are the same.
+        address: of the Ray cluster; `"auto"` for the one that runs here, None for a new one.
+
+    Raises:
+        UserError: Ray is not installed, or no cluster is at the address.
+    """
+    if engine != "ray":
+        runner.run_all(
+            runs, jobs=jobs, device=device, data_root=data_root, on_event=on_event,
+            keep_going=True,
+        )  # fmt: skip
+        return
+    waiting = runner.waiting_of(runs, on_event)
+    with _cluster(jobs, address) as ray:
+        _on_ray(ray, waiting, device, data_root, on_event)
+
+
+@contextmanager
+def _cluster(jobs: int, address: str | None) -> Iterator[Any]:
+    """Inside, the module `ray`, connected to a cluster."""
+    try:
+        import ray
+    except ImportError as error:
+        raise UserError("--engine ray needs Ray: pip install 'cl_bnn[ray]'") from error
+    new: dict[str, Any] = {"num_cpus": jobs, "include_dashboard": False} if address is None else {}
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **new)
+    except (ConnectionError, ValueError) as error:
+        raise UserError(f"--address {address}: no Ray cluster is there; start one with `ray start "
+                        "--head`, or leave the address out") from error  # fmt: skip
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _on_ray(
+    ray: Any, runs: Sequence[Run], device: str, data_root: Path | None,
+    on_event: Callable[[Event], None],
+) -> None:  # fmt: skip
+    from ray.util.queue import Queue
+
+    events = Queue(actor_options={"num_cpus": 0})
+    reader = threading.Thread(target=_forward, args=(events, on_event), daemon=True)
+    reader.start()
+    task = ray.remote(num_cpus=1)(_in_a_worker)
+    pending = {task.remote(run, device, data_root, events): run for run in runs}
+    while pending:
+        (done,), _ = ray.wait(list(pending), num_returns=1)
+        run = pending.pop(done)
+        try:
+            files, failure = ray.get(done)
+        except ray.exceptions.RayError as error:
+            files, failure = {}, f"its worker was lost: {type(error).__name__}"
+        for name, data in files.items():
+            results.atomic_write(run.path.parent / name, data)
+        kind: Any = "failed" if failure else "finished"
+        events.put(Event(run.name, kind, text=failure))
+    events.put(None)
+    reader.join()
+
+
+def _forward(events: Any, on_event: Callable[[Event], None]) -> None:
+    while (event := events.get()) is not None:
+        on_event(event)
+
+
+def _in_a_worker(
+    run: Run, device: str, data_root: Path | None, events: Any
+) -> tuple[dict[str, bytes], str]:
+    """Carry out a run in a folder of the worker's own; its files in the order in which they are to
+    be written, or why there are none.
+    """
+
+    def tell(event: Event) -> None:
+        if event.kind != "finished":  # once its files are where they belong
+            events.put(event)
+
+    with TemporaryDirectory() as folder:
+        here = replace(run, out=Path(folder))
+        here.path.parent.mkdir(parents=True)
+        try:
+            runner.execute(here, runner.find_device(device), data_root, tell)
+        except UserError as error:
+            return {}, str(error)
+        written = [path for path in here.path.parent.iterdir() if not path.name.startswith(".")]
+        # A run is on file once its JSON is.
+        written.sort(key=lambda path: (path.suffix == ".json", path.name))
+        return {path.name: path.read_bytes() for path in written}, ""

@@ -1,0 +1,197 @@
+"""Sweeps: the product, failures that stop nobody, and the same files from a Ray cluster."""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import recipe
+
+from cl_bnn import cli, estimate, planning, results, runner, sweep
+from cl_bnn.errors import UserError
+from cl_bnn.estimate import Estimate
+from cl_bnn.events import Event
+from cl_bnn.execution import Execution
+from cl_bnn.runner import Run
+
+SHORT = {"epochs": 1, "stream.n_experiences": 2}
+
+
+def swept(folder: Path, strategies: list[str], out: str = "out", seeds: tuple[int, ...] = (0,)):
+    return sweep.plan([recipe(folder)], strategies, [], seeds, SHORT, "task", folder / out)
+
+
+def carry_out(runs: list[Run], engine: str = "processes", jobs: int = 1) -> list[Event]:
+    events: list[Event] = []
+    sweep.run_all(
+        runs, jobs=jobs, device="cpu", data_root=None, on_event=events.append, engine=engine,
+        address=None,
+    )  # fmt: skip
+    return events
+
+
+def kinds(events: list[Event], *wanted: str) -> list[tuple[str, str]]:
+    return [(event.kind, event.run.split("/")[-2]) for event in events if event.kind in wanted]
+
+
+def test_the_product_has_every_pair_early_and_scenarios_where_there_are_some() -> None:
+    runs = sweep.plan(
+        ["split_mnist", "two_moons"], ["ste", "adam"], ["domain", "class"], [0, 1], {}, "task",
+        Path("out"),
+    )  # fmt: skip
+    assert [run.seed for run in runs] == [0] * 6 + [1] * 6
+    assert [run.spec.benchmark for run in runs[:6:2]] == [
+        "split_mnist[scenario=domain]", "split_mnist[scenario=class]", "two_moons",
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="nothing to be run"):
+        sweep.plan([], ["ste"], [], [0], {}, "task", Path("out"))
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_run_that_fails_does_not_stop_the_others(tmp_path: Path, jobs: int) -> None:
+    runs = swept(tmp_path, ["bayesbinn+si", "ste"])
+    events = carry_out(runs, jobs=jobs)
+    assert sorted(kinds(events, "failed", "finished")) == [
+        ("failed", "bayesbinn+si"), ("finished", "ste"),
+    ]  # fmt: skip
+    (failed,) = (event for event in events if event.kind == "failed")
+    assert "take ste, bop, pmf or full precision" in failed.text
+    again = carry_out(runs, jobs=jobs)
+    assert sorted(kinds(again, "failed", "skipped")) == [
+        ("failed", "bayesbinn+si"), ("skipped", "ste"),
+    ]  # fmt: skip
+
+
+def test_the_command_tells_of_failures_at_the_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["sweep", "--benchmarks", recipe(tmp_path), "--strategies", "bayesbinn+si,ste"]
+    words += ["--tasks", "2", "--epochs", "1", "--out", str(tmp_path / "out"), "--no-plot"]
+    assert cli.main(words) == 2
+    out, err = capsys.readouterr()
+    assert "/ ste: accuracy" in out
+    assert err.startswith("cl-bnn: error: 1 of 2 runs failed") and err.count("\n") == 1
+
+
+def test_a_ray_cluster_of_two_nodes_writes_the_same_files(tmp_path: Path) -> None:
+    ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
+    from ray.cluster_utils import Cluster
+
+    here = swept(tmp_path, ["ste", "adam"], "here", (0, 1))
+    carry_out(here)
+    there = swept(tmp_path, ["ste", "adam", "bayesbinn+si"], "there", (0, 1))
+    events: list[Event] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cluster = Cluster(
+            initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
+        )
+        try:
+            cluster.add_node(num_cpus=1)
+            cluster.wait_for_nodes()
+            sweep.run_all(
+                there, jobs=1, device="cpu", data_root=None, on_event=events.append, engine="ray",
+                address=cluster.address,
+            )  # fmt: skip
+        finally:
+            cluster.shutdown()
+    assert not ray.is_initialized()
+    ended = kinds(events, "finished", "failed")
+    assert sorted(ended) == sorted(
+        [("finished", "ste"), ("finished", "adam"), ("failed", "bayesbinn+si")] * 2
+    )
+    for run in here:
+        twin = Path(str(run.path).replace("/here/", "/there/"))
+        assert twin.read_bytes() == run.path.read_bytes()
+        assert results.finished(twin, run.as_dict())
+
+
+def test_without_ray_one_line_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(UserError, match=r"pip install 'cl_bnn\[ray\]'"):
+        carry_out(swept(tmp_path, ["ste"]), engine="ray")
+
+
+# How long it will take ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("eval_every", ["task", "epoch"])
+@pytest.mark.parametrize("strategy", ["ste", "joint"])
+def test_an_estimate_counts_the_evaluations_of_the_run(
+    tmp_path: Path, strategy: str, eval_every: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = []
+    measure: Callable[..., Any] = Execution._measure
+
+    def counted(self: Execution, n_tasks: int) -> Any:
+        measured.append(n_tasks)
+        return measure(self, n_tasks)
+
+    overrides = {"epochs": 3, "stream.n_experiences": 3}
+    if strategy == "joint":
+        overrides["eval_samples"] = 2
+    (run,) = runner.plan(recipe(tmp_path), [strategy], [0], overrides, eval_every, tmp_path / "out")
+    found = Estimate(run, runner.find_device("cpu"), None)
+    assert 0 < found.expected() < 600
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(Execution, "_measure", counted)
+    runner.run_all([run], jobs=1, device="cpu", data_root=None, on_event=lambda event: None)
+    assert sum(measured) == found._evaluations()
+
+
+def test_an_estimate_adds_up_steps_and_evaluations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a clock that only steps and evaluations move: 2 s a step, 5 s a test set."""
+    now = [0.0]
+    monkeypatch.setattr(estimate.time, "perf_counter", lambda: now[0])
+    step: Callable[..., None] = Estimate.after_training_iteration
+
+    def stepped(self: Estimate, strategy: Any, **kwargs: Any) -> None:
+        now[0] += 2.0
+        step(self, strategy, **kwargs)
+
+    def measured(self: Execution, n_tasks: int) -> dict[int, dict[str, float]]:
+        now[0] += 5.0 * n_tasks
+        return {}
+
+    monkeypatch.setattr(Estimate, "after_training_iteration", stepped)
+    monkeypatch.setattr(Execution, "_measure", measured)
+    overrides = {"epochs": 4, "stream.n_experiences": 2}
+    (run,) = runner.plan(recipe(tmp_path), ["ste"], [0], overrides, "task", tmp_path / "out")
+    found = Estimate(run, runner.find_device("cpu"), None)
+    expected = found.expected()
+    batches = len(found.strategy.dataloader)
+    loading = 2.0 * estimate.WARM_STEPS
+    assert expected == 2 * (loading + 4 * batches * 2.0) + 4 * 5.0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(3.4, "3 s"), (89.0, "89 s"), (600.0, "10 min"), (9000.0, "2.5 h")]
+)
+def test_durations_in_words(seconds: float, words: str) -> None:
+    assert planning.in_words(seconds) == words
+
+
+def test_a_dry_run_tells_the_time_of_what_is_not_on_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "expected", lambda *given: 1200.0)
+    runs = swept(tmp_path, ["ste"], seeds=(0, 1, 2))
+    carry_out(runs[:1])
+    planning.show(runs, 2, "cpu", None)
+    printed = capsys.readouterr().out
+    assert f"{runs[0].path} (on file)\n" in printed and f"{runs[1].path}\n" in printed
+    assert "expected time: about 20 min a run, 2 to be run" in printed
+    assert printed.endswith("expected time of all: about 20 min (--jobs 2)\n")
+
+
+def test_a_dry_run_without_the_data_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", "cifar10", "--strategy", "ste", "--dry-run", "--data-root", str(tmp_path)]
+    assert cli.main(words) == 0
+    assert "time unknown: CIFAR-10 is not in" in capsys.readouterr().out
