@@ -60,13 +60,18 @@ T tasks:
 | measure | formula |
 | --- | --- |
 | ACC | mean over i ≤ T of R[T, i] |
+| AAA, average anytime accuracy | mean over t ≤ T of the mean over i ≤ t of R[t, i] |
 | BWT, backward transfer | mean over i < T of R[T, i] − R[i, i] |
 | forgetting, first − last | mean over i < T of R[i, i] − R[T, i], which is −BWT |
 | forgetting, max − last | mean over i < T of (max over i ≤ t < T of R[t, i]) − R[T, i] |
 | LA, learning accuracy | mean over i ≤ T of R[i, i] |
+| zero-shot accuracy | mean over 1 < i ≤ T of R[i − 1, i] |
 | NLL, ECE | mean over all tasks after the last one; ECE with 15 equal bins |
 
-`joint` learns all tasks at once, so that it has an ACC but no BWT, forgetting or LA.
+`joint` learns all tasks at once, so that of the measures above NLL it has only an ACC. Zero-shot
+accuracy is the forward transfer of Lopez-Paz and Ranzato (2017) without its baseline, the accuracy
+of the untrained network, which is not on file; between strategies that start from the same network
+the baseline cancels, so that a difference in one is a difference in the other.
 """
 
 

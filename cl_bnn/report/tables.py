@@ -38,10 +38,12 @@ class Format(NamedTuple):
 
 FORMATS = {
     "ACC": Format("ACC [%]"),
+    "AAA": Format("AAA [%]"),
     "BWT": Format("BWT [points]"),
     "forgetting_first_last": Format("forgetting, first − last [points]"),
     "forgetting_max_last": Format("forgetting, max − last [points]"),
     "LA": Format("LA [%]"),
+    "zero_shot": Format("zero-shot accuracy [%]"),
     "accuracy": Format("accuracy [%]"),
     "accuracy_top5": Format("top-5 accuracy [%]"),
     "accuracy_mode": Format("ACC of the mode [%]"),

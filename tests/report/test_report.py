@@ -39,7 +39,7 @@ def test_page_has_every_table_and_the_scenario(tmp_path: Path) -> None:
     ):
         assert text in page
     joint = next(line for line in page.splitlines() if line.startswith("| joint | 2 | 9"))
-    assert joint.count("–") == 4  # BWT, both forgettings, LA
+    assert joint.count("–") == 6  # AAA, BWT, both forgettings, LA, zero-shot accuracy
     for absent in ("published", "## Commands", "figures/", "all variants", "nan"):
         assert absent not in page
 
