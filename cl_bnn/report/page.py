@@ -6,16 +6,16 @@ The page holds no date and nothing of the machine, so that the same files give t
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 
 import pandas as pd
 
-from cl_bnn.report import ensembles, ledger_page, single_tables
+from cl_bnn.report import ensembles, ledger_page, single_tables, statistics_page
 from cl_bnn.report.summary import MEASURES, at_task_ends, is_single, slug, summary
 from cl_bnn.report.tables import (
     Table,
-    difference_table,
     final_table,
     markdown,
     matrix_table,
@@ -91,7 +91,7 @@ def render(directory: Path) -> str:
     """
     frame = read(directory)
     runs = summary(frame)
-    parts = [HEAD, *ledger_page.section(directory / REFERENCE, frame)]
+    parts = [HEAD, statistics_page.LEGEND, *ledger_page.section(directory / REFERENCE, frame)]
     for base, names in groupby(sorted(runs["benchmark"].unique()), key=_base):
         variants = list(names)
         if len(variants) > 1:
@@ -114,9 +114,18 @@ def _benchmark_section(directory: Path, frame: pd.DataFrame, runs: pd.DataFrame)
     single = is_single(frame)
     own = single_tables.tables(frame) if single else _stream_tables(frame, runs)
     matrices = [] if single else _matrix_tables(frame)
-    tables = [*own, *posterior_tables(frame), difference_table(runs), *matrices]
-    shown = [markdown(table) for table in tables if table.rows]
-    return [f"## {name}\n", *_scenario(name), *shown, *_figures(directory, name)]
+    return [
+        f"## {name}\n",
+        *_scenario(name),
+        *_shown([*own, *posterior_tables(frame)]),
+        *statistics_page.section(runs),
+        *_shown(matrices),
+        *_figures(directory, name),
+    ]
+
+
+def _shown(tables: Iterable[Table]) -> list[str]:
+    return [markdown(table) for table in tables if table.rows]
 
 
 def _stream_tables(frame: pd.DataFrame, runs: pd.DataFrame) -> list[Table]:

@@ -19,8 +19,6 @@ from scipy import stats
 
 #: Level of every interval of the reports and figures.
 CONFIDENCE = 0.95
-#: The strategy that the others are compared with, where it was run.
-YARDSTICK = "bayesbinn"
 
 
 def slug(benchmark: str) -> str:
@@ -159,20 +157,6 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
         rows.append(row | {metric: _final_mean(run, metric) for metric in FINAL_MEANS})
     columns = ["benchmark", "strategy", "seed", *MEASURES, *FINAL_MEANS]
     return pd.DataFrame(rows, columns=columns)
-
-
-def differences(runs: pd.DataFrame, measure: str = "ACC") -> tuple[str, dict[str, Interval]]:
-    """How the strategies of one benchmark differ from its yardstick, paired by seed.
-
-    `runs` are the rows of `summary` of one benchmark. Returns the name of the yardstick (BayesBiNN,
-    or the first strategy where that was not run) and, per other strategy, the mean of its measure
-    minus the yardstick's over the seeds of both, with the paired 95 % t interval.
-    """
-    table = runs.pivot(index="seed", columns="strategy", values=measure)
-    names = sorted(table.columns)
-    yardstick = YARDSTICK if YARDSTICK in names else names[0]
-    gaps = {name: table[name] - table[yardstick] for name in names if name != yardstick}
-    return yardstick, {name: interval(gap) for name, gap in gaps.items()}
 
 
 def _mean(values: NDArray[np.float64]) -> float:

@@ -16,7 +16,6 @@ from cl_bnn.report.summary import (
     Interval,
     accuracy_matrix,
     at_task_ends,
-    differences,
     interval,
     summary,
 )
@@ -147,14 +146,6 @@ def posterior_tables(frame: pd.DataFrame) -> list[Table]:
     return tables
 
 
-def difference_table(runs: pd.DataFrame) -> Table:
-    """ACC of each strategy minus that of the yardstick of the benchmark, paired by seed."""
-    yardstick, gaps = differences(runs)
-    rows = [[name, str(gap.n), cell(gap, "ACC")] for name, gap in gaps.items() if gap.n]
-    title = f"Differences to {yardstick}, paired by seed"
-    return Table(title, ["strategy", "seeds", "difference in ACC [points]"], rows)
-
-
 def variants_table(runs: pd.DataFrame, base: str, default: str = "default") -> Table:
     """ACC of every strategy on all benchmarks called `base` or `base[...]`, side by side.
 
@@ -191,6 +182,11 @@ def markdown(table: Table) -> str:
     rule = ["---", *["---:"] * (len(table.head) - 1)]
     lines = [_markdown_line(cells) for cells in (table.head, rule, *table.rows)]
     return f"**{table.title}**\n\n" + "\n".join(lines) + "\n"
+
+
+def folded(heading: str, text: str) -> str:
+    """Markdown that a page on GitHub shows on a click."""
+    return f"<details>\n<summary>{heading}</summary>\n\n{text}\n</details>\n"
 
 
 def text_lines(table: Table) -> list[str]:

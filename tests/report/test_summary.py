@@ -5,9 +5,8 @@ import math
 import numpy as np
 import pytest
 from frames import frame_of, matrix_rows, plausible
-from scipy import stats
 
-from cl_bnn.report.summary import MEASURES, accuracy_matrix, differences, interval, slug, summary
+from cl_bnn.report.summary import MEASURES, accuracy_matrix, interval, slug, summary
 
 #: R[t, i] of three tasks; task 1 is best after task 2, so that the two forgettings differ.
 MATRIX = [[0.8, 0.1, 0.2], [0.9, 0.7, 0.3], [0.5, 0.6, 1.0]]
@@ -81,25 +80,6 @@ def test_interval_is_students() -> None:
 def test_interval_of_one_value_and_of_none() -> None:
     assert interval([0.5])[0] == 0.5 and math.isnan(interval([0.5]).half)
     assert math.isnan(interval([]).mean) and interval([math.nan]).n == 0
-
-
-def test_differences_are_paired_by_seed_and_agree_with_scipy() -> None:
-    runs = summary(plausible(seeds=range(4)))
-    runs = runs.drop(runs[(runs["strategy"] == "ste") & (runs["seed"] == 3)].index)
-    yardstick, gaps = differences(runs)
-    assert yardstick == "bayesbinn"
-    assert set(gaps) == {"bayesbinn_fixed_prior", "ste", "adam", "joint"}
-    table = runs.pivot(index="seed", columns="strategy", values="ACC")
-    both = table[["ste", "bayesbinn"]].dropna()
-    test = stats.ttest_rel(both["ste"], both["bayesbinn"]).confidence_interval(0.95)
-    assert gaps["ste"].n == 3
-    assert gaps["ste"].mean - gaps["ste"].half == pytest.approx(test.low)
-    assert gaps["ste"].mean + gaps["ste"].half == pytest.approx(test.high)
-
-
-def test_differences_without_bayesbinn_are_to_the_first_strategy() -> None:
-    yardstick, gaps = differences(summary(plausible(strategies=["ste", "adam"])))
-    assert yardstick == "adam" and list(gaps) == ["ste"]
 
 
 def test_slug_is_fit_for_a_file_system() -> None:
