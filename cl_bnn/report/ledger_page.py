@@ -19,7 +19,7 @@ from cl_bnn.report.ledger import (
     settings,
     verdict,
 )
-from cl_bnn.report.tables import FORMATS, NOTHING, UNKNOWN, Format, Table, markdown
+from cl_bnn.report.tables import FORMATS, NOTHING, UNKNOWN, Format, Table, folded, markdown
 
 #: How measures are shown, those included that only published numbers have.
 SHOWN = {
@@ -112,7 +112,7 @@ def _without_ours(
         ]
         head = ["benchmark", "strategy", "measure", "published", "source"]
         title = f"{base}: published numbers without one of ours"
-        tables.append(_folded(f"{title} ({len(rows)})", markdown(Table(title, head, rows))))
+        tables.append(folded(f"{title} ({len(rows)})", markdown(Table(title, head, rows))))
     return tables
 
 
@@ -176,12 +176,7 @@ def _sources(sources: Sequence[tuple[str, str]]) -> str:
         f"- [{number}] {source}{': ' if protocol else ''}{protocol}."
         for number, (source, protocol) in enumerate(sources, start=1)
     ]
-    return _folded("Sources and protocols", "\n".join(lines) + "\n")
-
-
-def _folded(heading: str, text: str) -> str:
-    """Text that a page on GitHub shows on a click."""
-    return f"<details>\n<summary>{heading}</summary>\n\n{text}\n</details>\n"
+    return folded("Sources and protocols", "\n".join(lines) + "\n")
 
 
 def _base(number: Published) -> str:

@@ -6,16 +6,16 @@ The page holds no date and nothing of the machine, so that the same files give t
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 
 import pandas as pd
 
-from cl_bnn.report import ensembles, ledger_page, single_tables
+from cl_bnn.report import ensembles, ledger_page, single_tables, statistics_page
 from cl_bnn.report.summary import MEASURES, at_task_ends, is_single, slug, summary
 from cl_bnn.report.tables import (
     Table,
-    difference_table,
     final_table,
     markdown,
     matrix_table,
@@ -60,13 +60,18 @@ T tasks:
 | measure | formula |
 | --- | --- |
 | ACC | mean over i ≤ T of R[T, i] |
+| AAA, average anytime accuracy | mean over t ≤ T of the mean over i ≤ t of R[t, i] |
 | BWT, backward transfer | mean over i < T of R[T, i] − R[i, i] |
 | forgetting, first − last | mean over i < T of R[i, i] − R[T, i], which is −BWT |
 | forgetting, max − last | mean over i < T of (max over i ≤ t < T of R[t, i]) − R[T, i] |
 | LA, learning accuracy | mean over i ≤ T of R[i, i] |
+| zero-shot accuracy | mean over 1 < i ≤ T of R[i − 1, i] |
 | NLL, ECE | mean over all tasks after the last one; ECE with 15 equal bins |
 
-`joint` learns all tasks at once, so that it has an ACC but no BWT, forgetting or LA.
+`joint` learns all tasks at once, so that of the measures above NLL it has only an ACC. Zero-shot
+accuracy is the forward transfer of Lopez-Paz and Ranzato (2017) without its baseline, the accuracy
+of the untrained network, which is not on file; between strategies that start from the same network
+the baseline cancels, so that a difference in one is a difference in the other.
 """
 
 
@@ -86,7 +91,7 @@ def render(directory: Path) -> str:
     """
     frame = read(directory)
     runs = summary(frame)
-    parts = [HEAD, *ledger_page.section(directory / REFERENCE, frame)]
+    parts = [HEAD, statistics_page.LEGEND, *ledger_page.section(directory / REFERENCE, frame)]
     for base, names in groupby(sorted(runs["benchmark"].unique()), key=_base):
         variants = list(names)
         if len(variants) > 1:
@@ -109,9 +114,18 @@ def _benchmark_section(directory: Path, frame: pd.DataFrame, runs: pd.DataFrame)
     single = is_single(frame)
     own = single_tables.tables(frame) if single else _stream_tables(frame, runs)
     matrices = [] if single else _matrix_tables(frame)
-    tables = [*own, *posterior_tables(frame), difference_table(runs), *matrices]
-    shown = [markdown(table) for table in tables if table.rows]
-    return [f"## {name}\n", *_scenario(name), *shown, *_figures(directory, name)]
+    return [
+        f"## {name}\n",
+        *_scenario(name),
+        *_shown([*own, *posterior_tables(frame)]),
+        *statistics_page.section(runs),
+        *_shown(matrices),
+        *_figures(directory, name),
+    ]
+
+
+def _shown(tables: Iterable[Table]) -> list[str]:
+    return [markdown(table) for table in tables if table.rows]
 
 
 def _stream_tables(frame: pd.DataFrame, runs: pd.DataFrame) -> list[Table]:

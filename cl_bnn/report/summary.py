@@ -19,8 +19,6 @@ from scipy import stats
 
 #: Level of every interval of the reports and figures.
 CONFIDENCE = 0.95
-#: The strategy that the others are compared with, where it was run.
-YARDSTICK = "bayesbinn"
 
 
 def slug(benchmark: str) -> str:
@@ -83,6 +81,16 @@ def average_accuracy(matrix: NDArray[np.float64]) -> float:
     return float(matrix[-1].mean())
 
 
+def anytime_accuracy(matrix: NDArray[np.float64]) -> float:
+    """AAA = mean over t <= T of the mean over i <= t of R[t, i]: how well the tasks learned so far
+    are known, at the end of every task.
+
+    Between the ends of tasks, where the literature on single passes measures as well
+    (Soutif-Cormerais et al. 2023, arXiv:2308.10328), nothing is counted.
+    """
+    return float(np.mean([matrix[t, : t + 1].mean() for t in range(len(matrix))]))
+
+
 def learning_accuracy(matrix: NDArray[np.float64]) -> float:
     """LA = mean over i <= T of R[i, i]: how well each task is known just after it was learned."""
     return float(np.diag(matrix).mean())
@@ -110,13 +118,26 @@ def forgetting_max_last(matrix: NDArray[np.float64]) -> float:
     return _mean(best - matrix[-1, :-1])
 
 
+def zero_shot_accuracy(matrix: NDArray[np.float64]) -> float:
+    """Zero-shot accuracy = mean over 1 < i <= T of R[i - 1, i]: on each task just before it is
+    learned.
+
+    The forward transfer of Lopez-Paz and Ranzato (2017), equation 4, is this minus the mean
+    accuracy of the untrained network on the same tasks, which no run measures. NaN for a single
+    task and where R[i - 1, i] is missing.
+    """
+    return _mean(np.diag(matrix, 1))
+
+
 #: The measures made from the accuracy matrix, by their names in tables and in `reference.csv`.
 MEASURES = {
     "ACC": average_accuracy,
+    "AAA": anytime_accuracy,
     "BWT": backward_transfer,
     "forgetting_first_last": forgetting_first_last,
     "forgetting_max_last": forgetting_max_last,
     "LA": learning_accuracy,
+    "zero_shot": zero_shot_accuracy,
 }
 #: Metrics of which the mean over all tasks after the last one is reported as well.
 FINAL_MEANS = ("nll", "ece", "accuracy_mode", "nll_mode", "ece_mode")
@@ -125,8 +146,8 @@ FINAL_MEANS = ("nll", "ece", "accuracy_mode", "nll_mode", "ece_mode")
 def summary(frame: pd.DataFrame) -> pd.DataFrame:
     """One row a run: `benchmark, strategy, seed`, then the `MEASURES` and the `FINAL_MEANS`.
 
-    NaN where a measure does not exist: BWT, forgetting and LA for `joint`, which knows no order of
-    tasks; BWT and forgetting for one task; the mode of a strategy without a posterior.
+    NaN where a measure does not exist: all but ACC for `joint`, which knows no order of tasks; BWT,
+    forgetting and zero-shot accuracy for one task; the mode of a strategy without a posterior.
     """
     rows = []
     for (benchmark, strategy, seed), run in frame.groupby(["benchmark", "strategy", "seed"]):
@@ -136,20 +157,6 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
         rows.append(row | {metric: _final_mean(run, metric) for metric in FINAL_MEANS})
     columns = ["benchmark", "strategy", "seed", *MEASURES, *FINAL_MEANS]
     return pd.DataFrame(rows, columns=columns)
-
-
-def differences(runs: pd.DataFrame, measure: str = "ACC") -> tuple[str, dict[str, Interval]]:
-    """How the strategies of one benchmark differ from its yardstick, paired by seed.
-
-    `runs` are the rows of `summary` of one benchmark. Returns the name of the yardstick (BayesBiNN,
-    or the first strategy where that was not run) and, per other strategy, the mean of its measure
-    minus the yardstick's over the seeds of both, with the paired 95 % t interval.
-    """
-    table = runs.pivot(index="seed", columns="strategy", values=measure)
-    names = sorted(table.columns)
-    yardstick = YARDSTICK if YARDSTICK in names else names[0]
-    gaps = {name: table[name] - table[yardstick] for name in names if name != yardstick}
-    return yardstick, {name: interval(gap) for name, gap in gaps.items()}
 
 
 def _mean(values: NDArray[np.float64]) -> float:

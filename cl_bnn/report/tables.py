@@ -16,7 +16,6 @@ from cl_bnn.report.summary import (
     Interval,
     accuracy_matrix,
     at_task_ends,
-    differences,
     interval,
     summary,
 )
@@ -38,10 +37,12 @@ class Format(NamedTuple):
 
 FORMATS = {
     "ACC": Format("ACC [%]"),
+    "AAA": Format("AAA [%]"),
     "BWT": Format("BWT [points]"),
     "forgetting_first_last": Format("forgetting, first − last [points]"),
     "forgetting_max_last": Format("forgetting, max − last [points]"),
     "LA": Format("LA [%]"),
+    "zero_shot": Format("zero-shot accuracy [%]"),
     "accuracy": Format("accuracy [%]"),
     "accuracy_top5": Format("top-5 accuracy [%]"),
     "accuracy_mode": Format("ACC of the mode [%]"),
@@ -145,14 +146,6 @@ def posterior_tables(frame: pd.DataFrame) -> list[Table]:
     return tables
 
 
-def difference_table(runs: pd.DataFrame) -> Table:
-    """ACC of each strategy minus that of the yardstick of the benchmark, paired by seed."""
-    yardstick, gaps = differences(runs)
-    rows = [[name, str(gap.n), cell(gap, "ACC")] for name, gap in gaps.items() if gap.n]
-    title = f"Differences to {yardstick}, paired by seed"
-    return Table(title, ["strategy", "seeds", "difference in ACC [points]"], rows)
-
-
 def variants_table(runs: pd.DataFrame, base: str, default: str = "default") -> Table:
     """ACC of every strategy on all benchmarks called `base` or `base[...]`, side by side.
 
@@ -189,6 +182,11 @@ def markdown(table: Table) -> str:
     rule = ["---", *["---:"] * (len(table.head) - 1)]
     lines = [_markdown_line(cells) for cells in (table.head, rule, *table.rows)]
     return f"**{table.title}**\n\n" + "\n".join(lines) + "\n"
+
+
+def folded(heading: str, text: str) -> str:
+    """Markdown that a page on GitHub shows on a click."""
+    return f"<details>\n<summary>{heading}</summary>\n\n{text}\n</details>\n"
 
 
 def text_lines(table: Table) -> list[str]:

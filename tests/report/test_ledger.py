@@ -111,8 +111,9 @@ def test_measures_can_be_asked_for_after_any_task() -> None:
     for after, mean in ((0, 0.9), (1, 0.75), (2, 0.7), (None, 0.7)):
         assert ours(published._replace(after=after), rows).value.mean == pytest.approx(mean)
     assert ours(published._replace(after=3), rows).value.n == 0
-    backward = published._replace(metric="BWT", after=1)
-    assert ours(backward, rows).value.mean == pytest.approx(-0.2)
+    for metric, value in (("BWT", -0.2), ("AAA", (0.9 + 0.75) / 2), ("zero_shot", 0.1)):
+        mine = ours(published._replace(metric=metric, after=1), rows)
+        assert mine.value.mean == pytest.approx(value)
 
 
 def test_verdict_takes_the_tolerance_as_still_within() -> None:

@@ -36,10 +36,13 @@ def test_page_has_every_table_and_the_scenario(tmp_path: Path) -> None:
         "**Differences to bayesbinn, paired by seed**",
         "**joint: accuracy matrix [%], mean over seeds**",
         "mean over i < T of R[T, i] − R[i, i]",
+        "| zero-shot accuracy | mean over 1 < i ≤ T of R[i − 1, i] |",
+        "<summary>How differences are tested</summary>",
+        "With 2 seeds no p of the permutation test is below 0.5000",
     ):
         assert text in page
     joint = next(line for line in page.splitlines() if line.startswith("| joint | 2 | 9"))
-    assert joint.count("–") == 4  # BWT, both forgettings, LA
+    assert joint.count("–") == 6  # AAA, BWT, both forgettings, LA, zero-shot accuracy
     for absent in ("published", "## Commands", "figures/", "all variants", "nan"):
         assert absent not in page
 

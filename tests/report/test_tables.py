@@ -60,13 +60,6 @@ def test_variants_stand_side_by_side_with_a_dash_where_not_run() -> None:
     assert table.title.endswith("seeds: 1")
 
 
-def test_difference_table_names_its_yardstick() -> None:
-    table = tables.difference_table(summary(plausible()))
-    assert table.title == "Differences to bayesbinn, paired by seed"
-    assert [row[:2] for row in table.rows][0] == ["adam", "3"]
-    assert all(row[2].startswith("-") for row in table.rows if row[0] != "joint")
-
-
 def test_terminal_tables_are_every_matrix_and_one_summary() -> None:
     shown = tables.terminal_tables(plausible(strategies=["bayesbinn", "joint"]))
     assert len(shown) == 3

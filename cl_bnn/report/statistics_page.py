@@ -1,0 +1,146 @@
+"""The part of the page of results on differences: which are real, and the seeds the others need."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from cl_bnn.report.statistics import (
+    FLIPS,
+    LEVEL,
+    MOST_SEEDS,
+    OPEN,
+    POWER,
+    RESAMPLES,
+    VERDICTS,
+    Comparison,
+    P,
+    against_yardstick,
+    all_pairs,
+    least_p,
+    least_seeds,
+)
+from cl_bnn.report.tables import NOTHING, Table, cell, folded, markdown
+
+#: A p below this is not worth its digits.
+LEAST_SHOWN = 0.0001
+#: What is known of a difference without a second seed, and what more seeds add.
+GAP = ["seeds", "difference in ACC [points]"]
+TESTS = ["bootstrap", "t test: p (Holm)", "permutation: p (Holm)", "verdict", "seeds needed"]
+
+_VERDICTS = "\n".join(f"- *{name}*: {meaning}." for name, meaning in VERDICTS.items())
+LEGEND = folded(
+    "How differences are tested",
+    f"""\
+A seed gives every strategy of a benchmark the same stream and the same network to begin with, so
+that strategies are compared seed by seed. With d the difference in ACC of one seed, n the number of
+seeds that both strategies have, s the standard deviation of d with n − 1, and m the number of
+comparisons in the table with at least two seeds:
+
+- *difference*: mean of d ± t(0.975, n − 1) s / √n.
+- *bootstrap*: the 2.5 % and 97.5 % quantiles of the means of {RESAMPLES} samples of n of the d,
+  drawn with repetition.
+- *t test*: p = P(|T| ≥ |mean of d| √n / s), T of Student with n − 1 degrees of freedom.
+- *permutation*: p is the share of the 2ⁿ choices of signs of d whose mean is at least as far from
+  0, or of {FLIPS} choices drawn where there are more.
+- *(Holm)*: p corrected so that the chance of any false difference in the table is below {LEVEL}.
+  With the p of the table in ascending order, the k-th becomes max over j ≤ k of (m − j + 1) p_j, at
+  most 1. A pair that stands in both tables of a benchmark is corrected in each for the others
+  there.
+- *seeds needed*, of what is open: the fewest n with which a paired t test at level {LEVEL} / m has
+  a power of {100 * POWER:.0f} %, if mean and s of d are the true ones; from few seeds a rough
+  guess.
+
+The verdicts:
+
+{_VERDICTS}
+
+The permutation test assumes only that d and −d are as likely where strategies do not differ, but no
+p of it is below 2 / 2ⁿ, which is 0.0625 for 5 seeds: whatever they show, 5 seeds prove no
+difference at the level 0.05 without assuming more. The t test can, as it assumes that d has a
+normal distribution; it is not made where all d are the same. The bootstrap assumes no distribution
+either, but of few seeds its interval is too narrow: if d is normal, it holds the true mean in three
+quarters of all cases with 3 seeds and in five sixths with 5, instead of in 95 %.
+""",
+)
+
+
+def section(runs: pd.DataFrame) -> list[str]:
+    """The differences between the strategies of one benchmark, in Markdown; nothing for one
+    strategy.
+
+    `runs` are the rows of `summary` of the benchmark. The differences to the yardstick come first,
+    then what the permutation test can say at all, then all pairs of strategies, folded.
+    """
+    yardstick, compared = against_yardstick(runs)
+    if not compared:
+        return []
+    title = f"Differences to {yardstick}, paired by seed"
+    parts = [markdown(_yardstick_table(compared, title)), *_limit(compared)]
+    pairs = [pair for pair in all_pairs(runs) if pair.gap.n > 1]
+    if len(pairs) > len(compared):
+        heading = f"All {len(pairs)} pairs of strategies, corrected together"
+        parts.append(folded(heading, markdown(_pairs_table(pairs, heading))))
+    return parts
+
+
+def _yardstick_table(compared: Sequence[Comparison], title: str) -> Table:
+    """Each strategy against the yardstick; without tests where no two seeds can be paired."""
+    tested = any(comparison.gap.n > 1 for comparison in compared)
+    head = ["strategy", *GAP, *(TESTS if tested else [])]
+    rows = [[comparison.first, *_cells(comparison)][: len(head)] for comparison in compared]
+    return Table(title, head, rows)
+
+
+def _pairs_table(pairs: Sequence[Comparison], title: str) -> Table:
+    rows = [[pair.first, pair.second, *_cells(pair)] for pair in pairs]
+    return Table(title, ["strategy", "minus", *GAP, *TESTS], rows)
+
+
+def _cells(comparison: Comparison) -> list[str]:
+    """The cells under `GAP` and `TESTS`."""
+    gap, tested = comparison.gap, comparison.gap.n > 1
+    return [
+        str(gap.n),
+        cell(gap, "ACC"),
+        _ends(comparison.bootstrap) if tested else NOTHING,
+        _p(comparison.t_test),
+        _p(comparison.permutation),
+        comparison.verdict if tested else NOTHING,
+        _count(comparison.seeds_needed) if comparison.verdict == OPEN else NOTHING,
+    ]
+
+
+def _limit(compared: Sequence[Comparison]) -> list[str]:
+    """Where seeds are too few for the permutation test to show anything: how many it takes."""
+    m = sum(comparison.gap.n > 1 for comparison in compared)
+    n = max(comparison.gap.n for comparison in compared)
+    if not m or n >= least_seeds(m):
+        return []
+    corrected = _decimal(min(1.0, m * least_p(n)))
+    least = f"{_decimal(least_p(n))} ({corrected} corrected for {m} comparisons)"
+    return [
+        f"With {n} seeds no p of the permutation test is below {least if m > 1 else corrected}; "
+        f"it takes {least_seeds(m)} seeds for one below {LEVEL}.\n"
+    ]
+
+
+def _p(p: P) -> str:
+    return NOTHING if math.isnan(p.alone) else f"{_decimal(p.alone)} ({_decimal(p.corrected)})"
+
+
+def _decimal(p: float) -> str:
+    return f"< {LEAST_SHOWN}" if p < LEAST_SHOWN else f"{p:.4f}"
+
+
+def _ends(bounds: tuple[float, float]) -> str:
+    low, high = bounds
+    return f"{100 * low:z.1f} to {100 * high:z.1f}"
+
+
+def _count(seeds: float) -> str:
+    if math.isnan(seeds):
+        return NOTHING
+    return f"> {MOST_SEEDS}" if math.isinf(seeds) else f"{seeds:.0f}"
