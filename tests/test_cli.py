@@ -32,6 +32,9 @@ class FakeRun:
     def path(self) -> Path:
         return results.csv_path(self.out, self.spec.benchmark, self.spec.strategy, self.seed)
 
+    def as_dict(self) -> dict[str, Any]:
+        return {**self.spec.as_dict(), "seed": self.seed}
+
 
 class FakeRunner(types.ModuleType):
     """Plans real recipes, and instead of training writes accuracies that are known."""
