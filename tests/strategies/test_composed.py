@@ -317,7 +317,7 @@ def test_an_interrupted_run_with_ours_ends_with_the_same_bytes(tmp_path: Path, n
     assert pieces.path.read_bytes() == whole.path.read_bytes()
 
 
-STOCK = ["ewc_avalanche", "si", "mas", "lwf", "replay", "agem"]
+STOCK = ["ewc_avalanche", "si", "mas", "lwf", "replay", "agem", "gem"]
 
 
 @pytest.mark.parametrize("name", STOCK)
