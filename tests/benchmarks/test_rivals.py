@@ -192,20 +192,20 @@ def test_one_test_set_is_measured_once_and_stands_for_every_task(
 
 # A user's own data -------------------------------------------------------------------------------
 
-FIVE_LINES = """\
-title = "Three tasks of my own"
-epochs = 1
-batch_size = 20
-stream = { build = "cl_bnn.benchmarks:split", data = "mine.npz", n_experiences = 2 }
-model = { build = "cl_bnn.nn:mlp", width = 8 }
-"""
+
+def recipe_of_the_page() -> str:
+    """The first recipe under "Your own data" in the page on benchmarks."""
+    page = (Path(__file__).parents[2] / "benchmarks" / "README.md").read_text()
+    return page.split("## Your own data")[1].split("```toml\n")[1].split("```")[0]
 
 
 @pytest.mark.parametrize("scenario", ["task", "domain", "class"])
 def test_a_recipe_of_five_lines_runs(tmp_path: Path, scenario: str) -> None:
     write(tmp_path / "mine.npz")
-    overrides = {"stream.scenario": scenario}
-    found = run(tmp_path, scenario, FIVE_LINES, **overrides)
+    recipe = recipe_of_the_page()
+    assert len(recipe.splitlines()) == 5
+    changed = {"stream.scenario": scenario, "epochs": 1, "batch_size": 20, "model.width": 8}
+    found = run(tmp_path, scenario, recipe, **changed)
     ends = found[found["epoch"].isna() & (found["metric"] == "accuracy")]
     assert len(ends) == 4
     described = json.loads(next((tmp_path / scenario).rglob("*.json")).read_text())
