@@ -158,7 +158,9 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         """Metrics of the first tasks by name, those on held-out training data with `val_` before
         it.
         """
-        found = self.recorder.measure(self.strategy, self.stream.test[:n_tasks])
+        distinct = 1 if self.stream.same_test else n_tasks
+        found = self.recorder.measure(self.strategy, self.stream.test[:distinct])
+        found |= {task: dict(found[0]) for task in range(distinct, n_tasks)}
         if self.stream.validation:
             held_out = self.recorder.measure(self.strategy, self.stream.validation[:n_tasks])
             for task, values in held_out.items():

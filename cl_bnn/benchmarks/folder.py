@@ -1,10 +1,11 @@
-"""Images in folders as a single task: ImageNet, and whatever is laid out like it."""
+"""Images in folders, as one task or several: ImageNet, and whatever is laid out like it."""
 
 import os
 from pathlib import Path
 
 from cl_bnn import data as datasets
-from cl_bnn.benchmarks.stream import Stream, build_benchmark
+from cl_bnn.benchmarks.split import Scenario, check_scenario, split_classes
+from cl_bnn.benchmarks.stream import Stream
 from cl_bnn.data.folder import FolderView
 from cl_bnn.errors import UserError
 
@@ -14,9 +15,11 @@ MOST_WORKERS = 16
 
 def folder(
     *, data: str = "imagenet", train: str = "train", test: str = "val", size: int = 224,
-    skip_unreadable: bool = False, seed: int = 0, data_root: Path | None = None,
+    n_experiences: int = 1, scenario: Scenario = "class", skip_unreadable: bool = False,
+    seed: int = 0, data_root: Path | None = None,
 ) -> Stream:  # fmt: skip
-    """The images below a folder as one task, read from disk while they are needed.
+    """The images below a folder, read from disk while they are needed; as one task, or with their
+    classes dealt out to several as `cl_bnn.benchmarks.split` does, in the order of their names.
 
     They lie in DATA/train/CLASS/ and DATA/val/CLASS/, in any format that Pillow reads. Training
     images are cropped and mirrored at random, test images centrally, and all are normalised by
@@ -29,14 +32,18 @@ def folder(
         train: the folder of the training images, below `data`.
         test: that of the test images; its classes are those of the training images.
         size: height and width of an input, in pixels.
+        n_experiences: number of tasks.
+        scenario: `"task"`, `"domain"` or `"class"`, see `split`.
         skip_unreadable: leave out images that cannot be read, and say which, instead of stopping.
         seed: of the run; there is nothing to draw here.
         data_root: where the data sets lie.
 
     Raises:
-        ValueError: a size out of range.
+        ValueError: a size out of range, an unknown scenario, or a number of tasks that does not
+            divide the classes.
         UserError: folders that are missing, empty or do not hold the same classes.
     """
+    check_scenario(scenario)
     root = datasets.data_root(data_root) / data
     if not root.is_dir():
         raise UserError(
@@ -52,14 +59,11 @@ def folder(
         for name, augment in ((train, True), (test, False))
     ]  # fmt: skip
     _check_classes(*views)
-    return Stream(
-        benchmark=build_benchmark(views[:1], views[1:], [0]),
-        input_shape=(3, size, size),
-        out_features=len(views[0].classes),
-        n_heads=1,
-        task_labels=False,
-        notes=notes,
-    )
+    halves = [(view.targets, view.select) for view in views]
+    return split_classes(
+        halves[0], halves[1], len(views[0].classes), n_experiences, scenario,
+        input_shape=(3, size, size), notes=notes,
+    )  # fmt: skip
 
 
 def _check_classes(train: FolderView, test: FolderView) -> None:

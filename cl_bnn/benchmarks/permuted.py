@@ -6,22 +6,28 @@ import numpy as np
 import torch
 
 from cl_bnn import data as datasets
-from cl_bnn.benchmarks.stream import Stream, build_benchmark
+from cl_bnn.benchmarks.stream import Stream, whole_tasks
+from cl_bnn.data.dataset import Split
+from cl_bnn.data.scaling import Scaling, scaling_of
 from cl_bnn.data.task import TaskView
+from cl_bnn.optim.weights import require
 
 
 def permuted(
-    *, data: str = "mnist", n_experiences: int = 5, seed: int = 0, data_root: Path | None = None
-) -> Stream:
+    *, data: str = "mnist", n_experiences: int = 5, scaling: Scaling = "standard", seed: int = 0,
+    data_root: Path | None = None,
+) -> Stream:  # fmt: skip
     """The permuted stream (Goodfellow et al. 2013) as in BayesBiNN (arXiv:2002.10778, section 4.3).
 
     All tasks are permuted, the first too: the permutation of task k is the k-th that NumPy's
-    `RandomState(seed + 1)` draws, which are the paper's own at seed 0. All tasks share one head,
-    and the task label is not given (domain-incremental).
+    `RandomState(seed + 1)` draws, which are the paper's own at seed 0. Where images have several
+    channels, their values are permuted all together. All tasks share one head, and the task label
+    is not given (domain-incremental).
 
     Args:
-        data: name of a data set.
+        data: name of a data set, or data of the user's own, see `cl_bnn.data.load`.
         n_experiences: number of tasks, >= 1.
+        scaling: of the values, see `cl_bnn.data.scaling`.
         seed: chooses the permutations.
         data_root: where the data sets lie.
 
@@ -29,20 +35,14 @@ def permuted(
         ValueError: `n_experiences` out of range.
         UserError: the data set is unknown, missing or damaged.
     """
-    if n_experiences < 1:
-        raise ValueError(f"n_experiences must be >= 1, got {n_experiences!r}")
+    require(n_experiences >= 1, "n_experiences", n_experiences, ">= 1")
     source = datasets.load(data, data_root)
     size = source.train.x[0].numel()
     rng = np.random.RandomState(seed + 1)
     orders = [torch.from_numpy(rng.permutation(size)) for _ in range(n_experiences)]
-    train, test = (
-        [TaskView(split, source.normalise, pixels=order) for order in orders]
-        for split in (source.train, source.test)
-    )
-    return Stream(
-        benchmark=build_benchmark(train, test, [0] * n_experiences),
-        input_shape=tuple(source.train.x.shape[1:]),
-        out_features=source.n_classes,
-        n_heads=1,
-        task_labels=False,
-    )
+    normalise = scaling_of(source, scaling)
+
+    def views(split: Split) -> list[TaskView]:
+        return [TaskView(split, normalise, pixels=order) for order in orders]
+
+    return whole_tasks(source, views(source.train), views(source.test))

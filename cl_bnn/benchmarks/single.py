@@ -1,20 +1,15 @@
 """A single task: the standard benchmarks of classification as streams of length one."""
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from cl_bnn import data as datasets
 from cl_bnn.benchmarks.stream import Stream, build_benchmark
-from cl_bnn.data.augment import AUGMENTATIONS
+from cl_bnn.data.augment import AUGMENTATIONS, Augmentation
+from cl_bnn.data.scaling import Scaling, scaling_of
 from cl_bnn.data.task import TaskView
-from cl_bnn.data.whiten import Whitening
-
-Augmentation = Literal["none", "crop_and_flip"]
-Scaling = Literal["standard", "symmetric", "whitened"]
 
 
 def single(
@@ -35,9 +30,8 @@ def single(
             for CIFAR.
         augment_validation: augment the held-out images as well, as the authors' code does for
             CIFAR, with the same random numbers at every measurement.
-        scaling: `"standard"`, by mean and deviation of each channel; `"symmetric"`, from bytes to
-            [-1, 1], as in Bop's experiments; `"whitened"`, by `cl_bnn.data.whiten` made from the
-            images to learn from, as in BENN's.
+        scaling: `"standard"`, `"unit"`, `"symmetric"`, as in Bop's experiments, or `"whitened"`,
+            made from the images to learn from, as in BENN's; see `cl_bnn.data.scaling`.
         limit: learn from so many images only, those that come next in the permutation; None: from
             all that are not held out.
         first_seed: seed of the permutation of the run with seed 0.
@@ -64,9 +58,7 @@ def single(
         kept = kept[:limit]
     some = count or limit is not None
 
-    normalise = source.normalise if scaling == "standard" else symmetric
-    if scaling == "whitened":
-        normalise = Whitening(source.train.x[kept])
+    normalise = scaling_of(source, scaling, kept)
     train = TaskView(source.train, normalise, rows=kept if some else None, augment=change)
     held_out = TaskView(
         source.train, normalise, rows=held, augment=change if augment_validation else None
@@ -80,8 +72,3 @@ def single(
         n_heads=1,
         task_labels=False,
     )
-
-
-def symmetric(x: Tensor) -> Tensor:
-    """Bytes to float32 in [-1, 1]: x / 127.5 - 1 (plumerai/rethinking-bnn-optimization)."""
-    return x / 127.5 - 1

@@ -1,22 +1,32 @@
 """Split data: every task brings classes of its own."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from cl_bnn import data as datasets
 from cl_bnn.benchmarks.stream import Stream, build_benchmark
+from cl_bnn.data.augment import AUGMENTATIONS, Augmentation
 from cl_bnn.data.dataset import Split
-from cl_bnn.data.task import TaskView
+from cl_bnn.data.folder import View
+from cl_bnn.data.scaling import Scaling, scaling_of
+from cl_bnn.data.task import Augment, TaskView
 
 Scenario = Literal["task", "domain", "class"]
 SCENARIOS: tuple[Scenario, ...] = ("task", "domain", "class")
 
+# Half of a data set: the class of every sample, and what makes a view of the samples in some rows,
+# their classes under other labels if these are given.
+Half = tuple[Tensor, Callable[[Tensor, Tensor | None], View]]
+
 
 def split(
     *, data: str = "mnist", n_experiences: int = 5, scenario: Scenario = "task",
-    seed: int = 0, data_root: Path | None = None,
+    augment: Augmentation = "none", scaling: Scaling = "standard", seed: int = 0,
+    data_root: Path | None = None,
 ) -> Stream:  # fmt: skip
     """The split stream in the three scenarios of van de Ven and Tolias (arXiv:1904.07734).
 
@@ -29,9 +39,12 @@ def split(
     * `"class"`: which class of all? One head for all classes; the task label is not given.
 
     Args:
-        data: name of a data set.
+        data: name of a data set, or data of the user's own, see `cl_bnn.data.load`.
         n_experiences: number of tasks; must leave each task at least two classes.
         scenario: `"task"`, `"domain"` or `"class"`.
+        augment: what is done to training images at random: `"none"`, or `"crop_and_flip"` as usual
+            for CIFAR.
+        scaling: of the values, see `cl_bnn.data.scaling`.
         seed: not used: the split does not depend on chance.
         data_root: where the data sets lie.
 
@@ -39,30 +52,70 @@ def split(
         ValueError: an unknown scenario, or a number of tasks that does not divide the classes.
         UserError: the data set is unknown, missing or damaged, or a task has a single class.
     """
+    check_scenario(scenario)
+    source = datasets.load(data, data_root)
+    normalise = scaling_of(source, scaling)
+
+    def half(part: Split, change: Augment | None = None) -> Half:
+        def view(rows: Tensor, labels: Tensor | None) -> TaskView:
+            return TaskView(part, normalise, rows=rows, labels=labels, augment=change)
+
+        return part.y, view
+
+    return split_classes(
+        half(source.train, AUGMENTATIONS[augment]), half(source.test), source.n_classes,
+        n_experiences, scenario, input_shape=tuple(source.train.x.shape[1:]),
+    )  # fmt: skip
+
+
+def check_scenario(scenario: str) -> None:
+    """ValueError if there is no such scenario."""
     if scenario not in SCENARIOS:
         raise ValueError(f"scenario must be one of {', '.join(SCENARIOS)}, got {scenario!r}")
-    source = datasets.load(data, data_root)
-    if n_experiences < 1 or source.n_classes % n_experiences:
+
+
+def split_classes(
+    train: Half, test: Half, n_classes: int, n_experiences: int, scenario: Scenario, **facts: Any
+) -> Stream:
+    """The stream that deals the classes out to the tasks in their order; see `split`.
+
+    Args:
+        train: the training data.
+        test: the test data.
+        n_classes: number of classes, that of the data.
+        n_experiences: number of tasks.
+        scenario: `"task"`, `"domain"` or `"class"`.
+        facts: the input shape, and whatever else there is to say of the `Stream`.
+
+    Raises:
+        ValueError: a number of tasks that does not divide the classes.
+        UserError: a task has a single class.
+    """
+    if n_experiences < 1 or n_classes % n_experiences:
         raise ValueError(
-            f"n_experiences must divide the {source.n_classes} classes, got {n_experiences!r}"
+            f"n_experiences must divide the {n_classes} classes, got {n_experiences!r}; possible "
+            f"are {_possible(n_classes)}"
         )
-    per_task = source.n_classes // n_experiences
-    classes = torch.arange(source.n_classes)
-    labels = None if scenario == "class" else classes % per_task
+    per_task = n_classes // n_experiences
+    labels = None if scenario == "class" else torch.arange(n_classes) % per_task
 
-    def view(part: Split, task: int) -> TaskView:
-        rows = (part.y // per_task == task).nonzero().flatten()
-        return TaskView(part, source.normalise, rows=rows, labels=labels)
+    def views(half: Half) -> list[View]:
+        targets, view = half
+        places = (targets // per_task == task for task in range(n_experiences))
+        return [view(place.nonzero().flatten(), labels) for place in places]
 
-    tasks = range(n_experiences)
+    told = scenario == "task"
+    task_labels = [task if told else 0 for task in range(n_experiences)]
     return Stream(
-        benchmark=build_benchmark(
-            [view(source.train, k) for k in tasks],
-            [view(source.test, k) for k in tasks],
-            list(tasks) if scenario == "task" else [0] * n_experiences,
-        ),
-        input_shape=tuple(source.train.x.shape[1:]),
-        out_features=source.n_classes if scenario == "class" else per_task,
-        n_heads=n_experiences if scenario == "task" else 1,
-        task_labels=scenario == "task",
+        benchmark=build_benchmark(views(train), views(test), task_labels),
+        out_features=n_classes if scenario == "class" else per_task,
+        n_heads=n_experiences if told else 1,
+        task_labels=told,
+        **facts,
     )
+
+
+def _possible(n_classes: int) -> str:
+    """The numbers of tasks that leave each task at least two classes, and how many."""
+    counts = [n for n in range(2, n_classes // 2 + 1) if n_classes % n == 0]
+    return ", ".join([f"1 task of {n_classes}", *(f"{n} of {n_classes // n}" for n in counts)])

@@ -18,6 +18,7 @@ from avalanche.benchmarks.utils.classification_dataset import (
 )
 from torch import Tensor
 
+from cl_bnn.data.dataset import Dataset
 from cl_bnn.data.folder import View
 from cl_bnn.errors import UserError
 from cl_bnn.objectives import CLASSIFICATION, Objective
@@ -36,6 +37,7 @@ class Stream:
         n_heads: 1, or one head a task.
         task_labels: whether the task label is given at test (task-incremental).
         objective: what is asked of the network.
+        same_test: whether all tasks have one test set, which is then measured once for all.
         every: epochs from one record and saved state to the next; more than 1 where an epoch is a
             single step.
         notes: what the user should read; more may come while the data are read.
@@ -51,6 +53,7 @@ class Stream:
     n_heads: int
     task_labels: bool
     objective: Objective = CLASSIFICATION
+    same_test: bool = False
     every: int = 1
     notes: list[str] = field(default_factory=list)
     probe: Probe | None = None
@@ -123,8 +126,12 @@ def build_benchmark(
     """The benchmark of these tasks; `task_labels[k]` is the label of task k.
 
     Raises:
-        UserError: a task with fewer than two classes, of samples or of the pixels of their maps.
+        UserError: a task with fewer than two classes, of samples or of the pixels of their maps; or
+            without test data.
     """
+    for k, view in enumerate(test):
+        if not len(view):
+            raise UserError(f"task {k} has no test data")
     for k, view in enumerate(train):
         classes = torch.unique(view.targets).tolist()
         if len(classes) < 2:
@@ -147,3 +154,24 @@ def build_benchmark(
             # Avalanche gives a set, with which its own MultiHeadClassifier cannot index.
             experience.classes_in_this_experience = sorted(experience.classes_in_this_experience)
     return benchmark
+
+
+def whole_tasks(
+    source: Dataset, train: Sequence[View], test: Sequence[View], **facts: Any
+) -> Stream:
+    """The stream of tasks that all have the classes of `source`: one head, no task label.
+
+    Args:
+        source: the data set, or one like it.
+        train: the training data of each task.
+        test: the test data of each task.
+        facts: whatever else there is to say of the `Stream`.
+    """
+    return Stream(
+        benchmark=build_benchmark(train, test, [0] * len(train)),
+        input_shape=tuple(source.train.x.shape[1:]),
+        out_features=source.n_classes,
+        n_heads=1,
+        task_labels=False,
+        **facts,
+    )

@@ -1,8 +1,12 @@
 """Random changes of training images, on a whole batch and on its device."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+Augmentation = Literal["none", "crop_and_flip"]
 
 #: Black border of the random crop, as in torchvision's `RandomCrop(32, padding=4)`.
 PADDING = 4

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from cl_bnn.data import own
 from cl_bnn.data.by_hand import BY_HAND, ByHand
 from cl_bnn.data.cifar import torchvision_class
 from cl_bnn.data.idx import IdxFile
@@ -78,12 +79,16 @@ def _verify(sources: Sequence[Known], root: Path) -> Iterator[str]:
 
 def fetch(name: str, root: str | Path | None = None) -> str:
     """Download the data set `name` into the data root with torchvision, which shows its progress.
+    A name may also be "torchvision:CLASS".
 
     What is there and whole is left alone; damaged files are replaced. Returns a line that says what
     was done. UserError if the name is unknown, the data set has to be put there by hand, or the
     download or writing fails.
     """
-    source, folder = _find(name), data_root(root)
+    folder = data_root(root)
+    if name.startswith(own.PREFIX):
+        return _fetch_class(name.removeprefix(own.PREFIX), folder)
+    source = _find(name)
     where = source.where(folder)
     if isinstance(source, ByHand):
         source.read(folder)
@@ -99,6 +104,16 @@ def fetch(name: str, root: str | Path | None = None) -> str:
         raise UserError(f"{source.title} cannot be fetched into {where}: {reason}") from error
     source.read(folder)
     return f"{source.title} is now in {where}"
+
+
+def _fetch_class(name: str, root: Path) -> str:
+    try:
+        own.open_halves(name, root, download=True)
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"torchvision's {name} cannot be fetched into {root}: {reason}") from error
+    own.load_torchvision(name, root)
+    return f"torchvision's {name} is now in {root}"
 
 
 def _whole(source: Source, root: Path) -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor
 @dataclass(frozen=True)
 class Split:
     """The training or the test half of a data set: `x` uint8 (n, channels, height, width), `y`
-    int64 (n,).
+    int64 (n,). Of a user's own data, `x` may be float32, and (n, features).
     """
 
     x: Tensor
@@ -23,9 +23,10 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images as bytes in 0..255 with labels in 0..n_classes-1.
+    """Images as bytes in 0..255 with labels in 0..n_classes-1; or other numbers, or features.
 
-    `mean` and `std` belong to the training images divided by 255, one number a channel.
+    `mean` and `std` belong to the training images divided by `unit`, which is 255 for bytes: one
+    number a channel, or a feature.
     """
 
     name: str
@@ -34,19 +35,24 @@ class Dataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     n_classes: int
+    unit: float = 255
 
     def normalise(self, x: Tensor) -> Tensor:
-        """(x / 255 - mean) / std per channel, as float32 on the device of `x`.
+        """(x / unit - mean) / std per channel or feature, as float32 on the device of `x`.
 
-        `x` has the shape (..., channels, height, width) and values in 0..255; it is left as it is.
+        `x` has the shape (..., channels, height, width), or (..., features) where the data set has
+        features, and values as they are in the data set; it is left as it is.
         """
-        mean, std = (_per_channel(values, x.device) for values in (self.mean, self.std))
+        axes = self.train.x.dim() - 2
+        mean, std = (_per_channel(values, axes, x.device) for values in (self.mean, self.std))
         # The division makes a new tensor; the rest is done in place, a batch is touched often
         # enough.
-        return torch.div(x, 255).sub_(mean).div_(std)
+        return torch.div(x, self.unit).sub_(mean).div_(std)
 
 
 @cache
-def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """Shape (channels, 1, 1); kept, because a GPU would have to be waited for at every batch."""
-    return torch.tensor(values, device=device).view(-1, 1, 1)
+def _per_channel(values: tuple[float, ...], axes: int, device: torch.device) -> Tensor:
+    """Shape (channels, 1, ...) with so many axes of length 1; kept, because a GPU would have to be
+    waited for at every batch.
+    """
+    return torch.tensor(values, device=device).view(-1, *[1] * axes)

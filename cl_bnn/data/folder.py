@@ -14,16 +14,13 @@ from PIL import Image
 from torch import Tensor
 from torch.utils import data
 
+from cl_bnn.data.crops import central_crop, random_crop
 from cl_bnn.data.task import TaskView
 from cl_bnn.errors import UserError
 
 # Of the pixels of ImageNet's training images, 0 to 255, red, green and blue.
 MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
-# Of the random crop: its share of the image's area, and its width over its height.
-AREA, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)
-# Side of the central crop over the shorter side of the image.
-CENTRAL = 224 / 256
 
 # What it takes to read an image: where it is, and the seeds of its augmentation.
 Key = tuple[str, tuple[int, int]]
@@ -109,6 +106,15 @@ class FolderView(data.Dataset[tuple[Tensor, int]]):
         """The same images, cropped centrally and not at random."""
         other = copy.copy(self)
         other.augment, other.reader = False, _Reader(self.reader.size, False)
+        return other
+
+    def select(self, rows: Tensor, labels: Tensor | None = None) -> "FolderView":
+        """The images at `rows`, int64 (m,), as a task; `labels[c]` is the label of class c there,
+        the class itself if None.
+        """
+        other = copy.copy(self)
+        other.paths = [self.paths[row] for row in rows.tolist()]
+        other.targets = self.targets[rows] if labels is None else labels[self.targets[rows]]
         return other
 
     def judge(self, found: Read) -> None:
@@ -231,26 +237,6 @@ class _Reader(data.Dataset[Any]):
             return torch.from_numpy(np.array(image)).permute(2, 0, 1)
         changed: Tensor = self.change(image)
         return changed
-
-
-def random_crop(size: int) -> Any:
-    """What is done to a training image (PIL): torchvision's random resized crop and flip, to bytes
-    (3, size, size).
-    """
-    from torchvision.transforms import v2  # imported here because it takes a second
-
-    crop = v2.RandomResizedCrop(size, AREA, ASPECT, v2.InterpolationMode.BICUBIC)
-    return v2.Compose([crop, v2.RandomHorizontalFlip(), v2.PILToTensor()])
-
-
-def central_crop(image: Image.Image, size: int) -> Image.Image:
-    """The square in the middle, 7/8 of the shorter side (rounded down), resized to `size`; of two
-    middles, the right and the lower one.
-    """
-    side = max(1, int(min(image.size) * CENTRAL))
-    left, top = ((length - side + 1) // 2 for length in image.size)
-    crop = image.crop((left, top, left + side, top + side))
-    return crop.resize((size, size), Image.Resampling.BICUBIC)
 
 
 def _as_it_is(batch: Any) -> Any:

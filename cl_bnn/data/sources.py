@@ -7,7 +7,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from cl_bnn.data import cifar
+from cl_bnn.data import cifar, own
 from cl_bnn.data.dataset import Dataset, Split
 from cl_bnn.data.idx import IdxFile
 from cl_bnn.errors import UserError, near
@@ -155,7 +155,10 @@ NAMES = tuple(SOURCES)
 def source_of(name: str) -> Source:
     """The entry of `SOURCES`; an unknown name is a UserError that offers those there are."""
     if name not in SOURCES:
-        raise UserError(f"unknown data set {name!r}{near(name, NAMES)}")
+        raise UserError(
+            f"unknown data set {name!r}{near(name, NAMES)}; or a file NAME{own.SUFFIX}, or "
+            f"{own.PREFIX}CLASS"
+        )
     return SOURCES[name]
 
 
@@ -171,11 +174,16 @@ def data_root(root: str | Path | None = None) -> Path:
 
 
 def load(name: str, root: str | Path | None = None) -> Dataset:
-    """The data set `name`, one of `NAMES`, from the data root; MNIST comes with the package.
+    """The data set `name` from the data root: one of `NAMES`, of which MNIST comes with the
+    package, or data of the user's own, see `cl_bnn.data.own`: "FILE.npz" or "torchvision:CLASS".
 
     Read once per process: everybody gets the same tensors, which are therefore not to be written
     to. UserError if the name is unknown, the data set is not there, or a file is damaged.
     """
+    if name.startswith(own.PREFIX):
+        return own.load_torchvision(name.removeprefix(own.PREFIX), data_root(root))
+    if name.endswith(own.SUFFIX):
+        return own.load_file(name, data_root(root))
     return _load(source_of(name), data_root(root))
 
 

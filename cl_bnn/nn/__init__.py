@@ -2,6 +2,7 @@
 
 from cl_bnn.nn.binarynet import binarynet
 from cl_bnn.nn.functional import sign
+from cl_bnn.nn.heads import Headed
 from cl_bnn.nn.imagenet import binary_alexnet, xnornet
 from cl_bnn.nn.init import init_latent, reinitialise
 from cl_bnn.nn.layers import (
@@ -27,6 +28,7 @@ __all__ = [
     "BinaryConv2d",
     "BinaryConvTranspose2d",
     "BinaryLinear",
+    "Headed",
     "Stacked",
     "binary_alexnet",
     "binary_group",

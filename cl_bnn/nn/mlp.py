@@ -3,10 +3,11 @@
 import itertools
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import nn
 
+from cl_bnn.nn.heads import Headed
 from cl_bnn.nn.layers import BinaryLinear
-from cl_bnn.nn.norm import EPS, MOMENTUM, BatchNorm, Norm, PerTaskBatchNorm, by_task, norm_layer
+from cl_bnn.nn.norm import EPS, MOMENTUM, BatchNorm, Norm, norm_layer
 from cl_bnn.nn.shapes import at_least, check_dropout, features, one_of
 
 Bias = Literal["binary", "real", "none"]
@@ -15,7 +16,7 @@ OutputNorm = Literal["none", "shared", "batch"]
 OUTPUT_NORMS: tuple[OutputNorm, ...] = ("none", "shared", "batch")
 
 
-class MLP(nn.Module):
+class MLP(Headed):
     """FC - norm - ReLU, repeated, then FC - norm (Meng et al. 2020, arXiv:2002.10778, appendix
     B.4).
 
@@ -36,66 +37,19 @@ class MLP(nn.Module):
         self, in_features: int, out_features: int, *, n_heads: int = 1, n_tasks: int = 1,
         width: int = 100, depth: int = 2, norm: Norm = "shared",
     ) -> None:  # fmt: skip
-        super().__init__()
         layers: list[nn.Module] = [nn.Flatten()]
         for _ in range(depth):
             layers.append(BinaryLinear(in_features, width))
             layers += [norm_layer(norm, width, n_tasks), nn.ReLU()]
             in_features = width
-        self.trunk = nn.Sequential(*layers)
-        self.heads = nn.ModuleList(
+        heads = (
             nn.Sequential(
                 BinaryLinear(in_features, out_features),
                 norm_layer(norm, out_features, n_tasks),
             )
             for _ in range(n_heads)
         )
-        self._per_task = [m for m in self.modules() if isinstance(m, PerTaskBatchNorm)]
-        self._uses_labels = n_heads > 1 or bool(self._per_task)
-
-    def forward(self, x: Tensor, task: int | Tensor | None = None) -> Tensor:
-        """Logits of shape (batch, out_features).
-
-        Args:
-            x: inputs of shape (batch, ...).
-            task: the task label, one for the batch or one for each sample (int64, shape (batch,));
-                needed only with several heads or `norm="per_task"`.
-
-        Raises:
-            ValueError: the task label is needed and missing.
-        """
-        if not self._uses_labels:
-            return self._single(x, 0)
-        if task is None:
-            raise ValueError("this network needs the task label: it has a head or a norm per task")
-        if isinstance(task, int):
-            return self._single(x, task)
-        if bool((task == task[0]).all()):
-            return self._single(x, int(task[0]))
-        return self._mixed(x, task)
-
-    def _single(self, x: Tensor, task: int) -> Tensor:
-        for norm in self._per_task:
-            norm.task = task
-        head = self.heads[task if len(self.heads) > 1 else 0]
-        logits: Tensor = head(self.trunk(x))
-        return logits
-
-    def _mixed(self, x: Tensor, task: Tensor) -> Tensor:
-        """A batch of several tasks: norms of a task see its samples only, shared ones see them
-        all.
-        """
-        shared = None if self._per_task else self.trunk(x)
-        parts = []
-        for label, rows in by_task(task):
-            logits = (
-                self._single(x[rows], label) if shared is None else self.heads[label](shared[rows])
-            )
-            parts.append((rows, logits))
-        out = parts[0][1].new_empty(len(x), parts[0][1].shape[1])
-        for rows, logits in parts:
-            out = out.index_copy(0, rows, logits)
-        return out
+        super().__init__(nn.Sequential(*layers), heads)
 
 
 def mlp(

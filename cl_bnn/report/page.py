@@ -34,7 +34,18 @@ SCENARIOS = {
     "test time",
 }
 #: The scenario of a benchmark whose name does not say it.
-DEFAULT_SCENARIOS = {"permuted_mnist": "domain", "split_mnist": "task"}
+DEFAULT_SCENARIOS = {
+    "permuted_mnist": "domain",
+    "permuted_cifar10": "domain",
+    "rotated_mnist": "domain",
+    "online_mnist": "domain",
+    "mnist_fmnist": "domain",
+    "fmnist_mnist": "domain",
+    "split_mnist": "task",
+    "split_fmnist": "task",
+    "split_cifar10": "task",
+    "split_cifar100": "task",
+}
 #: Figures of one benchmark: the end of the file name, and what it shows.
 FIGURE_KINDS = {
     "curves": "accuracy on each task along training",

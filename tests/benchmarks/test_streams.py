@@ -201,7 +201,7 @@ def test_the_task_with_a_single_class_is_named() -> None:
 
 @pytest.mark.parametrize("count", [-1, 0, 3, 11])
 def test_a_number_of_tasks_that_does_not_divide_the_classes_is_refused(count: int) -> None:
-    with pytest.raises(ValueError, match=rf"^n_experiences must .* 10 classes, got {count}$"):
+    with pytest.raises(ValueError, match=rf"^n_experiences must .* 10 classes, got {count};"):
         split(n_experiences=count)
 
 

@@ -15,7 +15,8 @@ from torchvision.transforms import v2
 from cl_bnn import runner
 from cl_bnn.benchmarks import folder as folder_benchmark
 from cl_bnn.data import folder as module
-from cl_bnn.data.folder import Decoders, FolderView, central_crop, random_crop
+from cl_bnn.data.crops import AREA, ASPECT, central_crop, random_crop
+from cl_bnn.data.folder import Decoders, FolderView
 from cl_bnn.errors import UserError
 from cl_bnn.strategies.loading import StreamedBatches, view_behind
 
@@ -89,10 +90,7 @@ def test_random_crops_are_distributed_like_torchvisions() -> None:
     assert aspect.min() > 0.72 and aspect.max() < 1.39
 
     torch.manual_seed(4)
-    pairs = [
-        v2.RandomResizedCrop(64, module.AREA, module.ASPECT).make_params([picture])
-        for _ in range(n)
-    ]
+    pairs = [v2.RandomResizedCrop(64, AREA, ASPECT).make_params([picture]) for _ in range(n)]
     areas = [p["height"] * p["width"] / side**2 for p in pairs]
     aspects = [p["width"] / p["height"] for p in pairs]
     assert stats.ks_2samp(area, areas).pvalue > 0.01

@@ -36,6 +36,31 @@ def test_quarter_of_the_width() -> None:
     assert out == [32, 32, 64, 64, 128, 128, 256, 256, 10]
 
 
+def test_a_head_for_every_task_is_the_last_layer_alone() -> None:
+    torch.manual_seed(0)
+    model = vgg(input_shape=(3, 8, 8), out_features=2, n_heads=3, width=0.02).eval()
+    assert len(model.heads) == 3
+    assert [[type(m).__name__ for m in head] for head in model.heads] == [
+        ["BinaryLinear", "BatchNorm"]
+    ] * 3
+    x, task = torch.randn(6, 3, 8, 8), torch.tensor([0, 2, 1, 1, 0, 2])
+    mixed = model(x, task)
+    for label in range(3):
+        torch.testing.assert_close(mixed[task == label], model(x[task == label], label))
+    assert not torch.allclose(model(x, 0), model(x, 1))
+    with pytest.raises(ValueError, match="^this network needs the task label: it has a head or"):
+        model(x)
+
+
+def test_one_head_or_several_have_the_same_trunk() -> None:
+    states = []
+    for n_heads in (1, 3):
+        torch.manual_seed(0)
+        model = vgg(input_shape=(3, 8, 8), out_features=2, n_heads=n_heads, width=0.02)
+        states.append([p for p in model.parameters()][:-n_heads])
+    assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))
+
+
 @pytest.mark.parametrize("shape", [(3, 8, 8), (1, 9, 17)])
 def test_learns_on_images_of_any_layout_and_size(shape: tuple[int, int, int]) -> None:
     torch.manual_seed(0)

@@ -1,0 +1,219 @@
+"""Data of the user's own: four arrays in an `.npz` file, or any data set that torchvision has."""
+
+import zipfile
+from functools import cache
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cl_bnn.data.dataset import Dataset, Split
+from cl_bnn.errors import UserError, near
+
+SUFFIX = ".npz"
+PREFIX = "torchvision:"
+"""How a name begins that is that of a class in `torchvision.datasets`."""
+SPLITS = ("train", "test")
+"""How those of these classes call their halves that do not ask `train=True`."""
+
+ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+LAYOUTS = (
+    "(n, features), (n, height, width), (n, channels, height, width) or "
+    "(n, height, width, channels)"
+)
+# Images at a time, to sum up what belongs to all of them.
+CHUNK = 5000
+
+Array = NDArray[Any]
+
+
+def load_file(name: str, root: Path) -> Dataset:
+    """The data set in the file `name`, below the data root or else where the path leads.
+
+    Raises:
+        UserError: the file is missing or damaged, or `dataset_of` refuses what is in it.
+    """
+    places = [root / Path(name).expanduser(), Path(name).expanduser().absolute()]
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        tried = " nor at ".join(dict.fromkeys(str(place) for place in places))
+        raise UserError(
+            f"no file at {tried}: it must hold the arrays {', '.join(ARRAYS)}; give its path, or "
+            "the folder above it as --data-root or in CL_BNN_DATA"
+        )
+    return _load_file(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _load_file(path: Path, changed: int) -> Dataset:
+    """Read once per process, unless it has changed since."""
+    try:
+        with path.open("rb") as opened:
+            file = np.load(opened)
+            if isinstance(file, np.ndarray):
+                raise UserError(f"{path} holds a single array: expected {', '.join(ARRAYS)}")
+            for name in ARRAYS:
+                if name not in file:
+                    raise UserError(f"{path}: no array {name!r}{near(name, file.files)}")
+            arrays = [file[name] for name in ARRAYS]
+    except UserError:
+        raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} cannot be read as {SUFFIX} file: {reason}") from error
+    return dataset_of(str(path), *arrays)
+
+
+@cache
+def load_torchvision(name: str, root: Path) -> Dataset:
+    """The data set of torchvision's class `name`, read from the data root, never downloaded.
+
+    Raises:
+        UserError: there is no such class with a training and a test half, its files are missing, or
+            `dataset_of` refuses what is in them.
+    """
+    try:
+        halves = [_arrays(name, half) for half in open_halves(name, root)]
+    except (OSError, RuntimeError, ImportError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"torchvision's {name} cannot be read from {root} ({reason}): run "
+            f"`cl-bnn data fetch {PREFIX}{name}`, or give the folder that holds it as --data-root "
+            "or in CL_BNN_DATA"
+        ) from error
+    return dataset_of(f"{PREFIX}{name}", *halves[0], *halves[1])
+
+
+def open_halves(name: str, root: Path, **options: Any) -> list[Any]:
+    """The training and the test half of torchvision's class `name`, made with these options.
+
+    Raises:
+        UserError: there is no such class, or it has no such halves.
+    """
+    import torchvision  # imported here because it takes a second
+
+    classes = {n: getattr(torchvision.datasets, n) for n in torchvision.datasets.__all__}
+    known = {n: c for n, c in classes.items() if {"train", "split"} & set(signature(c).parameters)}
+    if name not in known:
+        raise UserError(f"torchvision has no data set {name!r} with two halves{near(name, known)}")
+    parameters = signature(known[name]).parameters
+    key, values = ("train", (True, False)) if "train" in parameters else ("split", SPLITS)
+    try:
+        return [known[name](root, **{key: value}, **options) for value in values]
+    except (ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"torchvision's {name} does not give its halves: {reason}") from error
+
+
+def _arrays(name: str, half: Any) -> tuple[Array, Array]:
+    """Images and labels: the arrays that the data set has, or what its samples put together."""
+    x = getattr(half, "data", None)
+    y = getattr(half, "targets", getattr(half, "labels", None))
+    if isinstance(x, Tensor | np.ndarray) and y is not None:
+        return np.asarray(x), np.asarray(y)
+    samples = [half[index] for index in range(len(half))]
+    images = [np.asarray(sample[0]) for sample in samples]
+    shapes = {image.shape for image in images}
+    if len(shapes) > 1:
+        few = " and ".join(str(shape) for shape in sorted(shapes)[:2])
+        raise UserError(
+            f"the images of torchvision's {name} differ in shape, {few} for example: put them in "
+            "folders, one for each class, for cl_bnn.benchmarks:folder"
+        )
+    return np.stack(images), np.asarray([sample[1] for sample in samples])
+
+
+def dataset_of(where: str, x_train: Array, y_train: Array, x_test: Array, y_test: Array) -> Dataset:
+    """A data set of these arrays.
+
+    Bytes are kept as they are, all other numbers become float32. Of images with channels, the axis
+    of the channels is the shorter one of the second and the last. Mean and deviation are those of
+    the training data, of each channel or feature; where nothing varies, 1 is taken for 0.
+
+    Args:
+        where: what the arrays are, for messages.
+        x_train: (n, features), (n, height, width), (n, channels, height, width) or
+            (n, height, width, channels).
+        y_train: whole numbers (n,), the classes 0, 1, ..., each of them at least once.
+        x_test: the same, with other n.
+        y_test: the same, but that classes may be missing.
+
+    Raises:
+        UserError: shapes, types or labels other than these.
+    """
+    xs = [_inputs(where, name, x) for name, x in (("x_train", x_train), ("x_test", x_test))]
+    if xs[0].shape[1:] != xs[1].shape[1:] or xs[0].dtype != xs[1].dtype:
+        raise UserError(f"{where}: x_train holds {_kind(xs[0])} and x_test {_kind(xs[1])}")
+    ys = [_labels(where, *named) for named in (("y_train", y_train), ("y_test", y_test))]
+    for half, x, y in zip(("train", "test"), xs, ys, strict=True):
+        if len(x) != len(y):
+            raise UserError(f"{where}: x_{half} has {len(x)} samples and y_{half} {len(y)} labels")
+    n_classes = _count_classes(where, *ys)
+    unit = 255.0 if xs[0].dtype == torch.uint8 else 1.0
+    mean, std = _statistics(xs[0], unit)
+    train, test = (Split(x, y) for x, y in zip(xs, ys, strict=True))
+    return Dataset(where, train, test, mean, std, n_classes, unit)
+
+
+def _kind(x: Tensor) -> str:
+    return f"samples of the shape {tuple(x.shape[1:])} and type {str(x.dtype).split('.')[-1]}"
+
+
+def _inputs(where: str, name: str, array: Array) -> Tensor:
+    """uint8 or float32, (n, features) or (n, channels, height, width)."""
+    if array.dtype.kind not in "buif":
+        raise UserError(f"{where}: {name} has the type {array.dtype}: expected numbers")
+    if not 2 <= array.ndim <= 4 or 0 in array.shape:
+        raise UserError(f"{where}: {name} has the shape {array.shape}: expected {LAYOUTS}")
+    if array.dtype != np.uint8:
+        array = array.astype(np.float32)
+        if bad := int((~np.isfinite(array)).reshape(len(array), -1).any(1).sum()):
+            raise UserError(
+                f"{where}: {bad} of {len(array)} samples of {name} hold NaN or infinity"
+            )
+    if array.ndim == 3:
+        array = array[:, None]
+    if array.ndim == 4 and array.shape[3] < array.shape[1]:
+        array = array.transpose(0, 3, 1, 2)
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def _labels(where: str, name: str, array: Array) -> Tensor:
+    if array.ndim != 1 or array.dtype.kind not in "ui":
+        raise UserError(
+            f"{where}: {name} has the shape {array.shape} and the type {array.dtype}: expected "
+            "(n,) whole numbers, the class of each sample"
+        )
+    return torch.from_numpy(array.astype(np.int64))
+
+
+def _count_classes(where: str, train: Tensor, test: Tensor) -> int:
+    """The number of classes in the training data; labels of both halves are held against it."""
+    classes = torch.unique(train)
+    count = len(classes)
+    if count < 2:
+        raise UserError(f"{where}: y_train has a single class ({classes.tolist()})")
+    for name, y in (("y_train", train), ("y_test", test)):
+        wrong = y[(y < 0) | (y >= count)]
+        if len(wrong):
+            raise UserError(
+                f"{where}: {name} holds the label {int(wrong[0])}, out of range: the {count} "
+                f"classes of y_train must be 0 to {count - 1}"
+            )
+    return count
+
+
+def _statistics(x: Tensor, unit: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of each channel or feature of x / unit."""
+    axes = [0, *range(2, x.dim())]
+    count, parts = x.numel() / x.shape[1], torch.split(x, CHUNK)
+    mean = torch.stack([part.double().sum(axes) for part in parts]).sum(0) / count
+    centre = mean.view(-1, *[1] * (x.dim() - 2))
+    squares = [(part.double() - centre).square().sum(axes) for part in parts]
+    std = (torch.stack(squares).sum(0) / count).sqrt()
+    std[x.amax(axes) == x.amin(axes)] = unit
+    return tuple((mean / unit).tolist()), tuple((std / unit).tolist())
