@@ -51,11 +51,9 @@ class TaskView(data.Dataset[tuple[Tensor, Tensor | int]]):
         other.augment = None
         return other
 
-    def raw(self, index: Tensor | None = None) -> Tensor:
-        """The samples at `index` (b,), or all, as they are in the split."""
-        if self.rows is not None:
-            index = self.rows if index is None else self.rows[index]
-        return self.split.x if index is None else self.split.x[index]
+    def raw(self, index: Tensor | slice = slice(None)) -> Tensor:
+        """The samples at `index` (b,), or all, as they are in the split; not to be written to."""
+        return self.split.x[index if self.rows is None else self.rows[index]]
 
     def finish(self, x: Tensor) -> Tensor:
         """Inputs float32 from samples of the split: normalised, their pixels in order."""
@@ -80,8 +78,9 @@ class TaskView(data.Dataset[tuple[Tensor, Tensor | int]]):
             UserError: an input is not a finite number.
         """
         x = torch.empty((len(self), *self.split.x.shape[1:]))
-        for chunk in torch.split(torch.arange(len(self)), CHUNK):
-            x[chunk[0] : chunk[-1] + 1] = self.finish(self.raw(chunk))
+        for start in range(0, len(self), CHUNK):
+            chunk = slice(start, start + CHUNK)  # of shared bytes, where rows do not pick them
+            x[chunk] = self.finish(self.raw(chunk))
         if not bool(torch.isfinite(x.sum())):  # one pass; a NaN or an infinity survives a sum
             bad = int((~torch.isfinite(x)).flatten(1).any(1).sum())
             raise UserError(
