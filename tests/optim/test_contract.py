@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
 
-from cl_bnn.optim import PMF, STE, XNOR, BayesBiNN, Bop, Bop2ndOrder
+from cl_bnn.optim import PMF, STE, XNOR, BayesBiNN, Bop, Bop2ndOrder, MetaplasticAdam
 from cl_bnn.optim.ste import signs
 from cl_bnn.optim.xnor import centre
 
@@ -40,6 +40,8 @@ OPTIMISERS: dict[str, Build] = {
     "ste_unbounded": partial(STE, lr=0.02, clamp=None),
     "xnor": partial(XNOR, lr=0.02),
     "xnor_exact": partial(XNOR, lr=0.02, weight_decay=0.01, derivative="exact"),
+    "metaplastic": partial(MetaplasticAdam, lr=0.02),
+    "metaplastic_firm": partial(MetaplasticAdam, lr=0.02, meta=4.0, weight_decay=0.01),
     "bop": bop,
     "bop_published": partial(bop, start="real", ties="plus"),
     "bop2": bop2,
@@ -319,6 +321,12 @@ WRONG = [
     (BayesBiNN, "init_lambda", -10.0, ">= 0"),
     (BayesBiNN, "mode", "exact", "one of sound, reference"),
     (BayesBiNN, "scale_bound", 0.0, "> 0"),
+    (MetaplasticAdam, "lr", 0.0, "> 0"),
+    (MetaplasticAdam, "meta", -1.0, ">= 0"),
+    (MetaplasticAdam, "meta", float("nan"), ">= 0"),
+    (MetaplasticAdam, "betas", (0.9, 1.0), "in [0, 1)"),
+    (MetaplasticAdam, "eps", 0.0, "> 0"),
+    (MetaplasticAdam, "weight_decay", -1e-7, ">= 0"),
     (Bop, "threshold", -1e-8, ">= 0"),
     (Bop, "threshold", float("nan"), ">= 0"),
     (Bop, "gamma", 0.0, "in (0, 1]"),
