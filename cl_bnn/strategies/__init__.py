@@ -4,6 +4,7 @@ from cl_bnn.strategies.bayesbinn import BayesBiNNStrategy, DrawWeights, Posterio
 from cl_bnn.strategies.benn import benn, ensemble_of
 from cl_bnn.strategies.bop import Bop2ndOrderStrategy, BopStrategy
 from cl_bnn.strategies.joint import JointStrategy
+from cl_bnn.strategies.metaplastic import MetaplasticStrategy
 from cl_bnn.strategies.pmf import PMFStrategy
 from cl_bnn.strategies.real import AdamStrategy, SGDStrategy
 from cl_bnn.strategies.ste import STEStrategy
@@ -17,6 +18,7 @@ __all__ = [
     "BopStrategy",
     "DrawWeights",
     "JointStrategy",
+    "MetaplasticStrategy",
     "PMFStrategy",
     "PosteriorAsPrior",
     "SGDStrategy",
