@@ -6,6 +6,7 @@ there is a posterior, makes it the prior of the next task.
 """
 
 from cl_bnn.optim.bayesbinn import BayesBiNN
+from cl_bnn.optim.bimu import BiMU
 from cl_bnn.optim.bop import Bop, Bop2ndOrder
 from cl_bnn.optim.metaplastic import MetaplasticAdam
 from cl_bnn.optim.pmf import PMF
@@ -18,6 +19,7 @@ __all__ = [
     "STE",
     "XNOR",
     "BayesBiNN",
+    "BiMU",
     "Bop",
     "Bop2ndOrder",
     "MetaplasticAdam",
