@@ -74,7 +74,7 @@ class BiMU(RelaxedPosterior):
 
     Args:
         params: the weights to be binary (parameters or groups, like every torch optimiser).
-        lr: > 0, the weight of the gradient in a step.
+        lr: > 0, the weight of the gradient in a step; forgetting does not follow it.
         likelihood_weight: L > 0; the larger, the more a gradient resists itself.
         kl_weight: K >= 0.
         lr_max: the largest step size, > 0.

@@ -98,7 +98,9 @@ class RelaxedPosterior(BernoulliPosterior):
         """
         if not self._drawn:
             name = type(self).__name__
-            raise RuntimeError(f"{name} has gradients at weights it did not draw: call draw() first")
+            raise RuntimeError(
+                f"{name} has gradients at weights it did not draw: call draw() first"
+            )
         for _, parameter, _ in self._posteriors():
             if parameter.grad is not None:
                 self._fresh[parameter], parameter.grad = parameter.grad, None

@@ -2,6 +2,7 @@
 
 from cl_bnn.strategies.bayesbinn import BayesBiNNStrategy, DrawWeights, PosteriorAsPrior
 from cl_bnn.strategies.benn import benn, ensemble_of
+from cl_bnn.strategies.bimu import BiMUStrategy
 from cl_bnn.strategies.bop import Bop2ndOrderStrategy, BopStrategy
 from cl_bnn.strategies.joint import JointStrategy
 from cl_bnn.strategies.metaplastic import MetaplasticStrategy
@@ -14,6 +15,7 @@ from cl_bnn.strategies.xnor import XNORStrategy
 __all__ = [
     "AdamStrategy",
     "BayesBiNNStrategy",
+    "BiMUStrategy",
     "Bop2ndOrderStrategy",
     "BopStrategy",
     "DrawWeights",

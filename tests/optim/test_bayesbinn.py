@@ -103,9 +103,9 @@ def test_several_samples_by_hand_are_those_of_the_closure() -> None:
 
 
 def test_rule_of_the_bimu_study_by_hand() -> None:
-    """lambda <- lambda - lr g_mu - lr rho (lambda - prior), from lambda = 0, with the prior set anew
-    after a task: N = 1, kappa = rho (arXiv:2605.30198). At tau = 1 and lambda = 0 the draw u = 0.8
-    gives delta = ln 2, w = tanh(ln 2) = 3/5 and s = 1 - 9/25.
+    """lambda <- lambda - lr g_mu - lr rho (lambda - prior), from lambda = 0, with the prior set
+    anew after a task: N = 1, kappa = rho (arXiv:2605.30198). At tau = 1 and lambda = 0 the draw
+    u = 0.8 gives delta = ln 2, w = tanh(ln 2) = 3/5 and s = 1 - 9/25.
     """
     weights = parameter(1)
     draws = iter([0.8, 0.2, 0.5, 0.5])

@@ -37,13 +37,16 @@ OPTIMISERS: dict[str, Build] = {
         bayes, lr=0.003, mode="reference", temperature=0.01, init_lambda=10.0
     ),
     "bayesbinn_bimu_study": partial(
-        bayes, lr=1.0, train_set_size=1, temperature=1.0, kl_weight=1e-5, init_lambda=0.02,
+        bayes,
+        lr=1.0,
+        train_set_size=1,
+        temperature=1.0,
+        kl_weight=1e-5,
+        init_lambda=0.02,
         scale_bound=1e7,
     ),
     # With a long memory: forgetting does not wait for a learning rate.
-    "bimu": partial(
-        BiMU, lr=1.0, likelihood_weight=100.0, lr_max=0.05, memory=1e9, mc_samples=1
-    ),
+    "bimu": partial(BiMU, lr=1.0, likelihood_weight=100.0, lr_max=0.05, memory=1e9, mc_samples=1),
     "ste": partial(STE, lr=0.02),
     "ste_hard_tanh": partial(STE, lr=0.02, backward="hard_tanh", grad_clip=0.5),
     "ste_unbounded": partial(STE, lr=0.02, clamp=None),
