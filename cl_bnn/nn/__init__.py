@@ -1,15 +1,16 @@
 """Networks whose weights can be binary, and the layers they are made of."""
 
 from cl_bnn.nn.binarynet import binarynet
-from cl_bnn.nn.functional import sign
+from cl_bnn.nn.functional import gate, sign
 from cl_bnn.nn.heads import Headed
 from cl_bnn.nn.imagenet import binary_alexnet, xnornet
-from cl_bnn.nn.init import init_latent, reinitialise
+from cl_bnn.nn.init import init_latent, init_uniform, reinitialise
 from cl_bnn.nn.layers import (
     BinaryActivation,
     BinaryConv2d,
     BinaryConvTranspose2d,
     BinaryLinear,
+    GateActivation,
     binary_group,
     binary_parameters,
     real_parameters,
@@ -28,6 +29,7 @@ __all__ = [
     "BinaryConv2d",
     "BinaryConvTranspose2d",
     "BinaryLinear",
+    "GateActivation",
     "Headed",
     "Stacked",
     "binary_alexnet",
@@ -35,7 +37,9 @@ __all__ = [
     "binary_parameters",
     "binarynet",
     "birealnet18",
+    "gate",
     "init_latent",
+    "init_uniform",
     "lrnet_big",
     "lrnet_small",
     "mlp",

@@ -30,6 +30,15 @@ def init_latent(model: nn.Module) -> None:
                 layer.bias.zero_()
 
 
+@torch.no_grad()
+def init_uniform(model: nn.Module, bound: float) -> None:
+    """Binary weights U(-bound, bound), whatever their layer: the initial latent weights of synaptic
+    metaplasticity (arXiv:2003.03533).
+    """
+    for parameter in binary_parameters(model):
+        parameter.uniform_(-bound, bound)
+
+
 def init_glorot(model: nn.Module, *, normal_convolutions: bool = False) -> None:
     """Weights of linear and convolutional layers as Keras makes them, biases 0.
 

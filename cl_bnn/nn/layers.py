@@ -7,7 +7,7 @@ from torch.nn import Parameter
 from torch.nn import functional as F
 from torch.nn.modules.conv import _ConvNd
 
-from cl_bnn.nn.functional import SURROGATES, Surrogate, sign
+from cl_bnn.nn.functional import SURROGATES, Surrogate, gate, sign
 from cl_bnn.nn.shapes import one_of
 
 
@@ -105,6 +105,14 @@ class BinaryActivation(nn.Module):
 
     def extra_repr(self) -> str:
         return repr(self.surrogate)
+
+
+class GateActivation(nn.Module):
+    """1 where |x| > 1, 0 elsewhere, with a surrogate gradient; see `cl_bnn.nn.functional.gate`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Gates of `x`, any shape."""
+        return gate(x)
 
 
 class SamePad(nn.Module):

@@ -6,7 +6,7 @@ from typing import Literal
 from torch import nn
 
 from cl_bnn.nn.heads import Headed
-from cl_bnn.nn.layers import BinaryLinear
+from cl_bnn.nn.layers import BinaryActivation, BinaryLinear, GateActivation
 from cl_bnn.nn.norm import EPS, MOMENTUM, BatchNorm, Norm, norm_layer
 from cl_bnn.nn.shapes import at_least, check_dropout, features, one_of
 
@@ -14,11 +14,17 @@ Bias = Literal["binary", "real", "none"]
 BIASES: tuple[Bias, ...] = ("binary", "real", "none")
 OutputNorm = Literal["none", "shared", "batch"]
 OUTPUT_NORMS: tuple[OutputNorm, ...] = ("none", "shared", "batch")
+Activation = Literal["relu", "sign", "gate"]
+ACTIVATIONS: dict[Activation, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "sign": BinaryActivation,
+    "gate": GateActivation,
+}
 
 
 class MLP(Headed):
-    """FC - norm - ReLU, repeated, then FC - norm (Meng et al. 2020, arXiv:2002.10778, appendix
-    B.4).
+    """FC - norm - activation, repeated, then FC - norm (Meng et al. 2020, arXiv:2002.10778,
+    appendix B.4).
 
     With several heads, head k is FC - norm of its own and sees only samples of task k. No layer has
     a bias and no norm has a gain, so that every parameter is a weight matrix and may be binary.
@@ -31,16 +37,19 @@ class MLP(Headed):
         width: units of a hidden layer.
         depth: number of hidden layers, >= 0.
         norm: `"shared"`, `"per_task"`, `"batch"` or `"layer"`, see `cl_bnn.nn.norm`.
+        activation: `"relu"` as in that paper; `"sign"`, +-1 with the hard tanh as surrogate, as
+            with synaptic metaplasticity (Laborieux et al. 2021, arXiv:2003.03533); `"gate"`, 0 or
+            1, as in the BiMU study (arXiv:2605.30198), see `cl_bnn.nn.functional`.
     """
 
     def __init__(
         self, in_features: int, out_features: int, *, n_heads: int = 1, n_tasks: int = 1,
-        width: int = 100, depth: int = 2, norm: Norm = "shared",
+        width: int = 100, depth: int = 2, norm: Norm = "shared", activation: Activation = "relu",
     ) -> None:  # fmt: skip
         layers: list[nn.Module] = [nn.Flatten()]
         for _ in range(depth):
             layers.append(BinaryLinear(in_features, width))
-            layers += [norm_layer(norm, width, n_tasks), nn.ReLU()]
+            layers += [norm_layer(norm, width, n_tasks), ACTIVATIONS[activation]()]
             in_features = width
         heads = (
             nn.Sequential(
@@ -54,15 +63,16 @@ class MLP(Headed):
 
 def mlp(
     *, in_features: int, out_features: int, n_heads: int = 1, n_tasks: int = 1,
-    width: int = 100, depth: int = 2, norm: Norm = "shared",
+    width: int = 100, depth: int = 2, norm: Norm = "shared", activation: Activation = "relu",
 ) -> MLP:  # fmt: skip
     """An `MLP`, after checking the values a recipe may set.
 
     Raises:
-        ValueError: `width` or `depth` out of range, or an unknown `norm`.
+        ValueError: `width` or `depth` out of range, or an unknown `norm` or `activation`.
     """
     at_least("width", width, 1)
     at_least("depth", depth, 0)
+    one_of("activation", activation, tuple(ACTIVATIONS))
     return MLP(
         in_features,
         out_features,
@@ -71,6 +81,7 @@ def mlp(
         width=width,
         depth=depth,
         norm=norm,
+        activation=activation,
     )
 
 

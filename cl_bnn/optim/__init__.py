@@ -6,10 +6,22 @@ there is a posterior, makes it the prior of the next task.
 """
 
 from cl_bnn.optim.bayesbinn import BayesBiNN
+from cl_bnn.optim.bimu import BiMU
 from cl_bnn.optim.bop import Bop, Bop2ndOrder
+from cl_bnn.optim.metaplastic import MetaplasticAdam
 from cl_bnn.optim.pmf import PMF
 from cl_bnn.optim.prediction import averaged_prediction
 from cl_bnn.optim.ste import STE
 from cl_bnn.optim.xnor import XNOR
 
-__all__ = ["PMF", "STE", "XNOR", "BayesBiNN", "Bop", "Bop2ndOrder", "averaged_prediction"]
+__all__ = [
+    "PMF",
+    "STE",
+    "XNOR",
+    "BayesBiNN",
+    "BiMU",
+    "Bop",
+    "Bop2ndOrder",
+    "MetaplasticAdam",
+    "averaged_prediction",
+]

@@ -9,18 +9,8 @@ from torch.optim import Optimizer
 
 from cl_bnn.optim.equations import gradient_scale, natural_step, relaxed_weights
 from cl_bnn.optim.inner import Range
-from cl_bnn.optim.inplace import (
-    SATURATING_TEMPERATURE,
-    Workspace,
-    blocks,
-    draw_uniform,
-    load_relaxed,
-    load_saturated,
-    move_natural,
-    scale_gradient,
-    scale_gradient_bounded,
-)
-from cl_bnn.optim.posterior import BernoulliPosterior
+from cl_bnn.optim.inplace import blocks, move_natural, scale_gradient, scale_gradient_bounded
+from cl_bnn.optim.relaxed import RelaxedPosterior
 from cl_bnn.optim.weights import require
 
 __all__ = ["BayesBiNN", "Mode", "gradient_scale", "natural_step", "relaxed_weights"]
@@ -29,7 +19,7 @@ Mode = Literal["sound", "reference"]
 MODES: tuple[Mode, ...] = ("sound", "reference")
 
 
-class BayesBiNN(BernoulliPosterior):
+class BayesBiNN(RelaxedPosterior):
     r"""Bayesian learning of weights that are +-1 (Meng, Bachmann, Khan 2020, arXiv:2002.10778).
 
     Each weight has a Bernoulli posterior with `P(w = +1) = sigmoid(2 lambda)` and mean
@@ -117,107 +107,18 @@ class BayesBiNN(BernoulliPosterior):
         super().__init__(params, dict(
             lr=lr, train_set_size=train_set_size, temperature=temperature, momentum=momentum,
             kl_weight=kl_weight, init_lambda=init_lambda, scale_bound=scale_bound,
-        ), inner)  # fmt: skip
-        self.mc_samples, self.reference, self.uniform = mc_samples, mode == "reference", uniform
+        ), inner, mc_samples, uniform)  # fmt: skip
+        self.reference = mode == "reference"
         # Of the sample that the parameters hold, a = (lambda + delta) / tau.
         self._argument: dict[Tensor, Tensor] = {}
-        self._work = Workspace()
-        self._fresh: dict[Tensor, Tensor] = {}  # g at that sample, once it is known
-        self._gradient: dict[Tensor, Tensor] = {}  # sum of s g over the samples before it
-        self._n_samples = 0
-
-    # Draw and step; the other verbs are those of every Bernoulli posterior ----------------------
-
-    @torch.no_grad()
-    def draw(self) -> None:
-        """Load a relaxed sample (tanh(lambda) in the deterministic variant) into the parameters."""
-        self._add_fresh()
-        for group, parameter, state in self._posteriors():
-            natural, weights = state["natural"], parameter.data
-            if self.mc_samples == 0:
-                torch.tanh(natural, out=weights)
-                continue
-            argument, temperature = self._argument_of(parameter), group["temperature"]
-            given = argument if self.uniform is None else self.uniform(argument)
-            saturated = temperature <= SATURATING_TEMPERATURE and self._draws_little(natural)
-            for w, a, n, u in blocks(weights, argument, natural, given):
-                work = self._work.like(n)
-                if saturated:
-                    load_saturated(w, a, n, temperature, work)
-                    continue
-                if self.uniform is None:
-                    draw_uniform(u, work)
-                load_relaxed(w, a, n, u, temperature)
-        self._drawn = True
-
-    @torch.no_grad()
-    def accumulate(self) -> None:
-        """Take the gradients at the drawn weights into the Monte-Carlo estimate, and clear them.
-
-        Raises:
-            RuntimeError: no weights were drawn since the last step.
-        """
-        if not self._drawn:
-            raise RuntimeError(
-                "BayesBiNN has gradients at weights it did not draw: call draw() first"
-            )
-        for _, parameter, _ in self._posteriors():
-            if parameter.grad is not None:
-                self._fresh[parameter], parameter.grad = parameter.grad, None
-        for real in self._real_parameters():
-            if real.grad is not None:
-                total = self._gradient.get(real)
-                self._gradient[real] = real.grad.clone() if total is None else total.add_(real.grad)
-        self._drawn = False
-        self._n_samples += 1
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One update of lambda; with a closure, the mean of its losses over the S samples is
-        returned.
-        """
-        loss = None
-        if closure is not None:
-            loss = sum(self._sampled_loss(closure) for _ in range(self._draws)) / self._draws
-        elif self._drawn or not self._n_samples:
-            self.accumulate()
-        if self._n_samples > 1:
-            self._add_fresh()
-        for group, parameter, state in self._posteriors():
-            self._update(group, parameter, state)
-        if self.inner is not None:
-            for real in self._real_parameters():
-                if real in self._gradient:
-                    real.grad = self._gradient.pop(real).div_(self._n_samples)
-            self.inner.step()
-        self._n_samples = 0
-        return loss
 
     # Arithmetic ----------------------------------------------------------------------------------
 
-    @property
-    def _draws(self) -> int:
-        return max(self.mc_samples, 1)
-
-    def _sampled_loss(self, closure: Callable[[], Any]) -> Any:
-        self.draw()
-        with torch.enable_grad():
-            loss = closure()
-        self.accumulate()
-        return loss.detach() if isinstance(loss, Tensor) else loss
-
-    def _add_fresh(self) -> None:
-        """Add s g of the last sample to the sum."""
-        if not self._fresh:
-            return
-        for group, parameter, state in self._posteriors():
-            gradient = self._fresh.pop(parameter, None)
-            if gradient is None:
-                continue
-            for n, a, w, mu, g in blocks(*self._scale_needs(parameter, state, gradient)):
-                self._scale(group, n, a, w, mu, g)
-            total = self._gradient.get(parameter)
-            self._gradient[parameter] = gradient if total is None else total.add_(gradient)
+    def _scale_gradient(
+        self, group: dict[str, Any], parameter: Tensor, state: dict[str, Any], gradient: Tensor
+    ) -> None:
+        for n, a, w, mu, g in blocks(*self._scale_needs(parameter, state, gradient)):
+            self._scale(group, n, a, w, mu, g)
 
     def _scale_needs(
         self, parameter: Tensor, state: dict[str, Any], gradient: Tensor
@@ -240,19 +141,13 @@ class BayesBiNN(BernoulliPosterior):
             bound = group["scale_bound"]
             scale_gradient_bounded(gradient, argument, weights, natural, temperature, bound, work)
 
-    def _draws_little(self, natural: Tensor) -> bool:
-        """Whether to draw noise only where it matters: not from a source of the user's own, and not
-        on a GPU, which would have to wait for the number of such weights.
-        """
-        return self.uniform is None and natural.device.type == "cpu"
-
     def _argument_of(self, parameter: Tensor) -> Tensor:
         """Memory for the argument a of a parameter, made anew when its type or device changed.
 
-        The reference mode does not look at a again: it may lie where the weights will.
+        The reference mode does not look at a again.
         """
         if self.reference:
-            return parameter.data
+            return super()._argument_of(parameter)
         held = self._argument.get(parameter)
         if held is None or (held.dtype, held.device) != (parameter.dtype, parameter.device):
             held = self._argument[parameter] = torch.empty_like(parameter)
@@ -269,29 +164,21 @@ class BayesBiNN(BernoulliPosterior):
         centre: Tensor = state["mean" if self.reference else "natural"]
         return centre
 
-    def _update(self, group: dict[str, Any], parameter: Tensor, state: dict[str, Any]) -> None:
+    def _update(
+        self, group: dict[str, Any], parameter: Tensor, state: dict[str, Any], gradient: Tensor,
+        scaled: bool,
+    ) -> None:  # fmt: skip
         """The natural step; the gradient of a single sample is scaled on the way, while its block
         is in the cache.
         """
-        fresh = self._fresh.pop(parameter, None)
-        gradient = self._gradient.pop(parameter, fresh)
-        if gradient is None:
-            return
         state["step"] += 1
         share = group["train_set_size"] / self._n_samples
         settings = {key: group[key] for key in ("lr", "momentum", "kl_weight")}
         needs = self._scale_needs(parameter, state, gradient)
         for n, a, w, mu, g, prior, m in blocks(*needs, state["prior"], state["buffer"]):
-            if fresh is not None:
+            if not scaled:
                 self._scale(group, n, a, w, mu, g)
             if self.reference:
                 torch.tanh(n, out=mu)
             work = self._work.like(n)
             move_natural(n, prior, g.mul_(share), m, step=state["step"], work=work, **settings)
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned; weights drawn but not yet used are forgotten."""
-        super().load_state_dict(state_dict)
-        self._fresh.clear()
-        self._gradient.clear()
-        self._n_samples = 0

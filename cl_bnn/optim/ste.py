@@ -138,11 +138,15 @@ class STE(Adam):
         for parameter in self._binary():
             parameter.data = self._latent.pop(parameter)
             self._shape_gradient(parameter)
-        super().step()
+        self._descend()
         if self.clamp is not None:
             for parameter in self._binary():
                 parameter.clamp_(-self.clamp, self.clamp)
         return loss
+
+    def _descend(self) -> None:
+        """The step of the latent weights and of the real parameters, each from its gradient."""
+        super().step()
 
     def _shape_gradient(self, latent: Tensor) -> None:
         if latent.grad is None:

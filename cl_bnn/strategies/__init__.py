@@ -2,11 +2,13 @@
 
 from cl_bnn.strategies.bayesbinn import BayesBiNNStrategy, DrawWeights, PosteriorAsPrior
 from cl_bnn.strategies.benn import benn, ensemble_of
+from cl_bnn.strategies.bimu import BiMUStrategy
 from cl_bnn.strategies.bop import Bop2ndOrderStrategy, BopStrategy
 from cl_bnn.strategies.composed import Composed
 from cl_bnn.strategies.der import DER
 from cl_bnn.strategies.ewc import EWC
 from cl_bnn.strategies.joint import JointStrategy
+from cl_bnn.strategies.metaplastic import MetaplasticStrategy
 from cl_bnn.strategies.pmf import PMFStrategy
 from cl_bnn.strategies.real import AdamStrategy, SGDStrategy
 from cl_bnn.strategies.ste import STEStrategy
@@ -19,11 +21,13 @@ __all__ = [
     "EWC",
     "AdamStrategy",
     "BayesBiNNStrategy",
+    "BiMUStrategy",
     "Composed",
     "Bop2ndOrderStrategy",
     "BopStrategy",
     "DrawWeights",
     "JointStrategy",
+    "MetaplasticStrategy",
     "PMFStrategy",
     "PosteriorAsPrior",
     "SGDStrategy",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from avalanche.core import SupervisedPlugin
@@ -15,6 +15,9 @@ from cl_bnn.optim.prediction import AVERAGES, Average
 from cl_bnn.optim.weights import WeightSamples, replace_in_groups
 from cl_bnn.strategies.schedules import Schedule
 from cl_bnn.strategies.template import Template
+
+Likelihood = Literal["task", "batch"]
+LIKELIHOODS: tuple[Likelihood, ...] = ("task", "batch")
 
 
 class PosteriorAsPrior(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg]
@@ -144,6 +147,24 @@ class PosteriorStrategy(Template):
         naturals: list[Tensor] = self.optimizer.naturals()
         return naturals
 
+    # Optimiser -----------------------------------------------------------------------------------
+
+    def add_parameter(self, parameter: nn.Parameter, *, binary: bool) -> None:
+        """A new weight matrix gets a posterior, anything else is trained by Adam."""
+        if binary:
+            self.optimizer.param_groups[0]["params"].append(parameter)
+        elif self.optimizer.inner is None:
+            self.optimizer.inner = torch.optim.Adam([parameter])
+        else:
+            self.optimizer.inner.param_groups[0]["params"].append(parameter)
+
+    def replace_parameter(self, old: nn.Parameter, new: nn.Parameter) -> None:
+        """A weight matrix that grew keeps the posterior and the prior of what it was."""
+        if any(old is p for group in self.optimizer.param_groups for p in group["params"]):
+            self.optimizer.grow(old, new)
+        else:
+            replace_in_groups(self.optimizer.inner, old, new)
+
 
 class BayesBiNNStrategy(PosteriorStrategy):
     """Continual learning of binary weights with BayesBiNN (Meng et al. 2020, arXiv:2002.10778,
@@ -172,6 +193,9 @@ class BayesBiNNStrategy(PosteriorStrategy):
         real_lr: learning rate of Adam for the real parameters.
         train_set_size: N; the number of samples of each experience if None.
         trainset_scale: N is multiplied by it; the authors take 10 where images are augmented.
+        likelihood: what the mean loss of a mini-batch stands for, unless `train_set_size` says so:
+            `"task"`, all samples of the experience; `"batch"`, those of the mini-batch alone, whose
+            losses are summed (N is the batch size), as in the BiMU study (arXiv:2605.30198).
         eval_seed: seed of the networks drawn for evaluation, the same at every evaluation, so that
             evaluating more often changes nothing.
         template: every keyword of Avalanche's `SupervisedTemplate`.
@@ -199,11 +223,15 @@ class BayesBiNNStrategy(PosteriorStrategy):
         real_lr: float = 1e-3,
         train_set_size: int | None = None,
         trainset_scale: float = 1.0,
+        likelihood: Likelihood = "task",
         eval_seed: int = 0,
         **template: Any,
     ) -> None:
         if trainset_scale <= 0:
             raise ValueError(f"trainset_scale must be > 0, got {trainset_scale!r}")
+        if likelihood not in LIKELIHOODS:
+            allowed = ", ".join(LIKELIHOODS)
+            raise ValueError(f"likelihood must be one of {allowed}, got {likelihood!r}")
         optimizer = BayesBiNN(
             [binary_group(model)], lr, train_set_size=train_set_size or 1,
             temperature=temperature, momentum=momentum, mc_samples=mc_samples, kl_weight=kl_weight,
@@ -215,34 +243,19 @@ class BayesBiNNStrategy(PosteriorStrategy):
             eval_seed=eval_seed, schedule=schedule, **template,
         )  # fmt: skip
         self.train_set_size, self.trainset_scale = train_set_size, trainset_scale
+        self.likelihood = likelihood
         if posterior_as_prior:
             self.plugins.insert(0, PosteriorAsPrior())
 
     def _before_training_exp(self, **kwargs: Any) -> None:
         super()._before_training_exp(**kwargs)
         n_samples = self.train_set_size
-        if n_samples is None:
+        if n_samples is None and self.likelihood == "batch":
+            n_samples = self.train_mb_size
+        elif n_samples is None:
             n_samples = getattr(self.dataloader, "n_samples", len(self.adapted_dataset))
         for group in self.optimizer.param_groups:
             group["train_set_size"] = n_samples * self.trainset_scale
-
-    # Optimiser -----------------------------------------------------------------------------------
-
-    def add_parameter(self, parameter: nn.Parameter, *, binary: bool) -> None:
-        """A new weight matrix gets a posterior, anything else is trained by Adam."""
-        if binary:
-            self.optimizer.param_groups[0]["params"].append(parameter)
-        elif self.optimizer.inner is None:
-            self.optimizer.inner = torch.optim.Adam([parameter])
-        else:
-            self.optimizer.inner.param_groups[0]["params"].append(parameter)
-
-    def replace_parameter(self, old: nn.Parameter, new: nn.Parameter) -> None:
-        """A weight matrix that grew keeps the posterior and the prior of what it was."""
-        if any(old is p for group in self.optimizer.param_groups for p in group["params"]):
-            self.optimizer.grow(old, new)
-        else:
-            replace_in_groups(self.optimizer.inner, old, new)
 
 
 def _inner(model: nn.Module, lr: float) -> torch.optim.Optimizer | None:

@@ -1,10 +1,10 @@
-"""Sign and the gradients that stand in for its own: hand values, also at |x| = 1."""
+"""Sign, gate and the gradients that stand in for their own: hand values, also at |x| = 1."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from cl_bnn.nn import BinaryActivation, sign
+from cl_bnn.nn import BinaryActivation, GateActivation, gate, sign
 from cl_bnn.nn.functional import Surrogate
 
 POINTS = [-2.0, -1.0, -0.5, -1e-30, -0.0, 0.0, 0.25, 1.0, 1.5, float("inf")]
@@ -75,3 +75,40 @@ def test_unknown_surrogate_is_named() -> None:
         sign(torch.ones(1), "tanh")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=message):
         BinaryActivation("tanh")  # type: ignore[arg-type]
+
+
+# x, gate, slope; next to the edges the nearest numbers of bfloat16.
+GATE = [
+    (-2.0, 1.0, 0.0), (-1.5, 1.0, 0.0), (-1.25, 1.0, -1.0), (-1.0078125, 1.0, -1.0),
+    (-1.0, 0.0, -1.0), (-0.75, 0.0, -1.0), (-0.50390625, 0.0, -1.0), (-0.5, 0.0, 0.0),
+    (-0.0, 0.0, 0.0), (0.0, 0.0, 0.0), (0.5, 0.0, 0.0), (0.50390625, 0.0, 1.0),
+    (1.0, 0.0, 1.0), (1.0078125, 1.0, 1.0), (1.4921875, 1.0, 1.0), (1.5, 1.0, 0.0),
+    (float("inf"), 1.0, 0.0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_gate_and_its_gradient_are_those_computed_by_hand(dtype: torch.dtype) -> None:
+    points, gates, slopes = zip(*GATE, strict=True)
+    x = torch.tensor(points, dtype=dtype, requires_grad=True)
+    y = GateActivation()(x)
+    assert y.dtype == dtype and y.tolist() == list(gates)
+    upstream = torch.arange(1.0, 18.0, dtype=dtype)
+    y.backward(upstream)
+    assert x.grad is not None
+    assert (x.grad / upstream).tolist() == list(slopes)
+
+
+def test_gate_keeps_nan_visible_and_its_input_as_it_is() -> None:
+    x = torch.tensor([float("nan"), -3.0])
+    assert gate(x)[0].isnan() and x[1] == -3
+
+
+def test_gates_of_networks_side_by_side_are_those_of_each() -> None:
+    x = torch.linspace(-2, 2, 12).view(3, 4)
+
+    def slope(row: Tensor) -> Tensor:
+        return torch.func.grad(lambda r: (gate(r) * torch.arange(4.0)).sum())(row)
+
+    assert torch.equal(torch.vmap(gate)(x), gate(x))
+    assert torch.equal(torch.vmap(slope)(x), torch.stack([slope(row) for row in x]))

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cl_bnn.nn import MLP, binary_parameters, init_latent, mlp, mnist_mlp
+from cl_bnn.nn import MLP, binary_parameters, gate, init_latent, mlp, mnist_mlp, sign
+from cl_bnn.nn.mlp import Activation
 from cl_bnn.nn.norm import NORMS, BatchNorm, Norm
 
 TASKS = 3
@@ -140,6 +141,28 @@ def test_gradients_of_a_mixed_batch_reach_only_the_heads_in_it(norm: Norm) -> No
     assert all(p.grad is not None for p in model.trunk.parameters())
 
 
+@pytest.mark.parametrize(
+    "activation, values", [("relu", None), ("sign", {-1.0, 1.0}), ("gate", {0.0, 1.0})]
+)
+def test_activation_is_that_of_every_hidden_layer(
+    activation: Activation, values: set[float] | None
+) -> None:
+    torch.manual_seed(0)
+    model = mlp(in_features=6, out_features=4, width=50, activation=activation)
+    seen: list[Tensor] = []
+    for norm in [m for m in model.trunk if isinstance(m, BatchNorm)]:
+        norm.register_forward_hook(lambda module, args, output: seen.append(output))
+    for layer in model.trunk[3::3]:
+        layer.register_forward_hook(lambda module, args, output: seen.append(output))
+    model(torch.randn(40, 6)).sum().backward()
+    expected = {"relu": torch.relu, "sign": sign, "gate": gate}[activation]
+    assert len(seen) == 4
+    for before, after in zip(seen[::2], seen[1::2], strict=True):
+        assert torch.equal(after, expected(before))
+        assert values is None or set(after.unique().tolist()) == values
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
 @pytest.mark.parametrize("norm", ["batch", "layer"])
 def test_norms_without_memory_keep_no_statistics(norm: Norm) -> None:
     model = mlp(in_features=6, out_features=4, width=5, norm=norm)
@@ -156,6 +179,7 @@ def test_norms_without_memory_keep_no_statistics(norm: Norm) -> None:
         ({"width": 0}, "width must be >= 1, got 0"),
         ({"depth": -1}, "depth must be >= 0, got -1"),
         ({"norm": "group"}, "norm must be one of shared, per_task, batch, layer, got 'group'"),
+        ({"activation": "tanh"}, "activation must be one of relu, sign, gate, got 'tanh'"),
     ],
 )
 def test_wrong_value_is_named(settings: dict[str, Any], message: str) -> None:

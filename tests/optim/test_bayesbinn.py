@@ -102,6 +102,36 @@ def test_several_samples_by_hand_are_those_of_the_closure() -> None:
     assert torch.equal(*found)
 
 
+def test_rule_of_the_bimu_study_by_hand() -> None:
+    """lambda <- lambda - lr g_mu - lr rho (lambda - prior), from lambda = 0, with the prior set
+    anew after a task: N = 1, kappa = rho (arXiv:2605.30198). At tau = 1 and lambda = 0 the draw
+    u = 0.8 gives delta = ln 2, w = tanh(ln 2) = 3/5 and s = 1 - 9/25.
+    """
+    weights = parameter(1)
+    draws = iter([0.8, 0.2, 0.5, 0.5])
+    optimiser = BayesBiNN(
+        vectors(weights), 0.5, train_set_size=1, temperature=1.0, mc_samples=2, kl_weight=0.25,
+        init_lambda=0.0, scale_bound=1e7, uniform=lambda like: torch.full_like(like, next(draws)),
+    )  # fmt: skip
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        loss = (5 * weights).sum() + 10 * (weights**2).sum()
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    g_mu = (16 / 25 * (5 + 12) + 16 / 25 * (5 - 12)) / 2  # samples 3/5 and -3/5
+    first = -0.5 * g_mu
+    assert optimiser.naturals()[0].item() == pytest.approx(first)
+    optimiser.posterior_to_prior()
+    optimiser.state[weights]["natural"] += 1.0  # so that the pull of the prior shows
+    optimiser.step(closure)
+    mean = math.tanh(first + 1)  # u = 1/2 draws the mean, at which s = 1
+    second = first + 1 - 0.5 * (5 + 20 * mean) - 0.5 * 0.25 * 1.0
+    assert optimiser.naturals()[0].item() == pytest.approx(second)
+
+
 @pytest.mark.parametrize("dtype, scale", [(torch.float32, 100.0), (torch.float64, 1.1984)])
 def test_first_step_of_the_published_setting(dtype: torch.dtype, scale: float) -> None:
     """From lambda = +-10 at tau = 0.01 the scale is 1/tau in float32, and 1.2 in float64."""

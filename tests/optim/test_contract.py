@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
 
-from cl_bnn.optim import PMF, STE, XNOR, BayesBiNN, Bop, Bop2ndOrder
+from cl_bnn.optim import PMF, STE, XNOR, BayesBiNN, BiMU, Bop, Bop2ndOrder, MetaplasticAdam
+from cl_bnn.optim.posterior import BernoulliPosterior
 from cl_bnn.optim.ste import signs
 from cl_bnn.optim.xnor import centre
 
 SAMPLES, INPUTS, STEPS = 256, 24, 200
-Optimiser = BayesBiNN | STE | Bop | Bop2ndOrder | PMF
+Optimiser = BayesBiNN | BiMU | STE | Bop | Bop2ndOrder | PMF
 Build = Callable[[Iterable[Any]], Optimiser]
 
 bayes = partial(BayesBiNN, lr=0.03, train_set_size=SAMPLES, temperature=0.5, init_lambda=1.0)
@@ -35,11 +36,24 @@ OPTIMISERS: dict[str, Build] = {
     "bayesbinn_published": partial(
         bayes, lr=0.003, mode="reference", temperature=0.01, init_lambda=10.0
     ),
+    "bayesbinn_bimu_study": partial(
+        bayes,
+        lr=1.0,
+        train_set_size=1,
+        temperature=1.0,
+        kl_weight=1e-5,
+        init_lambda=0.02,
+        scale_bound=1e7,
+    ),
+    # With a long memory: forgetting does not wait for a learning rate.
+    "bimu": partial(BiMU, lr=1.0, likelihood_weight=100.0, lr_max=0.05, memory=1e9, mc_samples=1),
     "ste": partial(STE, lr=0.02),
     "ste_hard_tanh": partial(STE, lr=0.02, backward="hard_tanh", grad_clip=0.5),
     "ste_unbounded": partial(STE, lr=0.02, clamp=None),
     "xnor": partial(XNOR, lr=0.02),
     "xnor_exact": partial(XNOR, lr=0.02, weight_decay=0.01, derivative="exact"),
+    "metaplastic": partial(MetaplasticAdam, lr=0.02),
+    "metaplastic_firm": partial(MetaplasticAdam, lr=0.02, meta=4.0, weight_decay=0.01),
     "bop": bop,
     "bop_published": partial(bop, start="real", ties="plus"),
     "bop2": bop2,
@@ -106,10 +120,10 @@ class Toy:
 
 
 def centres(optimiser: Optimiser, parameters: Iterable[Tensor]) -> list[Tensor]:
-    """What is learned: lambda of BayesBiNN, the latents of PMF, the latent weights of STE, the
+    """What is learned: lambda of a posterior, the latents of PMF, the latent weights of STE, the
     weights themselves of Bop.
     """
-    if isinstance(optimiser, BayesBiNN):
+    if isinstance(optimiser, BernoulliPosterior):
         return [value.clone() for value in optimiser.naturals()]
     if isinstance(optimiser, PMF):
         return [value.clone() for value in optimiser.latents()]
@@ -319,6 +333,20 @@ WRONG = [
     (BayesBiNN, "init_lambda", -10.0, ">= 0"),
     (BayesBiNN, "mode", "exact", "one of sound, reference"),
     (BayesBiNN, "scale_bound", 0.0, "> 0"),
+    (MetaplasticAdam, "lr", 0.0, "> 0"),
+    (MetaplasticAdam, "meta", -1.0, ">= 0"),
+    (MetaplasticAdam, "meta", float("nan"), ">= 0"),
+    (MetaplasticAdam, "betas", (0.9, 1.0), "in [0, 1)"),
+    (MetaplasticAdam, "eps", 0.0, "> 0"),
+    (MetaplasticAdam, "weight_decay", -1e-7, ">= 0"),
+    (BiMU, "lr", 0.0, "> 0"),
+    (BiMU, "likelihood_weight", 0.0, "> 0"),
+    (BiMU, "kl_weight", -1.0, ">= 0"),
+    (BiMU, "lr_max", 0.0, "> 0"),
+    (BiMU, "memory", 0.5, ">= 1"),
+    (BiMU, "temperature", 0.0, "> 0"),
+    (BiMU, "mc_samples", 0, ">= 1"),
+    (BiMU, "init_lambda", -1.0, ">= 0"),
     (Bop, "threshold", -1e-8, ">= 0"),
     (Bop, "threshold", float("nan"), ">= 0"),
     (Bop, "gamma", 0.0, "in (0, 1]"),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cl_bnn.optim import STE, BayesBiNN
+from cl_bnn.optim import STE, BayesBiNN, MetaplasticAdam
 from cl_bnn.optim.bayesbinn import gradient_scale, natural_step, relaxed_weights
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -196,3 +196,22 @@ def test_ste_follows_the_reference() -> None:
         optimiser.step()
         close(loss.detach().numpy(), data["loss"][t])
         close(flat(list(model.parameters())), data["latents"][t], size=data["lr"])
+
+
+def test_metaplastic_adam_follows_the_reference() -> None:
+    data = load("metaplastic_a")
+    weights = [nn.Parameter(latent) for latent in split(data["latent0"])]
+    optimiser = MetaplasticAdam(
+        weights, float(data["lr"]), meta=float(data["meta"]),
+        weight_decay=float(data["weight_decay"]),
+    )  # fmt: skip
+    turned = np.zeros(256, dtype=bool)
+    for gradients, latents in zip(data["gradients"], data["latents"], strict=True):
+        optimiser.draw()
+        for weight, gradient in zip(weights, split(gradients), strict=True):
+            weight.grad = gradient
+        optimiser.step()
+        # Near zero a latent weight is a small difference of steps of the size of lr.
+        close(flat(weights), latents, size=data["lr"])
+        turned |= np.sign(latents) != np.sign(data["latent0"])
+    assert 0 < turned.sum() < 256, "the recording has weights that turn and weights that do not"
