@@ -27,7 +27,8 @@ class MLP(Headed):
     appendix B.4).
 
     With several heads, head k is FC - norm of its own and sees only samples of task k. No layer has
-    a bias and no norm has a gain, so that every parameter is a weight matrix and may be binary.
+    a bias and no norm has a gain, so that every parameter is a weight matrix and may be binary;
+    only layers without a norm have a bias, which is real-valued.
 
     Args:
         in_features: length of a flattened input.
@@ -36,7 +37,7 @@ class MLP(Headed):
         n_tasks: tasks of the stream, for `norm="per_task"`.
         width: units of a hidden layer.
         depth: number of hidden layers, >= 0.
-        norm: `"shared"`, `"per_task"`, `"batch"` or `"layer"`, see `cl_bnn.nn.norm`.
+        norm: `"shared"`, `"per_task"`, `"batch"` or `"layer"`, see `cl_bnn.nn.norm`; or `"none"`.
         activation: `"relu"` as in that paper; `"sign"`, +-1 with the hard tanh as surrogate, as
             with synaptic metaplasticity (Laborieux et al. 2021, arXiv:2003.03533); `"gate"`, 0 or
             1, as in the BiMU study (arXiv:2605.30198), see `cl_bnn.nn.functional`.
@@ -47,13 +48,14 @@ class MLP(Headed):
         width: int = 100, depth: int = 2, norm: Norm = "shared", activation: Activation = "relu",
     ) -> None:  # fmt: skip
         layers: list[nn.Module] = [nn.Flatten()]
+        bias = norm == "none"
         for _ in range(depth):
-            layers.append(BinaryLinear(in_features, width))
+            layers.append(BinaryLinear(in_features, width, bias))
             layers += [norm_layer(norm, width, n_tasks), ACTIVATIONS[activation]()]
             in_features = width
         heads = (
             nn.Sequential(
-                BinaryLinear(in_features, out_features),
+                BinaryLinear(in_features, out_features, bias),
                 norm_layer(norm, out_features, n_tasks),
             )
             for _ in range(n_heads)

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-Norm = Literal["shared", "per_task", "batch", "layer"]
-NORMS: tuple[Norm, ...] = ("shared", "per_task", "batch", "layer")
+Norm = Literal["shared", "per_task", "batch", "layer", "none"]
+NORMS: tuple[Norm, ...] = ("shared", "per_task", "batch", "layer", "none")
 
 # The networks of BayesBiNN (PyTorch's convention for momentum: the weight of the new batch).
 EPS = 1e-4
@@ -106,6 +106,8 @@ def norm_layer(norm: Norm, width: int, n_tasks: int) -> nn.Module:
         return TestBatchNorm(width)
     if norm == "layer":
         return PlainLayerNorm(width)
+    if norm == "none":
+        return nn.Identity()
     raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}")
 
 

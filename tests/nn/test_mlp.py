@@ -7,7 +7,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cl_bnn.nn import MLP, binary_parameters, gate, init_latent, mlp, mnist_mlp, sign
+from cl_bnn.nn import (
+    MLP,
+    binary_parameters,
+    gate,
+    init_latent,
+    mlp,
+    mnist_mlp,
+    real_parameters,
+    sign,
+)
 from cl_bnn.nn.mlp import Activation
 from cl_bnn.nn.norm import NORMS, BatchNorm, Norm
 
@@ -42,6 +51,14 @@ def test_published_network_has_89_400_weights() -> None:
     assert kinds == ["Flatten", *block, *block, "BinaryLinear", "SharedBatchNorm"]
     norms = [m for m in model.modules() if isinstance(m, BatchNorm)]
     assert {(m.eps, m.momentum, m.affine) for m in norms} == {(1e-4, 0.15, False)}
+
+
+def test_without_a_norm_it_is_the_network_of_van_de_ven() -> None:
+    """784-400-400-10 with biases (arXiv:1904.07734): 478,410 parameters, the biases real."""
+    model = mlp(in_features=784, out_features=10, width=400, norm="none")
+    assert sum(p.numel() for p in model.parameters()) == 478_410
+    assert all(p.dim() == 2 for p in binary_parameters(model))
+    assert sum(p.numel() for p in real_parameters(model)) == 400 + 400 + 10
 
 
 def test_logits_of_images_are_those_of_flat_inputs() -> None:
@@ -178,7 +195,10 @@ def test_norms_without_memory_keep_no_statistics(norm: Norm) -> None:
     [
         ({"width": 0}, "width must be >= 1, got 0"),
         ({"depth": -1}, "depth must be >= 0, got -1"),
-        ({"norm": "group"}, "norm must be one of shared, per_task, batch, layer, got 'group'"),
+        (
+            {"norm": "group"},
+            "norm must be one of shared, per_task, batch, layer, none, got 'group'",
+        ),
         ({"activation": "tanh"}, "activation must be one of relu, sign, gate, got 'tanh'"),
     ],
 )

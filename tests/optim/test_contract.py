@@ -36,7 +36,7 @@ OPTIMISERS: dict[str, Build] = {
     "bayesbinn_published": partial(
         bayes, lr=0.003, mode="reference", temperature=0.01, init_lambda=10.0
     ),
-    "bayesbinn_bimu_study": partial(
+    "bayesbinn_bimu": partial(
         bayes,
         lr=1.0,
         train_set_size=1,

@@ -53,10 +53,10 @@ def network() -> nn.Module:
 
 def study(**more: Any) -> BayesBiNNStrategy:
     """BayesBiNN with the settings of its recipe."""
-    return BayesBiNNStrategy(**recipes.load_strategy("bayesbinn_bimu_study").defaults | more)
+    return BayesBiNNStrategy(**recipes.load_strategy("bayesbinn_bimu").defaults | more)
 
 
-STRATEGIES: dict[str, Callable[..., Any]] = {"bimu": BiMUStrategy, "bayesbinn_bimu_study": study}
+STRATEGIES: dict[str, Callable[..., Any]] = {"bimu": BiMUStrategy, "bayesbinn_bimu": study}
 
 
 @pytest.fixture(params=list(STRATEGIES))
@@ -203,7 +203,7 @@ def test_recipes_hold_the_published_constants() -> None:
             "lr": 4.9, "likelihood_weight": 161.3, "kl_weight": 3.76, "lr_max": 0.0023,
             "memory": 700, "temperature": 1.0, "mc_samples": 5, "eval_samples": 5,
         },
-        "bayesbinn_bimu_study": {
+        "bayesbinn_bimu": {
             "lr": 0.77, "kl_weight": 1.25e-5, "init_lambda": 0.0, "temperature": 1.0,
             "mc_samples": 5, "eval_samples": 5, "likelihood": "batch", "schedule": "constant",
         },
