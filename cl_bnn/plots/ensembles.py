@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from cl_bnn.plots.figures import band, errorbar, legend, line_over_seeds, panels, style
 from cl_bnn.report.ensembles import VOTES, at_end, together
 from cl_bnn.report.ledger import Published
 
+#: Accuracies in percent are drawn by the logarithm of the errors, plus this share of them, so that
+#: 97 and 98 lie as far apart as 80 and 87; and where a stretched axis has its ticks, as far as they
+#: are within what is drawn.
+FLOOR = 0.5
+TICKS = (*range(10, 90, 10), 90, 95, 97, 98, 99, 99.5)
 #: The share of samples whose weight is nearest to a power of 2, times the mean weight.
 POWER = re.compile(r"sample_weight_2\^(-?\d+)")
 #: The smallest share that has a colour of its own.
@@ -52,6 +59,7 @@ def sizes(frame: pd.DataFrame, published: list[Published]) -> Figure | None:
             if numbers:
                 axis.axhspan(min(numbers), max(numbers), color="0.85", zorder=0)
             axis.locator_params(axis="x", integer=True)
+        _stretch(axes[0], 100 * float(votes["test"].min()), 100 * float(votes["test"].max()))
         legend(figure, strategies)
     return figure
 
@@ -81,6 +89,24 @@ def members(frame: pd.DataFrame) -> Figure | None:
             _histograms(axis, weights[weights["strategy"] == strategy])
         legend(figure, names)
     return figure
+
+
+def _stretch(axis: Axes, lowest: float, highest: float) -> None:
+    """Draw accuracies near 100 % as far apart as their errors are in ratio, if any is there."""
+    ticks = [tick for tick in TICKS if lowest < tick < highest]
+    if highest < TICKS[-5] or len(ticks) < 2:
+        return
+    limit = 100 + FLOOR
+
+    def forth(accuracy: NDArray[np.float64]) -> NDArray[np.float64]:
+        return -np.log(limit - np.minimum(accuracy, 100))
+
+    def back(height: NDArray[np.float64]) -> NDArray[np.float64]:
+        return limit - np.exp(-height)
+
+    axis.set_yscale("function", functions=(forth, back))
+    axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.minorticks_off()
 
 
 def _histograms(axis: Axes, rows: pd.DataFrame) -> None:
