@@ -120,6 +120,18 @@ def _fill_directory(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", metavar="DIR", type=Path, nargs="?", default=Path("results"))
 
 
+def _fill_verify(parser: argparse.ArgumentParser) -> None:
+    _fill_directory(parser)
+    add = parser.add_argument
+    add("--benchmark", metavar="NAME", default="", help="only claims about this benchmark")
+    add("--strategy", metavar="NAME", default="", help="only claims about this strategy")
+    add("--run", action="store_true", help="run what is missing, into DIR")
+    add("--seeds", type=_seeds, default=[0, 1, 2, 3, 4], help="of these runs (default: 5)")
+    add("--jobs", metavar="N", type=_count, default=1, help="runs side by side (default 1)")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    add("--data-root", metavar="DIR", type=Path, help="default: CL_BNN_DATA, else the cache")
+
+
 def _fill_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("list", "fetch", "verify"))
     parser.add_argument("names", metavar="NAME", nargs="*")
@@ -134,6 +146,7 @@ FILL = {
     "plot": _fill_directory,
     "data": _fill_data,
     "train": _fill_train,
+    "verify": _fill_verify,
     "bench": _fill_nothing,
 }
 

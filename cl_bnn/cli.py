@@ -4,19 +4,15 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cl_bnn.arguments import parse
 from cl_bnn.errors import UserError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from cl_bnn.events import Event
-    from cl_bnn.report.tables import Table
     from cl_bnn.runner import Run
 
 #: Exit codes: a mistake of the user; stopped with Ctrl-C (128 + the number of SIGINT).
@@ -139,7 +135,7 @@ def _carry_out(
         return
     from rich.console import Console
 
-    from cl_bnn import distributed, runner
+    from cl_bnn import distributed, outcome, runner
     from cl_bnn.progress import progress
 
     # Of the processes that torchrun starts, the first one speaks; another only if it has to.
@@ -159,7 +155,7 @@ def _carry_out(
             on_event=on_event,
         )
     if first:
-        _sum_up(runs, arguments.out, draw=not arguments.no_plot)
+        outcome.sum_up(runs, arguments.out, drawn=not arguments.no_plot)
 
 
 def _list(arguments: argparse.Namespace) -> None:
@@ -184,11 +180,27 @@ def _report(arguments: argparse.Namespace) -> None:
     print(write_readme(arguments.directory))
 
 
+def _verify(arguments: argparse.Namespace) -> None:
+    """Set published claims beside what DIR holds (default: results), with the command of each."""
+    from cl_bnn import verify
+    from cl_bnn.progress import progress
+
+    _quieten()
+    with progress(0) as tell:
+        lines = verify.carry_out(
+            arguments.directory, arguments.benchmark, arguments.strategy, arguments.run,
+            arguments.seeds, jobs=arguments.jobs, device=arguments.device,
+            data_root=arguments.data_root, on_event=tell,
+        )  # fmt: skip
+        for line in lines:
+            print(line)
+
+
 def _plot(arguments: argparse.Namespace) -> None:
     """Draw the figures of all results in DIR (default: results) into DIR/figures."""
-    from cl_bnn import results
+    from cl_bnn import outcome, results
 
-    _draw(results.read(arguments.directory), arguments.directory)
+    outcome.draw(results.read(arguments.directory), arguments.directory)
 
 
 def _data(arguments: argparse.Namespace) -> None:
@@ -223,6 +235,7 @@ COMMANDS = {
     "plot": _plot,
     "data": _data,
     "train": _train,
+    "verify": _verify,
     "bench": _bench,
 }
 
@@ -237,60 +250,3 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, object]:
     }
     given = {key: value for key, value in short.items() if value is not None}
     return dict(arguments.set) | given
-
-
-def _sum_up(runs: Sequence["Run"], out: Path, draw: bool) -> None:
-    """Print the tables of these runs, draw their figures, and say where everything is."""
-    from rich.console import Console
-
-    from cl_bnn.report import tables
-
-    frame, console = _measurements(runs), Console()
-    for table in _tables(frame):
-        if console.is_terminal:
-            console.print(tables.rich_table(table))
-        else:
-            print("\n".join(tables.text_lines(table)))
-    for run in runs:
-        print(run.path)
-    if draw:
-        # With the other strategies on file, for a figure shows a whole benchmark.
-        _draw(_read_all({run.path.parent.parent for run in runs}), out)
-
-
-def _tables(frame: "pd.DataFrame") -> "Iterator[Table]":
-    """What the end of a run shows of every benchmark."""
-    from cl_bnn.report import single_tables, tables
-    from cl_bnn.report.summary import is_single
-
-    for benchmark, group in frame.groupby("benchmark"):
-        if not is_single(group):
-            yield from tables.terminal_tables(group)
-            continue
-        for table in single_tables.tables(group):
-            if table.rows:
-                yield table._replace(title=f"{benchmark}: {table.title}")
-
-
-def _measurements(runs: Sequence["Run"]) -> "pd.DataFrame":
-    """What these runs measured; other seeds in the same folders are left out."""
-    frame = _read_all({run.path.parent for run in runs if run.path.exists()})
-    wanted = {(run.spec.benchmark, run.spec.strategy, run.seed) for run in runs}
-    keys = zip(frame["benchmark"], frame["strategy"], frame["seed"], strict=True)
-    return frame[[key in wanted for key in keys]]
-
-
-def _read_all(folders: Iterable[Path]) -> "pd.DataFrame":
-    import pandas as pd
-
-    from cl_bnn import results
-
-    return pd.concat([results.read(folder) for folder in sorted(folders)], ignore_index=True)
-
-
-def _draw(frame: "pd.DataFrame", directory: Path) -> None:
-    """Draw a frame's figures into `directory`/figures and print their paths."""
-    from cl_bnn import plots
-
-    for path in plots.draw(frame, directory / "figures"):
-        print(path)

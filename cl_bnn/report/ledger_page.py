@@ -62,17 +62,17 @@ def section(path: Path, frame: pd.DataFrame) -> list[str]:
     beside = [(number, ours(number, runs)) for number in read(path)]
     if not beside:
         return []
-    numbers = [number for number, _ in beside]
+    known = [number for number, _ in beside]
     measured = [(number, mine) for number, mine in beside if mine.value.n]
     missing = [number for number, mine in beside if not mine.value.n]
-    sources = list(dict.fromkeys((number.source, number.protocol) for number in numbers))
-    streams = {_base(number) for number in numbers if number.after}
+    sources = list(dict.fromkeys((number.source, number.protocol) for number in known))
+    streams = {_base(number) for number in known if number.after}
     return [
         "## Next to published numbers\n",
         _counts(beside),
         *([markdown(_measured_table(measured, sources, streams))] if measured else []),
         LEGEND,
-        _definitions(numbers),
+        _definitions(known),
         *_without_ours(missing, sources, streams),
         _sources(sources),
     ]
@@ -93,7 +93,7 @@ def _measured_table(
     for number, mine in beside:
         reason = f": {mine.differs}" if mine.differs and verdict(number, mine) != NOTHING else ""
         cells = [number.benchmark, number.strategy, measure_name(number, _base(number) in streams)]
-        cells += [f"{published_text(number)} {number.evidence}", *_numbers(number, mine)]
+        cells += [f"{published_text(number)} {number.evidence}", *numbers(number, mine)]
         rows.append([*cells, f"{verdict(number, mine)}{reason}", _reference(number, sources)])
     return Table("Ours (mean ± interval) and the published number", [*head, "source"], rows)
 
@@ -137,7 +137,7 @@ def published_text(number: Published) -> str:
     return f"{factor * number.value:.{decimals}f}{spread}"
 
 
-def _numbers(number: Published, mine: Ours) -> list[str]:
+def numbers(number: Published, mine: Ours) -> list[str]:
     """The difference allowed, our number with at least as many decimals, and the seeds."""
     _, factor, usual = SHOWN.get(number.metric, UNKNOWN)
     mean, half, seeds = mine.value

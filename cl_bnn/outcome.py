@@ -1,0 +1,67 @@
+"""What a call has brought about: tables on the terminal, figures on disk."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from rich.console import Console
+
+from cl_bnn import results
+from cl_bnn.report import single_tables, tables
+from cl_bnn.report.summary import is_single
+from cl_bnn.report.tables import Table
+
+if TYPE_CHECKING:
+    from cl_bnn.runner import Run
+
+
+def sum_up(runs: Sequence["Run"], out: Path, *, drawn: bool) -> None:
+    """Print the tables of those of the runs that are on file, draw their figures, and say where
+    everything is.
+    """
+    runs = [run for run in runs if run.path.exists()]
+    if not runs:
+        return
+    frame, console = _measurements(runs), Console()
+    for table in _tables(frame):
+        if console.is_terminal:
+            console.print(tables.rich_table(table))
+        else:
+            print("\n".join(tables.text_lines(table)))
+    for run in runs:
+        print(run.path)
+    if drawn:
+        # With the other strategies on file, for a figure shows a whole benchmark.
+        draw(_read_all({run.path.parent.parent for run in runs}), out)
+
+
+def _tables(frame: pd.DataFrame) -> Iterator[Table]:
+    """What the end of a run shows of every benchmark."""
+    for benchmark, group in frame.groupby("benchmark"):
+        if not is_single(group):
+            yield from tables.terminal_tables(group)
+            continue
+        for table in single_tables.tables(group):
+            if table.rows:
+                yield table._replace(title=f"{benchmark}: {table.title}")
+
+
+def _measurements(runs: Sequence["Run"]) -> pd.DataFrame:
+    """What these runs measured; other seeds in the same folders are left out."""
+    frame = _read_all({run.path.parent for run in runs})
+    wanted = {(run.spec.benchmark, run.spec.strategy, run.seed) for run in runs}
+    keys = zip(frame["benchmark"], frame["strategy"], frame["seed"], strict=True)
+    return frame[[key in wanted for key in keys]]
+
+
+def _read_all(folders: Iterable[Path]) -> pd.DataFrame:
+    return pd.concat([results.read(folder) for folder in sorted(folders)], ignore_index=True)
+
+
+def draw(frame: pd.DataFrame, directory: Path) -> None:
+    """Draw a frame's figures into `directory`/figures and print their paths."""
+    from cl_bnn import plots
+
+    for path in plots.draw(frame, directory / "figures"):
+        print(path)

@@ -1,0 +1,197 @@
+"""Published claims beside what we measured, each with the command that measures it."""
+
+import shlex
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from cl_bnn import recipes, results, runner
+from cl_bnn.errors import UserError, near
+from cl_bnn.report import ledger
+from cl_bnn.report.ledger import DIFFERS, NOT_RUN, VERDICTS, Ours, Published
+from cl_bnn.report.ledger_page import measure_name, numbers, published_text
+from cl_bnn.report.summary import MEASURES
+
+# Settings of a label that stand in a benchmark's table of the stream or of the network, or that
+# have an option of their own.
+OPTIONS = {"epochs": "--epochs", "stop_after": "--stop-after"}
+
+
+class Setup(NamedTuple):
+    """What has to be run for a published number: recipes by name, and what differs from them."""
+
+    benchmark: str
+    strategy: str
+    overrides: dict[str, object]
+
+    def command(self, seeds: int) -> str:
+        """The line that runs it."""
+        words = ["cl-bnn", "run", self.benchmark, "--strategy", self.strategy]
+        for key, value in self.overrides.items():
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            words += [OPTIONS[key], text] if key in OPTIONS else ["--set", f"{key}={text}"]
+        return shlex.join([*words, "--seeds", str(seeds)])
+
+
+class Claim(NamedTuple):
+    """A published number, ours, the verdict, and how to run it (None: no recipe of that name)."""
+
+    published: Published
+    mine: Ours
+    verdict: str
+    setup: Setup | None
+
+
+def claims(
+    published: Sequence[Published], frame: pd.DataFrame, benchmark: str = "", strategy: str = ""
+) -> list[Claim]:
+    """Those of the published numbers whose benchmark and strategy have these names.
+
+    Args:
+        published: what `ledger.read` returns.
+        frame: our measurements, as `results.read` returns them.
+        benchmark: a name, without settings; "" for all.
+        strategy: likewise.
+    """
+    runs = ledger.group_runs(frame)
+    found = []
+    for number in published:
+        on, learner = (ledger.settings(text)[0] for text in (number.benchmark, number.strategy))
+        if benchmark in ("", on) and strategy in ("", learner):
+            mine = ledger.ours(number, runs)
+            setup = setup_of(number.benchmark, number.strategy)
+            found.append(Claim(number, mine, ledger.verdict(number, mine), setup))
+    return found
+
+
+@cache
+def setup_of(benchmark: str, strategy: str) -> Setup | None:
+    """What the labels of a published number stand for; None if there is no such recipe or setting
+    here, or if a run of it would have another label.
+    """
+    (on, changed), (name, own) = ledger.settings(benchmark), ledger.settings(strategy)
+    try:
+        recipe, learner = recipes.load_benchmark(on), recipes.load_strategy(name)
+        overrides = {_place(key, recipe): _value(text) for key, text in changed.items()}
+        overrides |= {key: _value(text) for key, text in own.items()}
+        spec = recipes.resolve(recipe, learner, overrides)
+        recipes.check(spec)
+    except UserError:
+        return None
+    named = spec.benchmark == benchmark and spec.strategy == strategy
+    return Setup(on, name, overrides) if named else None
+
+
+def missing(found: Sequence[Claim]) -> list[Setup]:
+    """What has to be run for the claims that have no number of ours, each once."""
+    setups: list[Setup] = []
+    for claim in found:
+        if claim.verdict == NOT_RUN and claim.setup is not None and claim.setup not in setups:
+            setups.append(claim.setup)
+    return setups
+
+
+def _place(key: str, recipe: recipes.BenchmarkRecipe) -> str:
+    """The full name of a setting that a label gives in short."""
+    if key in (*recipes.COUNTS, *recipes.ARITHMETIC):
+        return key
+    if key in recipe.stream:
+        return f"stream.{key}"
+    tables: dict[str, dict[str, Any]] = {"stream": recipe.stream, "model": recipe.model}
+    for section, table in tables.items():
+        folder = str(Path(recipe.path).resolve().parent)
+        if recipes.takes(table["build"], [folder], [key]):
+            return f"{section}.{key}"
+    return f"model.{key}"
+
+
+def _value(text: str) -> object:
+    """A value of a label, read as TOML where it is TOML."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def lines(found: Sequence[Claim], seeds: int) -> Iterator[str]:
+    """Reported and reproduced, one claim a line, those of one run together with its command."""
+    counts = Counter(claim.verdict for claim in found)
+    summed = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
+    yield f"{len(found)} published numbers: {summed}"
+    names = [(claim.published.benchmark, claim.published.strategy) for claim in found]
+    streams = {claim.published.benchmark for claim in found if claim.published.after}
+    for name in dict.fromkeys(names):
+        together = [claim for claim, own in zip(found, names, strict=True) if own == name]
+        setup = together[0].setup
+        yield f"\n{name[0]} / {name[1]}"
+        yield f"  {setup.command(seeds) if setup else 'not to be run here: no such recipe'}"
+        yield from (f"  {_line(claim, name[0] in streams)}" for claim in together)
+
+
+def _line(claim: Claim, stream: bool) -> str:
+    number, mine = claim.published, claim.mine
+    measure = measure_name(number, stream or number.metric in MEASURES)
+    reported = f"{measure}: reported {published_text(number)} ({number.evidence})"
+    if not mine.value.n:
+        return f"{reported}; {claim.verdict}"
+    _, ours, count = numbers(number, mine)
+    why = f" ({mine.differs})" if claim.verdict == DIFFERS else ""
+    word = "seed" if mine.value.n == 1 else "seeds"
+    return f"{reported}; ours {ours}, {count} {word}: {claim.verdict}{why}"
+
+
+def carry_out(
+    directory: Path, benchmark: str, strategy: str, run: bool, seeds: Sequence[int],
+    **how: Any,
+) -> Iterator[str]:  # fmt: skip
+    """The lines of `cl-bnn verify`; with `run`, what is missing is run first.
+
+    Args:
+        directory: holds the results and `reference.csv`.
+        benchmark: see `claims`.
+        strategy: see `claims`.
+        run: whether to run what has no number of ours.
+        seeds: of these runs.
+        how: `jobs`, `device`, `data_root` and `on_event` of `runner.run_all`.
+
+    Raises:
+        UserError: no claim has these names, or files that are damaged.
+    """
+    published = ledger.read(directory / "reference.csv")
+    found = claims(published, results.read(directory), benchmark, strategy)
+    if not found:
+        raise UserError(_nothing(directory, published, benchmark, strategy))
+    if run and missing(found):
+        runs = [
+            one
+            for setup in missing(found)
+            for one in runner.plan(
+                setup.benchmark, [setup.strategy], seeds, setup.overrides, "task", directory
+            )
+        ]
+        runner.run_all(runs, keep_going=True, **how)
+        found = claims(published, results.read(directory), benchmark, strategy)
+    yield from lines(found, len(seeds))
+
+
+def _nothing(directory: Path, published: Sequence[Published], benchmark: str, strategy: str) -> str:
+    """Why no claim was found, with the near names."""
+    path = directory / "reference.csv"
+    if not published:
+        return f"{path} holds no published numbers: give the folder of results that has one"
+    on = sorted({ledger.settings(number.benchmark)[0] for number in published})
+    if benchmark and benchmark not in on:
+        return f"no claim in {path} is about the benchmark {benchmark!r}{near(benchmark, on)}"
+    by = sorted(
+        {
+            ledger.settings(number.strategy)[0]
+            for number in published
+            if benchmark in ("", ledger.settings(number.benchmark)[0])
+        }
+    )
+    return f"no claim in {path} is about the strategy {strategy!r}{near(strategy, by)}"

@@ -1,0 +1,140 @@
+"""Published claims beside ours, and the commands that measure them."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+from tiny import recipe
+
+from cl_bnn import cli, recipes, results, verify
+from cl_bnn.report import ledger
+from cl_bnn.report.ledger import Published
+
+ROOT = Path(__file__).parents[1]
+COLUMNS = ",".join(Published._fields)
+
+
+def settings_of(words: list[str]) -> dict[str, object]:
+    """What a command changes, as the command line reads it."""
+    from cl_bnn.arguments import parse
+
+    return cli._overrides(parse(words, cli.COMMANDS))
+
+
+def test_every_command_makes_a_run_with_the_labels_of_its_claim() -> None:
+    """Else the number would be run, and never be found beside the claim."""
+    published = ledger.read(ROOT / "results" / "reference.csv")
+    names = dict.fromkeys((number.benchmark, number.strategy) for number in published)
+    known = [(name, verify.setup_of(*name)) for name in names]
+    found = [(name, setup) for name, setup in known if setup is not None]
+    assert len(found) > 100
+    for (benchmark, strategy), setup in found:
+        words = shlex.split(setup.command(5))
+        assert words[:2] == ["cl-bnn", "run"] and words[-2:] == ["--seeds", "5"]
+        spec = recipes.resolve(
+            recipes.load_benchmark(words[2]),
+            recipes.load_strategy(words[4]),
+            settings_of(words[1:]),
+        )
+        assert (spec.benchmark, spec.strategy) == (benchmark, strategy)
+
+
+def test_a_setting_finds_its_table() -> None:
+    setup = verify.setup_of("split_mnist[norm=none,scenario=class,width=400]", "ste+ewc[lr=0.5]")
+    assert setup is not None
+    assert setup.overrides == {
+        "model.norm": "none", "stream.scenario": "class", "model.width": 400, "lr": 0.5,
+    }  # fmt: skip
+    assert setup.command(3) == (
+        "cl-bnn run split_mnist --strategy ste+ewc --set model.norm=none --set "
+        "stream.scenario=class --set model.width=400 --set lr=0.5 --seeds 3"
+    )
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "strategy"),
+    [
+        ("openloris", "ste"),  # no such stream
+        ("split_mnist", "icarl"),  # no such strategy
+        ("split_mnist[colour=red]", "ste"),  # no such setting
+        ("split_mnist[width=100]", "ste"),  # the recipe says so: the run's label would not
+    ],
+)
+def test_what_has_no_recipe_has_no_command(benchmark: str, strategy: str) -> None:
+    assert verify.setup_of(benchmark, strategy) is None
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Results of one seed of STE on two tasks, and three claims about it."""
+    row = results.Row("split_mnist[n_experiences=2]", "ste", 0, 0, 0, None, "accuracy", 0.0)
+    rows = [
+        row._replace(after=after, on=on, value=value)
+        for after, on, value in [(0, 0, 0.9), (0, 1, 0.5), (1, 0, 0.6), (1, 1, 0.8)]
+    ]
+    out = tmp_path / "found"
+    path = results.csv_path(out, row.benchmark, row.strategy, 0)
+    path.parent.mkdir(parents=True)
+    results.write(path, rows, {"seed": 0}, {})
+    claims = [
+        f'"{row.benchmark}",ste,ACC,,,,0.71,,0.02,PAPER,here,so,,',
+        f'"{row.benchmark}",ste,accuracy,0,0,,0.8,,0.02,PAPER,here,so,,',
+        f'"{row.benchmark}",adam,ACC,,,,0.71,,0.02,PAPER,here,so,,',
+        "split_mnist,icarl,ACC,,,,0.71,,0.02,LOG,there,so,,",
+    ]
+    (out / "reference.csv").write_text("\n".join([COLUMNS, *claims]) + "\n")
+    return out
+
+
+def test_claims_in_print(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["verify", str(folder), "--seeds", "2"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "4 published numbers: 1 within, 1 outside, 2 not run",
+        "",
+        "split_mnist[n_experiences=2] / ste",
+        "  cl-bnn run split_mnist --strategy ste --set stream.n_experiences=2 --seeds 2",
+        "  ACC [%]: reported 71 (PAPER); ours 70.0 ± –, 1 seed: within",
+        "  accuracy [%] after training: reported 80 (PAPER); ours 90.0 ± –, 1 seed: outside",
+        "",
+        "split_mnist[n_experiences=2] / adam",
+        "  cl-bnn run split_mnist --strategy adam --set stream.n_experiences=2 --seeds 2",
+        "  ACC [%]: reported 71 (PAPER); not run",
+        "",
+        "split_mnist / icarl",
+        "  not to be run here: no such recipe",
+        "  ACC [%]: reported 71 (LOG); not run",
+    ]
+
+
+def test_what_is_missing_is_run(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a recipe of a small stream in the place of the claim's."""
+    small = recipe(folder.parent)
+    setup = verify.Setup(small, "adam", {"epochs": 1, "stream.n_experiences": 2})
+    spec = recipes.resolve(
+        recipes.load_benchmark(small), recipes.load_strategy("adam"), setup.overrides
+    )
+    claim = f'"{spec.benchmark}",adam,ACC,,,,0.5,,0.5,PAPER,here,so,,'
+    (folder / "reference.csv").write_text(f"{COLUMNS}\n{claim}\n")
+    monkeypatch.setattr(verify, "setup_of", lambda benchmark, strategy: setup)
+    assert cli.main(["verify", str(folder), "--run", "--seeds", "1", "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    assert "finished" in printed and "1 published numbers: 1 within" in printed
+    assert cli.main(["verify", str(folder), "--run", "--seeds", "1", "--device", "cpu"]) == 0
+    assert "finished" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--benchmark", "split_mnits"], "benchmark 'split_mnits'; did you mean 'split_mnist'"),
+        (["--strategy", "stee"], "strategy 'stee'; did you mean 'ste'"),
+    ],
+)
+def test_a_name_without_claims_is_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert cli.main(["verify", str(folder), *words]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
