@@ -38,6 +38,9 @@ COUNTS = ("epochs", "stop_after", "batch_size")
 # How a run is computed: strategies take these beside their own settings.
 ARITHMETIC = ("precision", "channels_last")
 
+# The tables of a pair whose settings are named in short in the labels of runs.
+OWN = ("", "stream", "model", "strategy")
+
 # What the runner itself hands to each builder, and what a recipe may therefore not set.
 FROM_RUNNER = {
     "stream": frozenset({"seed", "data_root"}),
@@ -124,7 +127,34 @@ def resolve(
     Raises:
         UserError: a key with another prefix, or a part that is no strategy.
     """
-    tables = {
+    tables = _tables(benchmark, strategy, overrides)
+    changed: dict[str, dict[str, object]] = {"benchmark": {}, "strategy": {}}
+    for key, value in overrides.items():
+        section, short = _place(key, tables)
+        if _override(tables[section], short, value):
+            of = "benchmark" if section in ("", "stream", "model") else "strategy"
+            label = short if section in OWN else key
+            changed[of][label] = tables[section][short]
+    if strategy.part:
+        tables["strategy"][strategy.part] = tables.pop(strategy.part)
+    return Spec(
+        benchmark=_label(benchmark.name, changed["benchmark"]),
+        strategy=_label(strategy.name, changed["strategy"]),
+        stream=tables["stream"],
+        model=tables["model"],
+        build=strategy.build,
+        settings=tables["strategy"],
+        plugins={plugin.name: tables[plugin.name] for plugin in strategy.plugins},
+        folders=tuple(dict.fromkeys(_folder(path) for path in (benchmark.path, *strategy.paths))),
+        **tables[""],
+    )
+
+
+def _tables(
+    benchmark: BenchmarkRecipe, strategy: StrategyRecipe, overrides: Mapping[str, object]
+) -> dict[str, dict[str, Any]]:
+    """The settings of a pair by table: `OWN`, then those of a part and of plugins by name."""
+    tables: dict[str, dict[str, Any]] = {
         "": {
             "epochs": benchmark.epochs,
             "batch_size": benchmark.batch_size,
@@ -137,28 +167,7 @@ def resolve(
     if strategy.part:
         named = str(overrides.get(strategy.part, tables["strategy"].get(strategy.part, "")))
         tables[strategy.part] = _part(load_strategy(named), benchmark.name)
-    plugins = {plugin.name: _part(plugin, benchmark.name) for plugin in strategy.plugins}
-    tables |= plugins
-    changed: dict[str, dict[str, object]] = {"benchmark": {}, "strategy": {}}
-    for key, value in overrides.items():
-        section, short = _place(key, tables)
-        if _override(tables[section], short, value):
-            of = "benchmark" if section in ("", "stream", "model") else "strategy"
-            label = key if section == strategy.part or section in plugins else short
-            changed[of][label] = tables[section][short]
-    if strategy.part:
-        tables["strategy"][strategy.part] = tables.pop(strategy.part)
-    return Spec(
-        benchmark=_label(benchmark.name, changed["benchmark"]),
-        strategy=_label(strategy.name, changed["strategy"]),
-        stream=tables["stream"],
-        model=tables["model"],
-        build=strategy.build,
-        settings=tables["strategy"],
-        plugins=plugins,
-        folders=tuple(dict.fromkeys(_folder(path) for path in (benchmark.path, *strategy.paths))),
-        **tables[""],
-    )
+    return tables | {plugin.name: _part(plugin, benchmark.name) for plugin in strategy.plugins}
 
 
 def check(spec: Spec) -> None:

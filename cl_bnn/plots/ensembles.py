@@ -38,11 +38,7 @@ def sizes(frame: pd.DataFrame, published: list[Published]) -> Figure | None:
         return None
     benchmark = str(frame["benchmark"].iloc[0])
     strategies = sorted(votes["strategy"].unique())
-    numbers = [
-        100 * p.value
-        for p in published
-        if p.benchmark == benchmark and p.strategy.startswith("benn") and p.metric == "accuracy"
-    ]
+    numbers = _reported(published, benchmark)
     shade = f"; shaded: published, {min(numbers):.1f} to {max(numbers):.1f} %" if numbers else ""
     title = f"{benchmark}: ensembles\nmean and 95 % interval over seeds{shade}"
     shown = [vote for vote in VOTES if (votes["vote"] == vote).any()]
@@ -89,6 +85,15 @@ def members(frame: pd.DataFrame) -> Figure | None:
             _histograms(axis, weights[weights["strategy"] == strategy])
         legend(figure, names)
     return figure
+
+
+def _reported(published: list[Published], benchmark: str) -> list[float]:
+    """The published accuracies [%] of ensembles on a benchmark."""
+    return [
+        100 * p.value
+        for p in published
+        if p.benchmark == benchmark and p.strategy.startswith("benn") and p.metric == "accuracy"
+    ]
 
 
 def _stretch(axis: Axes, lowest: float, highest: float) -> None:
