@@ -10,6 +10,8 @@ from cl_bnn.errors import UserError, near
 
 Kind = Literal["strategies", "benchmarks"]
 
+#: Types that a setting may have; anything else in TOML (dates, tables) is taken as text.
+SETTING_TYPES = (bool, int, float, str, list)
 TYPE_NAMES = {str: "text", int: "a whole number of at least 1", dict: "a table", list: "a list"}
 
 
@@ -63,6 +65,15 @@ def _parse(path: Path) -> dict[str, Any]:
         end = f"at line {len(lines)}, column {len(lines[-1]) + 1}"
         message = one_line(error).replace("at end of document", end)
         raise UserError(f"{path}: broken TOML: {message}") from error
+
+
+def value_of(text: str) -> object:
+    """A value that was given as text: read as TOML where it is TOML of a setting, else as text."""
+    try:
+        found = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    return found if isinstance(found, SETTING_TYPES) else text
 
 
 def is_count(value: object) -> bool:

@@ -2,18 +2,15 @@
 
 import argparse
 import re
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from cl_bnn import __version__
+from cl_bnn._recipe_files import value_of
 from cl_bnn.errors import UserError, near
 
 Command = Callable[[argparse.Namespace], None]
-
-#: Types that a value of `--set` may have; anything else in TOML (dates, tables) is taken as text.
-SETTING_TYPES = (bool, int, float, str, list)
 
 
 def parse(argv: Sequence[str], commands: Mapping[str, Command]) -> argparse.Namespace:
@@ -176,8 +173,4 @@ def _setting(text: str) -> tuple[str, object]:
     key, _, value = text.partition("=")
     if not (key and value):
         raise argparse.ArgumentTypeError(f"{text!r}: expected KEY=VALUE, as in lr=1e-3")
-    try:
-        parsed: Any = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return key, value
-    return key, parsed if isinstance(parsed, SETTING_TYPES) else value
+    return key, value_of(value)

@@ -1,7 +1,6 @@
 """Published claims beside what we measured, each with the command that measures it."""
 
 import shlex
-import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from cl_bnn import recipes, results, runner
+from cl_bnn._recipe_files import value_of
 from cl_bnn.errors import UserError, near
 from cl_bnn.report import ledger
 from cl_bnn.report.ledger import DIFFERS, NOT_RUN, VERDICTS, Ours, Published
@@ -77,8 +77,8 @@ def setup_of(benchmark: str, strategy: str) -> Setup | None:
     (on, changed), (name, own) = ledger.settings(benchmark), ledger.settings(strategy)
     try:
         recipe, learner = recipes.load_benchmark(on), recipes.load_strategy(name)
-        overrides = {_place(key, recipe): _value(text) for key, text in changed.items()}
-        overrides |= {key: _value(text) for key, text in own.items()}
+        overrides = {_place(key, recipe): value_of(text) for key, text in changed.items()}
+        overrides |= {key: value_of(text) for key, text in own.items()}
         spec = recipes.resolve(recipe, learner, overrides)
         recipes.check(spec)
     except UserError:
@@ -108,14 +108,6 @@ def _place(key: str, recipe: recipes.BenchmarkRecipe) -> str:
         if recipes.takes(table["build"], [folder], [key]):
             return f"{section}.{key}"
     return f"model.{key}"
-
-
-def _value(text: str) -> object:
-    """A value of a label, read as TOML where it is TOML."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
 
 
 def lines(found: Sequence[Claim], seeds: int) -> Iterator[str]:

@@ -55,7 +55,7 @@ def test_a_step_does_not_wait_for_the_gpu(
     assert len(watched) > 10
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", [*STRATEGIES, "ste+ewc", "ste+der++"])
 def test_a_run_repeats_and_continues_bit_by_bit(tmp_path: Path, strategy: str) -> None:
     whole, again, pieces = (
         plan(tmp_path, strategy, out=out, stream__held_out=True)[0]

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from avalanche.core import SupervisedPlugin
 from avalanche.training.plugins import SynapticIntelligencePlugin
+from torch import Tensor
 
 from cl_bnn.errors import UserError
 
@@ -16,11 +18,6 @@ BETWEEN_STEPS = (
     "before_training", "before_training_exp", "before_training_epoch",
     "before_training_iteration", "after_training_iteration", "after_training_epoch",
     "after_training_exp", "after_training",
-)  # fmt: skip
-# All other hooks.
-WITHIN_STEPS = (
-    "before_forward", "after_forward", "before_backward", "after_backward", "before_update",
-    "after_update",
 )  # fmt: skip
 
 
@@ -40,15 +37,17 @@ class Composed(SupervisedPlugin, supports_distributed=True):  # type: ignore[cal
     def __init__(self, plugin: Any) -> None:
         super().__init__()
         self.plugin = plugin
-        for name in WITHIN_STEPS:
-            if hasattr(plugin, name):
-                setattr(self, name, getattr(plugin, name))
-        for name in BETWEEN_STEPS:
-            if hasattr(plugin, name) and not _idle(plugin, name):
-                setattr(self, name, _on_network(getattr(plugin, name)))
+        for name in dir(plugin):
+            if name.startswith(("before_", "after_")) and not _idle(plugin, name):
+                hook = getattr(plugin, name)
+                setattr(self, name, _on_network(hook) if name in BETWEEN_STEPS else hook)
 
-    def before_train_dataset_adaptation(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
-        """Refuse an optimiser that the plugin cannot work with."""
+    def accept(self, strategy: Any) -> None:
+        """Refuse a strategy whose optimiser the plugin cannot work with.
+
+        Raises:
+            UserError: the plugin needs gradients that the optimiser does not keep.
+        """
         if isinstance(self.plugin, LATE_READERS) and not strategy.gradients_remain:
             raise UserError(
                 f"{type(self.plugin).__name__} reads the gradients of a step after it was made, "
@@ -65,14 +64,21 @@ class Composed(SupervisedPlugin, supports_distributed=True):  # type: ignore[cal
         found: dict[str, Any] = self.plugin.state_dict() if self.can_be_saved else {}
         return found
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        self.plugin.load_state_dict(state)
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """Restore what `state_dict` returned, its tensors on a device."""
+        self.plugin.load_state_dict(_moved(state, device))
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    """Plain data, its tensors on a device."""
+    if isinstance(value, dict):
+        return {key: _moved(inner, device) for key, inner in value.items()}
+    return value.to(device) if isinstance(value, Tensor) else value
 
 
 def _idle(plugin: Any, name: str) -> bool:
     """Whether a hook is the empty one that every plugin of Avalanche inherits."""
-    return getattr(type(plugin), name, None) is getattr(SupervisedPlugin, name)
+    return getattr(type(plugin), name, None) is getattr(SupervisedPlugin, name, plugin)
 
 
 def _on_network(hook: Callable[..., Any]) -> Callable[..., None]:

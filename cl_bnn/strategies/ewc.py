@@ -58,7 +58,7 @@ class EWC(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg
         """Add the penalty to the loss."""
         for name, w in strategy.model.named_parameters():
             if name in self.importance:
-                a, c = self.importance[name].to(w.device), self.anchor[name].to(w.device)
+                a, c = self.importance[name], self.anchor[name]
                 away = w[tuple(slice(n) for n in a.shape)] - c
                 strategy.loss = strategy.loss + self.strength / 2 * (a * away.square()).sum()
 

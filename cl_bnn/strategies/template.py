@@ -116,6 +116,8 @@ class Template(SupervisedTemplate):
 
     def train(self, experiences: Any, eval_streams: Any = None, **kwargs: Any) -> Any:
         """Avalanche's `train`, in the arithmetic that `precision` names."""
+        for plugin in self._composed():
+            plugin.accept(self)
         with gpu_arithmetic(self.precision == "tf32"):
             return super().train(experiences, eval_streams, **kwargs)
 
@@ -212,12 +214,15 @@ class Template(SupervisedTemplate):
     @property
     def can_be_saved(self) -> bool:
         """Whether all plugins have a state that can be restored."""
-        return all(p.can_be_saved for p in self.plugins if isinstance(p, Composed))
+        return all(plugin.can_be_saved for plugin in self._composed())
+
+    def _composed(self) -> list[Composed]:
+        return [plugin for plugin in self.plugins if isinstance(plugin, Composed)]
 
     def extra_state(self) -> dict[str, Any]:
         """What a run needs to continue besides model and optimiser: tensors and plain data."""
-        states = [plugin.state_dict() for plugin in self.plugins if isinstance(plugin, Composed)]
-        return {"plugins": states} if states else {}
+        beside = self._composed()
+        return {"plugins": [plugin.state_dict() for plugin in beside]} if beside else {}
 
     def parts(self) -> dict[str, Any]:
         """What else it needs, by name, in pieces that never change once they are there."""
@@ -225,16 +230,13 @@ class Template(SupervisedTemplate):
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what `extra_state` returned, and under `"parts"` what `parts` did."""
-        beside = [plugin for plugin in self.plugins if isinstance(plugin, Composed)]
-        for plugin, found in zip(beside, state.get("plugins", []), strict=True):
-            plugin.load_state_dict(found)
+        for plugin, found in zip(self._composed(), state.get("plugins", []), strict=True):
+            plugin.load_state_dict(found, self.device)
 
     # Evaluation ----------------------------------------------------------------------------------
 
     def network_weights(self) -> AbstractContextManager[None]:
-        """Inside, between two steps, the model holds the weights of the network that is learned;
-        here they are those of training.
-        """
+        """Inside, between two steps, the model holds the network's weights: here those it has."""
         return nullcontext()
 
     @contextmanager

@@ -86,6 +86,21 @@ def test_a_plugin_sees_the_binary_network_between_steps(kind: Callable[..., Any]
     assert torch.equal(look.seen["after_exp"], learned)
 
 
+def test_a_plugin_has_all_its_hooks() -> None:
+    heard: list[str] = []
+
+    class Evaluated(SupervisedPlugin):
+        def before_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
+            heard.append("train")
+
+        def after_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
+            heard.append("eval")
+
+    strategy = learner(STEStrategy, Composed(Evaluated()))
+    strategy.eval(stream(n_experiences=2).test[0])
+    assert heard == ["train", "eval"]
+
+
 def test_a_plugin_sees_the_weights_of_the_step_within_it() -> None:
     look = Look()
     learner(STEStrategy, Composed(look))
