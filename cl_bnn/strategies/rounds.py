@@ -3,16 +3,19 @@
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
+from cl_bnn.data.folder import View
 from cl_bnn.ensembles import resample, weighted_error
 from cl_bnn.optim.weights import restored
 from cl_bnn.strategies.bayesbinn import PosteriorAsPrior
 from cl_bnn.strategies.ensemble import Ensemble, Mode
+from cl_bnn.strategies.loading import view_behind
 from cl_bnn.strategies.template import Template
 
 State = dict[str, Any]
@@ -31,12 +34,18 @@ class Member:
         weights: by name, the weights and statistics by which it predicts.
         state: model and optimiser as training left them, to continue with another task; None where
             the members are stages of one network.
+        answers: its logits for the batches of a test set, by test set; not saved.
     """
 
     task: int
     alpha: float
     weights: State
     state: State | None
+    answers: WeakKeyDictionary[View, dict[int, Tensor]] = field(default_factory=WeakKeyDictionary)
+
+    def saved(self) -> State:
+        """What a member needs to be there again."""
+        return {key: value for key, value in vars(self).items() if key != "answers"}
 
 
 class RoundEnsemble(Ensemble):
@@ -170,17 +179,30 @@ class RoundEnsemble(Ensemble):
             self._present = self._asked()
             yield
 
+    def make_eval_dataloader(self, shuffle: bool = False, **kwargs: Any) -> None:
+        """As ever; remembers which test set it is, if its batches are always the same."""
+        super().make_eval_dataloader(shuffle=shuffle, **kwargs)
+        self._test_set = None if shuffle else view_behind(self.adapted_dataset)
+
     def alphas(self) -> Tensor:
         """How much each member counts, (M,)."""
         return torch.tensor([member.alpha for member in self._present])
 
     def member_outputs(self) -> Tensor:
-        """Logits of all members for the current mini-batch, (M, batch, classes)."""
-        outputs = []
-        for member in self._present:
+        """Logits of all members for the current mini-batch, (M, batch, classes).
+
+        Members that are done are asked once only: where every epoch is measured, they would take
+        most of the time.
+        """
+        return torch.stack([self._answer(member, len(self._gathered)) for member in self._present])
+
+    def _answer(self, member: Member, batch: int) -> Tensor:
+        """Logits of a member for the current mini-batch, the one after `batch` others."""
+        known = {} if self._test_set is None else member.answers.setdefault(self._test_set, {})
+        if batch not in known:
             with _loaded(self.model, member.weights):
-                outputs.append(Template.forward(self))
-        return torch.stack(outputs)
+                known[batch] = Template.forward(self)
+        return known[batch]
 
     # Saving --------------------------------------------------------------------------------------
 
@@ -191,7 +213,7 @@ class RoundEnsemble(Ensemble):
 
     def parts(self) -> dict[str, Any]:
         """The members that have been trained."""
-        return {f"task{m.task}-member{k}": vars(m) for k, m in enumerate(self.members)}
+        return {f"task{m.task}-member{k}": m.saved() for k, m in enumerate(self.members)}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what `extra_state` and `parts` returned."""

@@ -290,6 +290,29 @@ def test_interrupted_ensembles_end_with_the_same_bytes(
     assert pieces.path.read_bytes() == whole.path.read_bytes()
 
 
+def test_members_that_are_done_are_asked_once_for_a_test_set() -> None:
+    learned, asked = ensemble(train_mb_size=50), 0
+    data = learn(learned, 1)
+
+    def count(*_: Any) -> None:
+        nonlocal asked
+        asked += 1
+
+    learned.model.register_forward_hook(count)
+    recorder = learned.evaluator
+    first = recorder.measure(learned, data.test)
+    batches = asked
+    assert batches > 0 and batches % SIZE == 0
+    assert recorder.measure(learned, data.test) == first and asked == batches
+    for member in learned.members:
+        member.answers.clear()
+    assert recorder.measure(learned, data.test) == first and asked == 2 * batches
+    assert len(learned.members[0].answers) == len(data.test)
+    assert not any("answers" in part for part in learned.parts().values())
+    learned.train(data.train[0], eval_streams=[])
+    assert recorder.measure(learned, data.test) != first
+
+
 def test_looking_changes_nothing(tmp_path: Path) -> None:
     (often,) = plan(tmp_path, "benn", out="often", eval_every="epoch", rule="samme", size=2)
     (seldom,) = plan(tmp_path, "benn", out="seldom", rule="samme", size=2)
