@@ -28,7 +28,8 @@ class MLP(Headed):
 
     With several heads, head k is FC - norm of its own and sees only samples of task k. No layer has
     a bias and no norm has a gain, so that every parameter is a weight matrix and may be binary;
-    only layers without a norm have a bias, which is real-valued.
+    only where `norm` is `"none"` there are biases, which are real-valued. One or two outputs get no
+    LayerNorm.
 
     Args:
         in_features: length of a flattened input.
@@ -53,10 +54,12 @@ class MLP(Headed):
             layers.append(BinaryLinear(in_features, width, bias))
             layers += [norm_layer(norm, width, n_tasks), ACTIVATIONS[activation]()]
             in_features = width
+        # Of two numbers a LayerNorm leaves the sign of their difference, which has no gradient.
+        last: Norm = "none" if norm == "layer" and out_features <= 2 else norm
         heads = (
             nn.Sequential(
                 BinaryLinear(in_features, out_features, bias),
-                norm_layer(norm, out_features, n_tasks),
+                norm_layer(last, out_features, n_tasks),
             )
             for _ in range(n_heads)
         )

@@ -1,22 +1,25 @@
 """BayesBiNN: the Bayesian learning rule for binary weights (Meng et al. 2020, arXiv:2002.10778)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
+from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from cl_bnn.optim.equations import gradient_scale, natural_step, relaxed_weights
 from cl_bnn.optim.inner import Range
 from cl_bnn.optim.inplace import blocks, move_natural, scale_gradient, scale_gradient_bounded
+from cl_bnn.optim.kronecker import Factors, mean_pull
 from cl_bnn.optim.relaxed import RelaxedPosterior
 from cl_bnn.optim.weights import require
 
 __all__ = ["BayesBiNN", "Mode", "gradient_scale", "natural_step", "relaxed_weights"]
 
-Mode = Literal["sound", "reference"]
-MODES: tuple[Mode, ...] = ("sound", "reference")
+Mode = Literal["sound", "reference", "straight"]
+MODES: tuple[Mode, ...] = ("sound", "reference", "straight")
 
 
 class BayesBiNN(RelaxedPosterior):
@@ -31,7 +34,7 @@ class BayesBiNN(RelaxedPosterior):
         m      <- beta m + (1 - beta) (g_hat + kappa (lambda - lambda_prior))
         lambda <- lambda - alpha m / (1 - beta^t)
 
-    Two modes differ in how the scale s is computed:
+    Three modes differ in the scale s:
 
     * `"reference"`: as the authors' code. It adds 1e-10 to numerator and denominator, and its mu
       lags one step behind (it is computed from lambda before the last update). In float32,
@@ -43,6 +46,21 @@ class BayesBiNN(RelaxedPosterior):
     * `"sound"`: no lag, and `1 - tanh^2` computed as `sech^2` without rounding. The exact ratio is
       heavy tailed (it is unbounded when the sample falls near zero while mu is near +-1), so tau s
       is bounded by `scale_bound`; `math.inf` gives the estimator of the paper.
+    * `"straight"`: s = 1, the gradient at a sample stands for that at the mean. At a low
+      temperature, where samples are +-1, it is the straight-through estimator of Bengio et al.
+      (2013, arXiv:1308.3432), and exact for a loss that is linear in every weight.
+
+    Between tasks, `posterior_to_prior()` makes lambda_prior <- rho lambda: the prior of the next
+    task is the posterior to the power rho, so that about 1 / (1 - rho) tasks are remembered. Given
+    the Kronecker factors of the layers, the prior knows more than single weights: which changes of
+    them together old tasks would notice. With M the means at the end of the last task,
+
+        p(w)  ~  Bernoulli(lambda_prior) exp(-gamma/2 sum over layers tr[G (W - M) A (W - M)^T])
+        A  <-  rho A + N A_task,    G <- the mean of G_task over tasks,    M <- tanh(lambda)
+
+    which is the Laplace approximation of Ritter, Botev, Barber (2018, arXiv:1805.07810) around the
+    posterior's mean, for weights of which each has a variance of its own; gamma = 1 is what Bayes'
+    rule says. Its expectation adds gamma G (mu - M) A and a diagonal to g_hat, see `mean_pull`.
 
     Use either `step(closure)`, where the closure zeroes the gradients, computes the loss, calls
     `backward` and returns the loss, and is called S times; or, for S = 1, `draw()` before the
@@ -64,8 +82,10 @@ class BayesBiNN(RelaxedPosterior):
         init_lambda: lambda starts at plus or minus this value, with equal probability. The
             authors' 10 belongs to the reference mode; with a sound scale it learns only once the
             prior has pulled |lambda| below about 3.
-        mode: `"sound"` or `"reference"`.
+        mode: `"sound"`, `"reference"` or `"straight"`.
         scale_bound: the bound on tau s in the sound mode, > 0.
+        prior_power: rho in [0, 1].
+        prior_strength: gamma >= 0.
         inner: an optimiser for the real-valued parameters (BatchNorm gains, biases); stepped and
             saved along. Its learning-rate scheduler, if any, is the user's own.
         uniform: the source of the draws u in [0, 1); gets a tensor, which it may fill, and returns
@@ -84,6 +104,8 @@ class BayesBiNN(RelaxedPosterior):
         "kl_weight": (lambda v: v >= 0, ">= 0"),
         "init_lambda": (lambda v: v >= 0, ">= 0"),
         "scale_bound": (lambda v: v > 0, "> 0"),
+        "prior_power": (lambda v: 0 <= v <= 1, "in [0, 1]"),
+        "prior_strength": (lambda v: v >= 0, ">= 0"),
     }
 
     def __init__(
@@ -99,6 +121,8 @@ class BayesBiNN(RelaxedPosterior):
         init_lambda: float = 1.0,
         mode: Mode = "sound",
         scale_bound: float = 1.0,
+        prior_power: float = 1.0,
+        prior_strength: float = 1.0,
         inner: Optimizer | None = None,
         uniform: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
@@ -107,10 +131,44 @@ class BayesBiNN(RelaxedPosterior):
         super().__init__(params, dict(
             lr=lr, train_set_size=train_set_size, temperature=temperature, momentum=momentum,
             kl_weight=kl_weight, init_lambda=init_lambda, scale_bound=scale_bound,
+            prior_power=prior_power, prior_strength=prior_strength,
         ), inner, mc_samples, uniform)  # fmt: skip
-        self.reference = mode == "reference"
+        self.reference, self.straight = mode == "reference", mode == "straight"
         # Of the sample that the parameters hold, a = (lambda + delta) / tau.
         self._argument: dict[Tensor, Tensor] = {}
+
+    # Between tasks -------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def posterior_to_prior(self, factors: Mapping[Tensor, Factors] | None = None) -> None:
+        """The posterior becomes the prior, with what the Kronecker factors of the task just learned
+        say of weights together; see the class. A weight without factors gets none.
+        """
+        super().posterior_to_prior()
+        for parameter, found in (factors or {}).items():
+            group, state = self._group_of(parameter), self.state[parameter]
+            learned = state.get("factor_tasks", 0)
+            a, g = (state["inputs"], state["outputs"]) if learned else map(torch.zeros_like, found)
+            state["inputs"] = group["prior_power"] * a + group["train_set_size"] * found.inputs
+            state["outputs"] = torch.lerp(g, found.outputs, 1 / (learned + 1))
+            state["factor_tasks"] = learned + 1
+        for _, _, state in self._posteriors():
+            if "inputs" in state:
+                state["anchor"] = state["natural"].tanh()
+
+    def grow(self, old: Parameter, new: Parameter) -> None:
+        """Replace `old` by the larger `new`: the overlap keeps its posterior and its prior; old
+        tasks do not mind what happens to the rest.
+        """
+        before = self.state.get(old, {})
+        super().grow(old, new)
+        if "inputs" in before:
+            state = self.state[new]
+            state["factor_tasks"], state["anchor"] = before["factor_tasks"], state["natural"].tanh()
+            state["anchor"][tuple(map(slice, old.shape))] = before["anchor"]
+            for key, size in (("inputs", new[0].numel()), ("outputs", len(new))):
+                missing = size - len(before[key])
+                state[key] = F.pad(before[key], (0, missing, 0, missing))
 
     # Arithmetic ----------------------------------------------------------------------------------
 
@@ -133,7 +191,7 @@ class BayesBiNN(RelaxedPosterior):
     ) -> None:  # fmt: skip
         """Multiply g by s at the weights drawn last; what `argument` holds is lost."""
         temperature, work = group["temperature"], self._work.like(gradient)
-        if self.mc_samples == 0:
+        if self.mc_samples == 0 or self.straight:
             return
         if self.reference:
             scale_gradient(gradient, weights, mean, temperature, work)
@@ -144,9 +202,9 @@ class BayesBiNN(RelaxedPosterior):
     def _argument_of(self, parameter: Tensor) -> Tensor:
         """Memory for the argument a of a parameter, made anew when its type or device changed.
 
-        The reference mode does not look at a again.
+        Only the sound mode looks at a again.
         """
-        if self.reference:
+        if self.reference or self.straight:
             return super()._argument_of(parameter)
         held = self._argument.get(parameter)
         if held is None or (held.dtype, held.device) != (parameter.dtype, parameter.device):
@@ -172,13 +230,26 @@ class BayesBiNN(RelaxedPosterior):
         is in the cache.
         """
         state["step"] += 1
+        pull = self._pull(group, state)
         share = group["train_set_size"] / self._n_samples
         settings = {key: group[key] for key in ("lr", "momentum", "kl_weight")}
         needs = self._scale_needs(parameter, state, gradient)
-        for n, a, w, mu, g, prior, m in blocks(*needs, state["prior"], state["buffer"]):
+        tensors = *needs, state["prior"], state["buffer"], gradient if pull is None else pull
+        for n, a, w, mu, g, prior, m, p in blocks(*tensors):
             if not scaled:
                 self._scale(group, n, a, w, mu, g)
             if self.reference:
                 torch.tanh(n, out=mu)
+            g.mul_(share)
+            if pull is not None:
+                g.add_(p)
             work = self._work.like(n)
-            move_natural(n, prior, g.mul_(share), m, step=state["step"], work=work, **settings)
+            move_natural(n, prior, g, m, step=state["step"], work=work, **settings)
+
+    def _pull(self, group: dict[str, Any], state: dict[str, Any]) -> Tensor | None:
+        """Where the Kronecker factors of old tasks pull lambda; None where there are none."""
+        if "inputs" not in state or not group["prior_strength"]:
+            return None
+        factors = Factors(state["inputs"], state["outputs"])
+        pull = mean_pull(state["natural"].tanh(), state["anchor"], factors)
+        return pull.mul_(group["prior_strength"])

@@ -1,6 +1,6 @@
 """Continual learners: Avalanche strategies, usable in any Avalanche pipeline."""
 
-from cl_bnn.strategies.bayesbinn import BayesBiNNStrategy, DrawWeights, PosteriorAsPrior
+from cl_bnn.strategies.bayesbinn import BayesBiNNStrategy, DrawWeights
 from cl_bnn.strategies.benn import benn, ensemble_of
 from cl_bnn.strategies.bimu import BiMUStrategy
 from cl_bnn.strategies.bop import Bop2ndOrderStrategy, BopStrategy
@@ -10,6 +10,7 @@ from cl_bnn.strategies.ewc import EWC
 from cl_bnn.strategies.joint import JointStrategy
 from cl_bnn.strategies.metaplastic import MetaplasticStrategy
 from cl_bnn.strategies.pmf import PMFStrategy
+from cl_bnn.strategies.priors import KroneckerPrior, PosteriorAsPrior
 from cl_bnn.strategies.real import AdamStrategy, SGDStrategy
 from cl_bnn.strategies.ste import STEStrategy
 from cl_bnn.strategies.task_aware import TaskAware
@@ -27,6 +28,7 @@ __all__ = [
     "BopStrategy",
     "DrawWeights",
     "JointStrategy",
+    "KroneckerPrior",
     "MetaplasticStrategy",
     "PMFStrategy",
     "PosteriorAsPrior",

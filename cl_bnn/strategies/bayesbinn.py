@@ -13,23 +13,14 @@ from cl_bnn.optim import BayesBiNN
 from cl_bnn.optim.bayesbinn import Mode
 from cl_bnn.optim.prediction import AVERAGES, Average
 from cl_bnn.optim.weights import WeightSamples, replace_in_groups
+from cl_bnn.strategies.priors import KroneckerPrior, PosteriorAsPrior
 from cl_bnn.strategies.schedules import Schedule
 from cl_bnn.strategies.template import Template
 
 Likelihood = Literal["task", "batch"]
 LIKELIHOODS: tuple[Likelihood, ...] = ("task", "batch")
-
-
-class PosteriorAsPrior(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg]
-    """After every experience the posterior becomes the prior of the next (arXiv:2002.10778, section
-    3.4).
-
-    For any strategy whose optimiser has `posterior_to_prior()`, as `BayesBiNN` has.
-    """
-
-    def after_training_exp(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
-        """Avalanche calls this when an experience has been learned."""
-        strategy.optimizer.posterior_to_prior()
+Prior = Literal["independent", "kronecker"]
+PRIORS: tuple[Prior, ...] = ("independent", "kronecker")
 
 
 class DrawWeights(SupervisedPlugin):
@@ -186,10 +177,16 @@ class BayesBiNNStrategy(PosteriorStrategy):
         init_lambda: lambda starts at plus or minus this value; the authors' 10 belongs to the
             reference mode.
         kl_weight: weight of the Kullback-Leibler term.
-        mode: `"sound"` or `"reference"`, see `cl_bnn.optim.BayesBiNN`.
+        mode: `"sound"`, `"reference"` or `"straight"`, see `cl_bnn.optim.BayesBiNN`.
         scale_bound: bound on the scale of the gradient in the sound mode.
         schedule: see `cl_bnn.strategies.schedules`.
         posterior_as_prior: False keeps the prior at lambda = 0 for all tasks (the paper's control).
+        prior: what of the posterior becomes the prior: `"independent"`, that of every weight, as
+            published; `"kronecker"`, also which changes of the weights of a layer together the
+            outputs of old tasks would notice, see `cl_bnn.optim.BayesBiNN`.
+        prior_power: rho, the prior is the posterior to this power; below 1 old tasks are forgotten.
+        prior_strength: gamma, the weight of the Kronecker factors.
+        prior_samples: samples of a task through which they are measured.
         real_lr: learning rate of Adam for the real parameters.
         train_set_size: N; the number of samples of each experience if None.
         trainset_scale: N is multiplied by it; the authors take 10 where images are augmented.
@@ -220,6 +217,10 @@ class BayesBiNNStrategy(PosteriorStrategy):
         scale_bound: float = 1.0,
         schedule: Schedule = "cosine",
         posterior_as_prior: bool = True,
+        prior: Prior = "independent",
+        prior_power: float = 1.0,
+        prior_strength: float = 1.0,
+        prior_samples: int = 2000,
         real_lr: float = 1e-3,
         train_set_size: int | None = None,
         trainset_scale: float = 1.0,
@@ -232,10 +233,13 @@ class BayesBiNNStrategy(PosteriorStrategy):
         if likelihood not in LIKELIHOODS:
             allowed = ", ".join(LIKELIHOODS)
             raise ValueError(f"likelihood must be one of {allowed}, got {likelihood!r}")
+        if prior not in PRIORS:
+            raise ValueError(f"prior must be one of {', '.join(PRIORS)}, got {prior!r}")
         optimizer = BayesBiNN(
             [binary_group(model)], lr, train_set_size=train_set_size or 1,
             temperature=temperature, momentum=momentum, mc_samples=mc_samples, kl_weight=kl_weight,
             init_lambda=init_lambda, mode=mode, scale_bound=scale_bound,
+            prior_power=prior_power, prior_strength=prior_strength,
             inner=_inner(model, real_lr),
         )  # fmt: skip
         super().__init__(
@@ -245,7 +249,9 @@ class BayesBiNNStrategy(PosteriorStrategy):
         self.train_set_size, self.trainset_scale = train_set_size, trainset_scale
         self.likelihood = likelihood
         if posterior_as_prior:
-            self.plugins.insert(0, PosteriorAsPrior())
+            kronecker = prior == "kronecker"
+            keeps = KroneckerPrior(prior_samples) if kronecker else PosteriorAsPrior()
+            self.plugins.insert(0, keeps)
 
     def _before_training_exp(self, **kwargs: Any) -> None:
         super()._before_training_exp(**kwargs)

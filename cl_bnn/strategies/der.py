@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from avalanche.core import SupervisedPlugin
+from avalanche.models.utils import avalanche_forward
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -60,11 +61,11 @@ class DER(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg
             return
         if self.alpha:
             rows = self._rows()
-            found = strategy.model(self.x[rows], self.tasks[rows])
+            found = avalanche_forward(strategy.model, self.x[rows], self.tasks[rows])
             strategy.loss = strategy.loss + self.alpha * F.mse_loss(found, self.outputs[rows])
         if self.beta:
             rows = self._rows()
-            found = strategy.model(self.x[rows], self.tasks[rows])
+            found = avalanche_forward(strategy.model, self.x[rows], self.tasks[rows])
             strategy.loss = strategy.loss + self.beta * strategy._criterion(found, self.y[rows])
 
     def _rows(self) -> Tensor:

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import torch
 from avalanche.core import SupervisedPlugin
+from avalanche.models.utils import avalanche_forward
 from torch import Tensor
 
 from cl_bnn.errors import UserError
@@ -100,7 +101,7 @@ class EWC(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg
         rows = torch.randperm(len(data))[: self.samples].tolist()
         for row in rows:
             x, y, task = (torch.as_tensor(value)[None].to(strategy.device) for value in data[row])
-            log_p = strategy.model(x, task).log_softmax(1)[0]
+            log_p = avalanche_forward(strategy.model, x, task).log_softmax(1)[0]
             for weight, label in self._weighted(log_p.detach().exp(), int(y)):
                 found = torch.autograd.grad(
                     log_p[label], list(named.values()), retain_graph=True, allow_unused=True

@@ -13,9 +13,9 @@ from torch import Tensor
 from cl_bnn.data.folder import View
 from cl_bnn.ensembles import resample, weighted_error
 from cl_bnn.optim.weights import restored
-from cl_bnn.strategies.bayesbinn import PosteriorAsPrior
 from cl_bnn.strategies.ensemble import Ensemble, Mode
 from cl_bnn.strategies.loading import view_behind
+from cl_bnn.strategies.priors import PosteriorAsPrior
 from cl_bnn.strategies.template import Template
 
 State = dict[str, Any]
@@ -75,9 +75,8 @@ class RoundEnsemble(Ensemble):
         self.sample_weights = torch.ones(0, dtype=torch.float64)
         self._told: dict[str, float] = {}
         # Of a member, not of the stream: it happens when a member's last round ends.
-        keeps = [p for p in self.plugins if isinstance(p, PosteriorAsPrior)]
-        self.plugins = [plugin for plugin in self.plugins if plugin not in keeps]
-        self._posterior_as_prior = bool(keeps)
+        self._keeps = [p for p in self.plugins if isinstance(p, PosteriorAsPrior)]
+        self.plugins = [plugin for plugin in self.plugins if plugin not in self._keeps]
 
     # Training ------------------------------------------------------------------------------------
 
@@ -128,8 +127,9 @@ class RoundEnsemble(Ensemble):
         error = weighted_error(self.sample_weights, wrong)
         classes = int(self.mb_output.shape[1])
         alpha = self.rule.weigh(error, classes)
-        if self._posterior_as_prior and (self.independent or self.round + 1 == self.size):
-            self.optimizer.posterior_to_prior()
+        if self.independent or self.round + 1 == self.size:
+            for plugin in self._keeps:
+                plugin.after_training_exp(self)
         with self.member_weights():
             weights = {name: t.detach().clone() for name, t in self.model.state_dict().items()}
         task = int(self.experience.current_experience)

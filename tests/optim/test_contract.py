@@ -32,6 +32,7 @@ OPTIMISERS: dict[str, Build] = {
     "bayesbinn_cold": partial(bayes, temperature=0.01),
     "bayesbinn_unbounded": partial(bayes, scale_bound=float("inf")),
     "bayesbinn_deterministic": partial(bayes, mc_samples=0),
+    "bayesbinn_straight": partial(bayes, lr=0.1, mode="straight"),
     "bayesbinn_reference": partial(bayes, mode="reference"),
     "bayesbinn_published": partial(
         bayes, lr=0.003, mode="reference", temperature=0.01, init_lambda=10.0

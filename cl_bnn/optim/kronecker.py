@@ -1,0 +1,144 @@
+"""How much the outputs of old tasks mind a change of a layer's weights: Kronecker factors of the
+Fisher information.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["Factors", "FactorMeter", "layers_of", "mean_pull"]
+
+
+class Factors(NamedTuple):
+    """The Fisher information of a weight matrix W (outputs, inputs) is nearly A (x) G: a change D
+    costs `tr(G D A D^T) / 2` nats a sample (Martens and Grosse 2015, arXiv:1503.05671, section 3).
+
+    Attributes:
+        inputs: A = E[a a^T] of the inputs a of the layer, (inputs, inputs).
+        outputs: G = E[g g^T] of the gradients g of log p(y | x) with respect to what the layer
+            puts out, before anything else is done to it, (outputs, outputs).
+    """
+
+    inputs: Tensor
+    outputs: Tensor
+
+
+def mean_pull(mean: Tensor, anchor: Tensor, factors: Factors) -> Tensor:
+    """Gradient with respect to mu of `E[tr(G (W - M) A (W - M)^T)] / 2` over +-1 weights W of mean
+    mu.
+
+    The weights are independent and their squares are 1, so that what is on the diagonal of A (x) G
+    does not depend on them, and
+
+        pull  =  G (mu - M) A  -  mu * diag(G) diag(A)^T
+
+    Args:
+        mean: mu of a layer's weights, (outputs, ...), as many inputs as there are in all.
+        anchor: M, same shape.
+        factors: A and G.
+
+    Returns:
+        A new tensor of that shape.
+    """
+    a, g = factors
+    away = (mean - anchor).flatten(1)
+    pull = (g @ away @ a).view_as(mean)
+    return pull.sub_(mean * torch.outer(g.diagonal(), a.diagonal()).view_as(mean))
+
+
+def layers_of(model: nn.Module, parameters: Iterable[Tensor]) -> dict[Tensor, nn.Module]:
+    """The linear or convolutional layer that each of the weights belongs to.
+
+    Raises:
+        ValueError: a weight that belongs to no such layer, or to a grouped convolution.
+    """
+    found: dict[Tensor, nn.Module] = {}
+    kinds = (nn.Linear, nn.Conv2d)
+    owners: dict[Tensor, nn.Module] = {m.weight: m for m in model.modules() if isinstance(m, kinds)}
+    for parameter in parameters:
+        layer = owners.get(parameter)
+        if layer is None or getattr(layer, "groups", 1) > 1:
+            raise ValueError(
+                f"a weight of shape {tuple(parameter.shape)} has no Kronecker factors: they are "
+                "known of linear layers and of ungrouped convolutions in two dimensions"
+            )
+        found[parameter] = layer
+    return found
+
+
+class FactorMeter:
+    """Adds up the factors of some layers, from samples that go through them and back.
+
+        meter = FactorMeter(layers_of(model, weights))
+        with meter.listening():
+            -log_p(model(x)).sum().backward()     # once for all samples of x, as often as wanted
+        factors = meter.factors(len(x))
+
+    A convolution sees every place of an image as an input: A is their mean, G the sum over places
+    (Grosse and Martens 2016, arXiv:1602.01407, theorem 1). In evaluation a sample must not depend
+    on the others, as it does with the norm `"batch"`.
+
+    Args:
+        layers: by weight, see `layers_of`.
+    """
+
+    def __init__(self, layers: dict[Tensor, nn.Module]) -> None:
+        self.layers = layers
+        self._inputs: dict[Tensor, Tensor] = {}
+        self._outputs: dict[Tensor, Tensor] = {}
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Inside, forward and backward passes of the model are taken into account."""
+        hooks = [self._listen(weight, layer) for weight, layer in self.layers.items()]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _listen(self, weight: Tensor, layer: nn.Module) -> torch.utils.hooks.RemovableHandle:
+        def forward(_: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+            patches = _patches(layer, given[0].detach())
+
+            def backward(gradient: Tensor) -> None:
+                places = _rows(gradient)
+                share = len(gradient) / len(patches)  # a mean over places, a sum over samples
+                self._add(self._inputs, weight, patches.t() @ patches * share)
+                self._add(self._outputs, weight, places.t() @ places)
+
+            output.register_hook(backward)  # type: ignore[no-untyped-call]
+
+        return layer.register_forward_hook(forward)
+
+    def _add(self, sums: dict[Tensor, Tensor], weight: Tensor, found: Tensor) -> None:
+        sums[weight] = sums[weight] + found if weight in sums else found
+
+    def factors(self, count: int) -> dict[Tensor, Factors]:
+        """The factors of the weights on which something depended, from so many samples."""
+        return {
+            weight: Factors(self._inputs[weight] / count, self._outputs[weight] / count)
+            for weight in self._inputs
+        }
+
+
+def _patches(layer: nn.Module, x: Tensor) -> Tensor:
+    """What meets the weights of an output, a row for every sample and place: (rows, inputs)."""
+    if isinstance(layer, nn.Conv2d):
+        x = F.pad(x, layer._reversed_padding_repeated_twice)
+        x = F.unfold(x, layer.kernel_size, layer.dilation, 0, layer.stride)
+        return x.transpose(1, 2).flatten(0, 1)
+    return x.flatten(0, -2)
+
+
+def _rows(gradient: Tensor) -> Tensor:
+    """Gradients (n, outputs, ...) of convolutions or (n, ..., outputs), a row for every place."""
+    return (
+        gradient.flatten(2).transpose(1, 2).flatten(0, 1)
+        if gradient.dim() == 4
+        else gradient.flatten(0, -2)
+    )
