@@ -10,7 +10,7 @@ import torch
 from avalanche.core import SupervisedPlugin
 from torch import Tensor
 
-from cl_bnn import distributed, metrics, probe, recipes
+from cl_bnn import distributed, metrics, probe, recipes, uncertainty
 from cl_bnn.benchmarks import Stream
 from cl_bnn.checkpoint import Checkpoint, rng_state, seed_all, set_rng_state
 from cl_bnn.errors import UserError
@@ -140,6 +140,8 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         seen = {task: values for task, values in measured.items() if task <= self.last_task}
         if self._every_epoch:
             self._record_all(seen, self.strategy.n_epochs - 1)
+        for task, values in self._unsure().items():
+            measured[task] |= values
         self._record_all(measured, None)
         naturals = self.strategy.naturals()
         self.modes = None if naturals is None else [n > 0 for n in naturals]
@@ -158,16 +160,31 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         """Metrics of the first tasks by name, those on held-out training data with `val_` before
         it.
         """
-        distinct = 1 if self.stream.same_test else n_tasks
+        held_out = self.recorder.measure(self.strategy, self.stream.validation[:n_tasks])
+        distinct = self._distinct(n_tasks)
         found = self.recorder.measure(self.strategy, self.stream.test[:distinct])
         found |= {task: dict(found[0]) for task in range(distinct, n_tasks)}
-        if self.stream.validation:
-            held_out = self.recorder.measure(self.strategy, self.stream.validation[:n_tasks])
-            for task, values in held_out.items():
-                found[task] |= {f"val_{metric}": value for metric, value in values.items()}
+        for task, values in held_out.items():
+            found[task] |= {f"val_{metric}": value for metric, value in values.items()}
         if self.stream.probe is not None:
             found[0] |= probe.measure(self.strategy, self.stream.probe)
         return found
+
+    def _unsure(self) -> dict[int, dict[str, float]]:
+        """How sure of itself the learner is on what it has learned, and on the next task; at the
+        end how rightly so.
+        """
+        n_tasks = min(self.last_task + 2, self.stream.n_tasks)
+        tests = list(self.stream.test[: self._distinct(n_tasks)])
+        found = uncertainty.measure(self.strategy, tests, self.data_root)
+        if self.phase + 1 == len(self.phases):
+            for task, values in enumerate(found):
+                values |= self.recorder.reliability.get(task, {})
+        return {task: found[min(task, len(found) - 1)] for task in range(n_tasks)}
+
+    def _distinct(self, n_tasks: int) -> int:
+        """How many test sets the first tasks have."""
+        return 1 if self.stream.same_test else n_tasks
 
     def predictions(self) -> bytes | None:
         """The file of what the network predicts at the places of the stream's probe, if it has one.

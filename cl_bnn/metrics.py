@@ -3,6 +3,7 @@
 import math
 
 import torch
+from scipy.stats import rankdata
 from torch import Tensor
 
 N_BINS = 15  # of the calibration error, the usual choice since Guo et al. 2017 (arXiv:1706.04599)
@@ -28,33 +29,98 @@ def nll(log_probabilities: Tensor, targets: Tensor) -> float:
     return -log_probabilities.double().gather(1, targets[:, None]).mean().item()
 
 
-def ece(log_probabilities: Tensor, targets: Tensor, bins: int = N_BINS) -> float:
-    """Expected calibration error: sum over bins of |accuracy - confidence|, weighted by their
-    share.
+def brier(log_probabilities: Tensor, targets: Tensor) -> float:
+    """Mean of sum_c (p_c - [c is the target])^2 (Brier 1950), in [0, 2]; (n, classes) and (n,)."""
+    p = log_probabilities.double().exp()
+    p[torch.arange(len(targets)), targets] -= 1
+    return float(p.square().sum(1).mean())
+
+
+def _calibration(log_probabilities: Tensor, targets: Tensor, bins: int) -> Tensor:
+    """Of every bin of confidence the share of the samples, and the share of them times the mean
+    confidence and times the accuracy: (3, bins).
 
     The confidence is the largest probability. The bins have equal width and are closed above, so
-    that p = 1 belongs to the last (Naeini et al. 2015; Guo et al. 2017, arXiv:1706.04599, eq. 3).
+    that p = 1 belongs to the last.
+    """
+    confidence, predicted = log_probabilities.double().exp().max(1)
+    index = (confidence * bins).ceil().long().clamp(1, bins) - 1
+    values = torch.stack([torch.ones_like(confidence), confidence, (predicted == targets).double()])
+    found = torch.zeros(3, bins, dtype=torch.float64, device=confidence.device)
+    return found.index_add_(1, index, values) / len(targets)
+
+
+def ece(log_probabilities: Tensor, targets: Tensor, bins: int = N_BINS) -> float:
+    """Expected calibration error: sum over bins of |accuracy - confidence|, weighted by their
+    share (Naeini et al. 2015; Guo et al. 2017, arXiv:1706.04599, eq. 3).
 
     Args:
         log_probabilities: (n, classes).
         targets: (n,).
         bins: number of bins.
     """
-    confidence, predicted = log_probabilities.double().exp().max(1)
-    index = (confidence * bins).ceil().long().clamp(1, bins) - 1
-    gap = torch.zeros(bins, dtype=torch.float64, device=confidence.device)
-    gap.index_add_(0, index, (predicted == targets).double() - confidence)
-    return gap.abs().sum().item() / len(targets)
+    found = _calibration(log_probabilities, targets, bins)
+    return (found[2] - found[1]).abs().sum().item()
+
+
+def reliability(log_probabilities: Tensor, targets: Tensor, bins: int = N_BINS) -> dict[str, float]:
+    """The reliability diagram behind the calibration error: of every bin k = 1, 2, ... that is not
+    empty, `bin_share_k` of the samples, `bin_confidence_k` and `bin_accuracy_k`, means over them.
+    """
+    found = {}
+    columns = _calibration(log_probabilities, targets, bins).t().tolist()
+    for k, (share, confidence, hits) in enumerate(columns, 1):
+        if share:
+            found[f"bin_share_{k}"] = share
+            found[f"bin_confidence_{k}"] = confidence / share
+            found[f"bin_accuracy_{k}"] = hits / share
+    return found
+
+
+def entropies(outputs: Tensor) -> tuple[Tensor, Tensor]:
+    """How unsure several networks are of every sample, in nats: the entropy of their mean
+    probabilities, and the part of it that they do not agree on.
+
+    The first is the sum of an aleatoric part, the mean entropy of a network, and the second, the
+    epistemic part: the mutual information of prediction and network (Depeweg et al. 2018,
+    arXiv:1710.07283, eq. 12).
+
+    Args:
+        outputs: logits (networks, n, classes).
+
+    Returns:
+        Total and epistemic entropy, (n,) each, float64.
+    """
+    log_p = outputs.double().log_softmax(-1)
+    mean = log_p.exp().mean(0)
+    total = -torch.xlogy(mean, mean).sum(-1)
+    aleatoric = -(log_p.exp() * log_p).sum(-1).mean(0)
+    return total, (total - aleatoric).clamp_min(0)
+
+
+def auroc(inside: Tensor, outside: Tensor) -> float:
+    """Area under the ROC curve of a score that should be larger outside: the probability that it
+    is, for two samples drawn at random, ties counted half.
+
+    Args:
+        inside: scores (n,) of what is known.
+        outside: scores (m,) of what is not.
+    """
+    both = torch.cat([outside, inside]).cpu().numpy()
+    ranks = rankdata(both)[: len(outside)].sum()
+    pairs = len(outside) * len(inside)
+    return float((ranks - len(outside) * (len(outside) + 1) / 2) / pairs)
 
 
 def prediction(log_probabilities: Tensor, targets: Tensor) -> dict[str, float]:
-    """Accuracy (fraction), NLL (nats) and ECE of log-probabilities (n, classes) for targets (n,);
-    of at least `MANY_CLASSES` classes also the top-5 accuracy.
+    """Accuracy (fraction), NLL (nats), ECE and Brier score of log-probabilities (n, classes) for
+    targets (n,); of at least `MANY_CLASSES` classes also the top-5 accuracy.
     """
     found = {
         "accuracy": accuracy(log_probabilities, targets),
         "nll": nll(log_probabilities, targets),
         "ece": ece(log_probabilities, targets),
+        "brier": brier(log_probabilities, targets),
     }
     if log_probabilities.shape[1] >= MANY_CLASSES:
         found["accuracy_top5"] = top_accuracy(log_probabilities, targets, 5)
@@ -103,19 +169,28 @@ def entropy_bits(natural: Tensor) -> Tensor:
 
 
 def posterior(naturals: list[Tensor], modes_before: list[Tensor] | None) -> dict[str, float]:
-    """Of all weights of a network: mean entropy (bits), share saturated, share of flipped modes.
+    """Of all weights of a network: mean entropy (bits), share saturated, share of flipped modes; of
+    several layers also of each, as `entropy_layer1`.
 
     Args:
         naturals: lambda of each binary parameter.
         modes_before: where the mode was +1 at the end of the last task (bool, same shapes), or
             None.
     """
-    flat = torch.cat([n.flatten() for n in naturals])
+    layers = [natural.flatten() for natural in naturals]
+    before = None if modes_before is None else [modes.flatten() for modes in modes_before]
+    found = _capacity(torch.cat(layers), None if before is None else torch.cat(before))
+    for k, layer in enumerate(layers if len(layers) > 1 else [], 1):
+        own = _capacity(layer, None if before is None else before[k - 1])
+        found |= {f"{name}_layer{k}": value for name, value in own.items()}
+    return found
+
+
+def _capacity(natural: Tensor, before: Tensor | None) -> dict[str, float]:
     found = {
-        "entropy": entropy_bits(flat).mean().item(),
-        "saturated": (flat.double().tanh().abs() > SATURATED_MEAN).double().mean().item(),
+        "entropy": entropy_bits(natural).mean().item(),
+        "saturated": (natural.double().tanh().abs() > SATURATED_MEAN).double().mean().item(),
     }
-    if modes_before is not None:
-        before = torch.cat([m.flatten() for m in modes_before])
-        found["flipped"] = ((flat > 0) != before).double().mean().item()
+    if before is not None:
+        found["flipped"] = ((natural > 0) != before).double().mean().item()
     return found

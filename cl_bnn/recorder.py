@@ -7,7 +7,7 @@ import torch
 from avalanche.training.plugins import EvaluationPlugin
 from torch import Tensor
 
-from cl_bnn import distributed
+from cl_bnn import distributed, metrics
 from cl_bnn.objectives import CLASSIFICATION, Objective
 
 # Hooks of every iteration in which there is nothing to do. Avalanche's evaluator would make a new
@@ -33,6 +33,10 @@ class Recorder(EvaluationPlugin):
 
     Args:
         objective: what the network is asked for.
+
+    Attributes:
+        reliability: where there are classes, `cl_bnn.metrics.reliability` of the preferred
+            prediction, by task, when it was measured last.
     """
 
     def __init__(self, objective: Objective = CLASSIFICATION) -> None:
@@ -41,6 +45,7 @@ class Recorder(EvaluationPlugin):
             warnings.filterwarnings("ignore", message="No loggers specified")
             super().__init__()
         self.tasks: dict[int, dict[str, float]] = {}
+        self.reliability: dict[int, dict[str, float]] = {}
         self._outputs: list[Tensor] = []
         self._targets: list[Tensor] = []
         for hook in IDLE_HOOKS:
@@ -101,7 +106,11 @@ class Recorder(EvaluationPlugin):
             distributed.gather(torch.cat(parts)) for parts in (self._outputs, self._targets)
         )
         found = self.objective.measure(outputs, targets) | strategy.measured(targets)
-        self.tasks[strategy.experience.current_experience] = found
+        task = strategy.experience.current_experience
+        self.tasks[task] = found
+        preferred = strategy.predictor == strategy.predictors[0]
+        if preferred and self.objective.hits is CLASSIFICATION.hits:
+            self.reliability[task] = metrics.reliability(outputs.log_softmax(1), targets)
 
     def measure(self, strategy: Any, experiences: Any) -> dict[int, dict[str, float]]:
         """Evaluate every way of predicting on test experiences.
@@ -111,7 +120,8 @@ class Recorder(EvaluationPlugin):
             the others with its name as a suffix (`accuracy`, `accuracy_mode`).
         """
         found: dict[int, dict[str, float]] = {}
-        for predictor in strategy.predictors:
+        self.reliability = {}
+        for predictor in strategy.predictors if experiences else ():
             suffix = "" if predictor == strategy.predictors[0] else f"_{predictor}"
             strategy.predictor, self.tasks = predictor, {}
             strategy.eval(experiences)

@@ -18,6 +18,7 @@ from cl_bnn.events import Event
 from cl_bnn.runner import Run
 
 FEW = {"eval_samples": 3}
+LAYERS = ("_layer1", "_layer2", "_layer3")  # of the network of the tiny recipe
 # The command line where Ctrl-C is not ignored, as it is in a shell's background jobs.
 COMMAND_LINE = """
 import signal, sys
@@ -188,10 +189,16 @@ def test_rows_of_a_run(tmp_path: Path) -> None:
     assert sorted(zip(accuracy.after, accuracy.on, strict=True)) == [
         (after, on) for after in range(3) for on in range(3)
     ]
-    named = {"accuracy", "nll", "ece", "accuracy_mode", "nll_mode", "ece_mode"}
-    assert set(end[end.on.notna()].metric) == named
-    assert set(end[end.on.isna() & (end.after == 0)].metric) == {"entropy", "saturated"}
-    assert set(end[end.on.isna() & (end.after == 1)].metric) == {"entropy", "saturated", "flipped"}
+    scores = {
+        f"{name}{how}" for name in ("accuracy", "nll", "ece", "brier") for how in ("", "_mode")
+    }
+    doubts = {"aleatoric", "epistemic", "auroc_rotated", "auroc_inverted"}
+    named = {m for m in end[end.on.notna()].metric if not m.startswith(("bin_", "auroc_fashion"))}
+    assert named == scores | doubts
+    capacity = {f"{m}{w}" for m in ("entropy", "saturated") for w in ("", *LAYERS)}
+    flips = {f"flipped{w}" for w in ("", *LAYERS)}
+    assert set(end[end.on.isna() & (end.after == 0)].metric) == capacity
+    assert set(end[end.on.isna() & (end.after == 1)].metric) == capacity | flips
     losses = frame[frame.metric == "train_loss"]
     assert list(losses.epoch) == [0, 1, 2] * 3 and list(losses.on) == list(losses.after)
 

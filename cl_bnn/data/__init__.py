@@ -2,7 +2,7 @@
 
 from cl_bnn.data.command import fetch, list_lines, verify
 from cl_bnn.data.dataset import Dataset, Split
-from cl_bnn.data.sources import NAMES, data_root, load
+from cl_bnn.data.sources import NAMES, data_root, load, present
 
 __all__ = [
     "NAMES",
@@ -12,5 +12,6 @@ __all__ = [
     "fetch",
     "list_lines",
     "load",
+    "present",
     "verify",
 ]

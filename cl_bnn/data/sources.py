@@ -187,6 +187,11 @@ def load(name: str, root: str | Path | None = None) -> Dataset:
     return _load(source_of(name), data_root(root))
 
 
+def present(name: str, root: str | Path | None = None) -> bool:
+    """Whether the files of the data set `name`, one of `NAMES`, are in the data root."""
+    return source_of(name).present(data_root(root))
+
+
 @cache
 def _load(source: Source, root: Path) -> Dataset:
     train, test = source.read(root)

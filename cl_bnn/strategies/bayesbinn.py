@@ -127,7 +127,12 @@ class PosteriorStrategy(Template):
         """Logits; in evaluation, the logarithm of the averaged prediction (eq. 26)."""
         if self.is_training or self._samples is None:
             return self._plain_forward()
-        return self.objective.average((self._plain_forward() for _ in self._samples), self.average)
+        return self.objective.average(self.each_output(), self.average)
+
+    def each_output(self) -> Iterator[Tensor]:
+        """In an evaluation, the outputs of every sampled network, or of the mode."""
+        for _ in self._samples or (None,):
+            yield self._plain_forward()
 
     def _plain_forward(self) -> Tensor:
         logits: Tensor = super().forward()

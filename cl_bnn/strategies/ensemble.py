@@ -127,6 +127,10 @@ class Ensemble(Mixin):
         self._gathered.append(outputs)
         return vote(outputs, self.alphas(), self.vote)
 
+    def each_output(self) -> Iterator[Tensor]:
+        """In an evaluation, the outputs of every member."""
+        yield from self.member_outputs()
+
     def measured(self, targets: Tensor) -> dict[str, float]:
         """The accuracy of the first member and of the mean one, and how often two members disagree;
         once the task is learned, the accuracy of the first 1, 2, ... members together, by every

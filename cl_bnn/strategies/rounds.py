@@ -74,6 +74,7 @@ class RoundEnsemble(Ensemble):
         self.round = 0
         self.sample_weights = torch.ones(0, dtype=torch.float64)
         self._told: dict[str, float] = {}
+        self._test_set: View | None = None  # that Avalanche's loop goes through, if it is known
         # Of a member, not of the stream: it happens when a member's last round ends.
         self._keeps = [p for p in self.plugins if isinstance(p, PosteriorAsPrior)]
         self.plugins = [plugin for plugin in self.plugins if plugin not in self._keeps]
@@ -183,6 +184,10 @@ class RoundEnsemble(Ensemble):
         """As ever; remembers which test set it is, if its batches are always the same."""
         super().make_eval_dataloader(shuffle=shuffle, **kwargs)
         self._test_set = None if shuffle else view_behind(self.adapted_dataset)
+
+    def _after_eval_exp(self, **kwargs: Any) -> None:
+        super()._after_eval_exp(**kwargs)
+        self._test_set = None
 
     def alphas(self) -> Tensor:
         """How much each member counts, (M,)."""

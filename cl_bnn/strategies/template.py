@@ -249,6 +249,12 @@ class Template(SupervisedTemplate):
         with self.evaluation_weights(), gpu_arithmetic(self.precision == "tf32"):
             return super().eval(experiences, **kwargs)
 
+    def each_output(self) -> Iterator[Tensor]:
+        """In an evaluation, the outputs for the current mini-batch of every network that predicts;
+        here there is one.
+        """
+        yield self.forward()
+
     def measured(self, targets: Tensor) -> dict[str, float]:
         """What this strategy has to tell of the experience just evaluated, besides the metrics of
         its predictions; `targets` are those of all samples, in their order.
