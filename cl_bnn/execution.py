@@ -10,7 +10,7 @@ import torch
 from avalanche.core import SupervisedPlugin
 from torch import Tensor
 
-from cl_bnn import distributed, metrics, probe, recipes, uncertainty
+from cl_bnn import cost, distributed, metrics, probe, recipes, uncertainty
 from cl_bnn.benchmarks import Stream
 from cl_bnn.checkpoint import Checkpoint, rng_state, seed_all, set_rng_state
 from cl_bnn.errors import UserError
@@ -45,7 +45,8 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         self.rows: list[Row] = []
         self._told = 0  # how many of them the events have told
         self.modes: list[Tensor] | None = None  # where the mode was +1 when the last task ended
-        self.phase, self.seconds, self._clock = 0, 0.0, time.perf_counter()
+        self.phase, self.meter = 0, cost.Meter(device)
+        self._saved_at = time.perf_counter()
         self._saving = 0.0  # the seconds that the last saving took
 
     def __call__(self) -> list[Row]:
@@ -128,21 +129,26 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
             )
         self._record(self.last_task, epoch, found)
         if self._every_epoch and epoch + 1 < strategy.n_epochs:
-            self._record_all(self._measure(self.last_task + 1), epoch)
-        if self._saving <= SAVING_SHARE * (time.perf_counter() - self._clock):
+            with self.meter.evaluating():
+                measured = self._measure(self.last_task + 1)
+            self._record_all(measured, epoch)
+        if self._saving <= SAVING_SHARE * (time.perf_counter() - self._saved_at):
             self._save(epoch + 1)
         accuracy = found.get("train_accuracy")
         self._tell("epoch", epoch=epoch, loss=found["train_loss"], accuracy=accuracy)
 
     def _end_of_task(self) -> None:
         """Every task is measured, also those to come; then the next task begins."""
-        measured = self._measure(self.stream.n_tasks)
+        with self.meter.evaluating():
+            measured = self._measure(self.stream.n_tasks)
+            doubts = self._unsure()
         seen = {task: values for task, values in measured.items() if task <= self.last_task}
         if self._every_epoch:
             self._record_all(seen, self.strategy.n_epochs - 1)
-        for task, values in self._unsure().items():
+        for task, values in doubts.items():
             measured[task] |= values
         self._record_all(measured, None)
+        self._record(None, None, {"state_bits": cost.state_bits(self.strategy)})
         naturals = self.strategy.naturals()
         self.modes = None if naturals is None else [n > 0 for n in naturals]
         score = self.stream.objective.score
@@ -221,10 +227,10 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
 
     def _save(self, epoch: int) -> None:
         """The state from which `epoch` of the current phase can begin."""
-        now = time.perf_counter()
-        self.seconds, self._clock = self.seconds + now - self._clock, now
+        self.meter.read()
         if distributed.rank() or not self.strategy.can_be_saved:
             return
+        begun = time.perf_counter()
         self.checkpoint.save(
             {
                 "spec": self.run.as_dict(),
@@ -232,7 +238,7 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
                 "epoch": epoch,
                 "rows": [tuple(row) for row in self.rows],
                 "modes": self.modes,
-                "seconds": self.seconds,
+                "cost": self.meter.state_dict(),
                 "model": self.strategy.model.state_dict(),
                 "optimizer": self.strategy.optimizer.state_dict(),
                 "extra": self.strategy.extra_state(),
@@ -240,7 +246,8 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
             },
             self.strategy.parts(),
         )
-        self._saving = time.perf_counter() - now
+        self._saved_at = time.perf_counter()
+        self._saving = self._saved_at - begun
 
     def _restore(self) -> None:
         def note(text: str) -> None:
@@ -250,7 +257,8 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         if state is None:
             self._tell("started")
             return
-        self.phase, self.seconds = state["phase"], state["seconds"]
+        self.phase = state["phase"]
+        self.meter.load_state_dict(state.get("cost", self.meter.state_dict()))
         modes = state["modes"]
         self.modes = None if modes is None else [mode.to(self.device) for mode in modes]
         self.rows = [Row(*row) for row in state["rows"]]

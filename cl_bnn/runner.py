@@ -139,8 +139,7 @@ def execute(
         execution = Execution(run, device, data_root, on_event)
         rows, found = execution(), execution.predictions()
         if first:
-            seconds = round(execution.seconds, 1)
-            info = _info(device) | {"processes": distributed.size(), "seconds": seconds}
+            info = _info(device) | {"processes": distributed.size()} | execution.meter.told()
             if found is not None:  # first: a run with a JSON is whole
                 results.atomic_write(predictions.path_beside(run.path), found)
             results.write(run.path, rows, run.as_dict(), info)

@@ -197,8 +197,9 @@ def test_rows_of_a_run(tmp_path: Path) -> None:
     assert named == scores | doubts
     capacity = {f"{m}{w}" for m in ("entropy", "saturated") for w in ("", *LAYERS)}
     flips = {f"flipped{w}" for w in ("", *LAYERS)}
-    assert set(end[end.on.isna() & (end.after == 0)].metric) == capacity
-    assert set(end[end.on.isna() & (end.after == 1)].metric) == capacity | flips
+    whole = end[end.on.isna()]
+    assert set(whole[whole.after == 0].metric) == capacity | {"state_bits"}
+    assert set(whole[whole.after == 1].metric) == capacity | flips | {"state_bits"}
     losses = frame[frame.metric == "train_loss"]
     assert list(losses.epoch) == [0, 1, 2] * 3 and list(losses.on) == list(losses.after)
 

@@ -31,6 +31,11 @@ class SideBySideEnsemble(Ensemble):
                 self.initialise(networks[-1])
         return TaskAware(Stacked(networks))
 
+    @property
+    def n_weights(self) -> int:
+        """The number of weights of a member."""
+        return super().n_weights // self.size
+
     def make_train_dataloader(
         self, shuffle: bool = True, drop_last: bool = False, **kwargs: Any
     ) -> None:

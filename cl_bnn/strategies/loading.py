@@ -162,5 +162,16 @@ class StreamedBatches:
             yield [x, y.to(self.device, non_blocking=True), label]
 
 
+def batches_of(
+    view: View, label: int, batch_size: int, *, shuffle: bool, device: torch.device,
+    augment_seed: int | None = None,
+) -> Batches | StreamedBatches:  # fmt: skip
+    """Mini-batches of one task, from memory or from disk; arguments as there."""
+    more: Any = dict(shuffle=shuffle, device=device, augment_seed=augment_seed)
+    if isinstance(view, FolderView):
+        return StreamedBatches(view, label, batch_size, **more)
+    return Batches([(view, label)], batch_size, **more)
+
+
 def _order(n_samples: int, shuffle: bool) -> Tensor:
     return torch.randperm(n_samples) if shuffle else torch.arange(n_samples)

@@ -9,13 +9,13 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 
 from cl_bnn import distributed
-from cl_bnn.data.folder import FolderView, View
+from cl_bnn.data.folder import View
 from cl_bnn.errors import UserError
 from cl_bnn.nn import binary_parameters, reinitialise
 from cl_bnn.objectives import CLASSIFICATION, Objective
 from cl_bnn.optim.weights import replace_in_groups
 from cl_bnn.strategies.composed import Composed
-from cl_bnn.strategies.loading import Batches, StreamedBatches, view_behind
+from cl_bnn.strategies.loading import Batches, StreamedBatches, batches_of, view_behind
 from cl_bnn.strategies.precision import PRECISIONS, Precision, gpu_arithmetic
 from cl_bnn.strategies.schedules import SCHEDULES, Schedule
 
@@ -176,13 +176,9 @@ class Template(SupervisedTemplate):
     def _batches(
         self, view: View, batch_size: int, shuffle: bool, augment_seed: int | None = None
     ) -> Batches | StreamedBatches:
-        label, device = int(self.experience.task_label), self.device
-        if isinstance(view, FolderView):
-            return StreamedBatches(
-                view, label, batch_size, shuffle=shuffle, device=device, augment_seed=augment_seed
-            )
-        return Batches(
-            [(view, label)], batch_size, shuffle=shuffle, device=device, augment_seed=augment_seed
+        label = int(self.experience.task_label)
+        return batches_of(
+            view, label, batch_size, shuffle=shuffle, device=self.device, augment_seed=augment_seed
         )
 
     def _unpack_minibatch(self) -> None:
@@ -210,6 +206,11 @@ class Template(SupervisedTemplate):
     def learned(self) -> dict[str, float]:
         """What this strategy has to tell at the end of an epoch besides loss and accuracy."""
         return {}
+
+    @property
+    def n_weights(self) -> int:
+        """The number of weights of the network, in however many versions it is kept."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
 
     @property
     def can_be_saved(self) -> bool:

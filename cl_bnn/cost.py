@@ -1,0 +1,161 @@
+"""What learning costs: seconds, peak memory, and the bits that must be kept to go on."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from avalanche.benchmarks.utils import AvalancheDataset
+from torch import Tensor, nn
+
+from cl_bnn.data.task import TaskView
+
+Kind = Literal["train", "eval"]
+KINDS: tuple[Kind, ...] = ("train", "eval")
+
+# Linux tells the largest resident size of a process, and forgets it when "5" is written.
+STATUS, FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+class Meter:
+    """Seconds and peak memory of training and of evaluation, whichever is under way.
+
+    The peak is that of the process on a processor, of which Linux alone tells it, and that of the
+    tensors on a GPU; in bytes, 0 where it is not told.
+
+    Args:
+        device: where the network is.
+
+    Attributes:
+        seconds, peaks: by kind.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds = dict.fromkeys(KINDS, 0.0)
+        self.peaks = dict.fromkeys(KINDS, 0)
+        self._kind: Kind = "train"
+        self._begin()
+
+    def _begin(self) -> None:
+        self._clock = time.perf_counter()
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+            return
+        with suppress(OSError):
+            FORGET.write_text("5")
+
+    def read(self) -> None:
+        """Bring `seconds` and `peaks` up to date."""
+        kind = self._kind
+        self.seconds[kind] += time.perf_counter() - self._clock
+        self.peaks[kind] = max(self.peaks[kind], _peak(self.device))
+        self._begin()
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Inside is evaluation, outside training."""
+        self.read()
+        before, self._kind = self._kind, "eval"
+        try:
+            yield
+        finally:
+            self.read()
+            self._kind = before
+
+    def state_dict(self) -> dict[str, Any]:
+        """What has been measured so far."""
+        return {"seconds": dict(self.seconds), "peaks": dict(self.peaks)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.seconds, self.peaks = dict(state["seconds"]), dict(state["peaks"])
+
+    def told(self) -> dict[str, float]:
+        """`seconds`, and of training and evaluation `<kind>_seconds` and `<kind>_peak_memory`."""
+        found: dict[str, float] = {"seconds": round(sum(self.seconds.values()), 1)}
+        for kind in KINDS:
+            found[f"{kind}_seconds"] = round(self.seconds[kind], 1)
+            if self.peaks[kind]:
+                found[f"{kind}_peak_memory"] = self.peaks[kind]
+        return found
+
+
+def _peak(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    with suppress(OSError):
+        for line in STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
+    return 0
+
+
+def state_bits(strategy: Any) -> float:
+    """Bits that must be kept to learn another task, for every weight of the network.
+
+    Counted are all numbers of network, optimiser, plugins and members at their size in memory, one
+    bit where all are +-1, and stored samples at their size in the data set. Weights that are drawn
+    anew from a posterior before every use are not kept.
+
+    Args:
+        strategy: a `cl_bnn.strategies.Template` between two tasks.
+    """
+    drawn = {id(p) for p in strategy.model.parameters() if "natural" in _state_of(strategy, p)}
+    network = [p for p in strategy.model.parameters() if id(p) not in drawn]
+    plugins = [getattr(plugin, "plugin", None) for plugin in strategy.plugins]
+    roots = [
+        network, list(strategy.model.buffers()), strategy.optimizer.state_dict(),
+        strategy.parts(), strategy.extra_state(), plugins,
+    ]  # fmt: skip
+    seen: set[int] = set()
+    n_weights: int = strategy.n_weights
+    return sum(_bits(root, seen) for root in roots) / n_weights
+
+
+def _state_of(strategy: Any, parameter: Tensor) -> Any:
+    return strategy.optimizer.state.get(parameter, {})
+
+
+def _bits(value: Any, seen: set[int]) -> int:
+    """Bits of all numbers that are reached from a value, each tensor and object counted once."""
+    if isinstance(value, Tensor):
+        if value.data_ptr() in seen:
+            return 0
+        seen.add(value.data_ptr())
+        binary = value.is_floating_point() and bool((value.detach().abs() == 1).all())
+        return value.numel() * (1 if binary else 8 * value.element_size())
+    if id(value) in seen:
+        return 0
+    parts = _parts(value)
+    if parts:
+        seen.add(id(value))
+    if isinstance(value, AvalancheDataset):
+        return len(value) * _sample_bits(value) if len(value) else 0
+    return sum(_bits(part, seen) for part in parts)
+
+
+def _parts(value: Any) -> list[Any]:
+    """What a container, or an object of Avalanche's plugins, is made of."""
+    if isinstance(value, dict):
+        return list(value.values())
+    if isinstance(value, list | tuple | set):
+        return list(value)
+    if isinstance(value, nn.Module):
+        return [*value.parameters(), *value.buffers()]
+    if isinstance(value, AvalancheDataset):
+        return [value]
+    known = ("avalanche.training", "avalanche.models", "cl_bnn.strategies")
+    return list(vars(value).values()) if type(value).__module__.startswith(known) else []
+
+
+def _sample_bits(data: AvalancheDataset[Any]) -> int:
+    """Bits of a sample as the data set holds it; as the network sees it where that is unknown."""
+    for leaf in data._flat_data._datasets:
+        if isinstance(leaf, TaskView):
+            x = leaf.split.x
+            return 8 * x[0].numel() * x.element_size()
+    x = torch.as_tensor(data[0][0])
+    return 8 * x.numel() * x.element_size()

@@ -1,0 +1,126 @@
+"""Costs: bits counted by hand, seconds and peaks of what was really under way."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from avalanche.training.plugins import ReplayPlugin
+from test_execution import Stop, carry_out, plan, stop_at
+from tiny import stream
+
+from cl_bnn.cost import KINDS, Meter, state_bits
+from cl_bnn.nn import mlp
+from cl_bnn.recorder import Recorder
+from cl_bnn.strategies import (
+    DER,
+    EWC,
+    BayesBiNNStrategy,
+    BopStrategy,
+    Composed,
+    STEStrategy,
+    TaskAware,
+    ensemble_of,
+)
+
+LAYERS = (784 * 16, 16 * 16, 16 * 2)
+WEIGHTS = sum(LAYERS)
+
+
+def learned(kind: Any = STEStrategy, n_tasks: int = 1, plugins: Any = (), **more: Any) -> Any:
+    torch.manual_seed(0)
+    network = mlp(in_features=784, out_features=2, width=16, norm="layer")
+    settings: dict[str, Any] = dict(
+        model=TaskAware(network), train_mb_size=50, evaluator=Recorder(),
+        plugins=[Composed(plugin) for plugin in plugins],
+    )  # fmt: skip
+    strategy = kind(**settings | more)
+    for experience in stream(n_experiences=n_tasks).train:
+        strategy.train(experience, eval_streams=[])
+    return strategy
+
+
+def test_latent_weights_have_two_moments_each() -> None:
+    steps = 32 * len(LAYERS)  # Adam counts them for every parameter
+    assert state_bits(learned()) == pytest.approx((3 * 32 * WEIGHTS + steps) / WEIGHTS)
+
+
+def test_a_posterior_is_lambda_prior_and_momentum() -> None:
+    assert state_bits(learned(BayesBiNNStrategy, eval_samples=1)) == 3 * 32
+
+
+def test_a_kronecker_prior_keeps_its_factors_however_many_tasks_there_were() -> None:
+    sizes = [(784, 16), (16, 16), (16, 2)]
+    factors = sum(a * a + g * g for a, g in sizes)
+    for n_tasks in (1, 3):
+        strategy = learned(
+            BayesBiNNStrategy, n_tasks, eval_samples=1, prior="kronecker", prior_samples=100
+        )
+        assert state_bits(strategy) == pytest.approx(32 * (4 * WEIGHTS + factors) / WEIGHTS)
+
+
+def test_weights_that_are_nothing_but_signs_take_a_bit() -> None:
+    assert state_bits(learned(BopStrategy, threshold=1e-6, gamma=1e-2)) == 1 + 32
+
+
+def test_what_plugins_keep_counts() -> None:
+    alone = state_bits(learned())
+    ewc = state_bits(learned(plugins=[EWC(samples=5)])) - alone
+    assert 32 <= ewc <= 64  # importances, and anchors, which are binary but where none matters
+    der = state_bits(learned(plugins=[DER(memory=40)])) - alone
+    sample = 32 * (784 + 2) + 64 * 2  # input, outputs, target and task label
+    assert der == pytest.approx(40 * sample / WEIGHTS)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_samples_of_avalanche_count_as_they_lie_in_the_data_set() -> None:
+    replay = ReplayPlugin(mem_size=30)
+    kept = state_bits(learned(n_tasks=2, plugins=[replay])) - state_bits(learned(n_tasks=2))
+    # A float of Avalanche's reservoir for each.
+    assert kept == pytest.approx(30 * (784 * 8 + 32) / WEIGHTS)
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_an_ensemble_costs_its_members(beside: bool) -> None:
+    one = state_bits(learned())
+    kind = ensemble_of(STEStrategy, "independent", side_by_side=beside)
+    found = state_bits(learned(kind, size=3))
+    # Trained one after the other, the binary weights are kept beside the latent ones.
+    assert found == pytest.approx(3 * one if beside else 3 * (one + 1), abs=one + 1)
+
+
+def test_seconds_and_peaks_belong_to_what_was_under_way() -> None:
+    meter = Meter(torch.device("cpu"))
+    time.sleep(0.02)
+    with meter.evaluating():
+        held = torch.ones(20_000_000)
+        time.sleep(0.03)
+        del held
+    time.sleep(0.02)
+    meter.read()
+    assert meter.seconds["train"] >= 0.04 and meter.seconds["eval"] >= 0.03
+    told = meter.told()
+    assert told["seconds"] == pytest.approx(sum(meter.seconds.values()), abs=0.06)
+    if meter.peaks["eval"]:  # Linux tells it
+        assert meter.peaks["eval"] - meter.peaks["train"] > 40_000_000
+    again = Meter(torch.device("cpu"))
+    again.load_state_dict(meter.state_dict())
+    again.read()
+    assert all(again.seconds[kind] >= meter.seconds[kind] for kind in KINDS)
+
+
+def test_a_run_tells_its_cost_beside_what_determines_it(tmp_path: Path) -> None:
+    (run,) = plan(tmp_path, "ste", epochs=2)
+    with pytest.raises(Stop):
+        carry_out([run], stop_at("task", 2))
+    carry_out([run])
+    info = json.loads(run.path.with_suffix(".json").read_text())["info"]
+    assert info["seconds"] == pytest.approx(info["train_seconds"] + info["eval_seconds"], abs=0.11)
+    assert info["eval_seconds"] > 0
+    rows = pd.read_csv(run.path)
+    bits = rows[rows["metric"] == "state_bits"]
+    assert list(bits["after"]) == [0, 1, 2] and bits["on"].isna().all()
+    assert (bits["value"] > 96).all() and (bits["value"] < 98).all()
