@@ -8,6 +8,7 @@ from cl_bnn.strategies.composed import Composed
 from cl_bnn.strategies.der import DER
 from cl_bnn.strategies.ewc import EWC
 from cl_bnn.strategies.joint import JointStrategy
+from cl_bnn.strategies.laplace import KroneckerLaplace
 from cl_bnn.strategies.metaplastic import MetaplasticStrategy
 from cl_bnn.strategies.pmf import PMFStrategy
 from cl_bnn.strategies.priors import KroneckerPrior, PosteriorAsPrior
@@ -28,6 +29,7 @@ __all__ = [
     "BopStrategy",
     "DrawWeights",
     "JointStrategy",
+    "KroneckerLaplace",
     "KroneckerPrior",
     "MetaplasticStrategy",
     "PMFStrategy",

@@ -1,11 +1,13 @@
 """Continual learning as Bayesians see it: what of the posterior becomes the prior."""
 
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from avalanche.core import SupervisedPlugin
 from avalanche.models.utils import avalanche_forward
-from torch import Tensor
+from torch import Tensor, nn
 
 from cl_bnn.errors import UserError
 from cl_bnn.objectives import CLASSIFICATION
@@ -55,29 +57,50 @@ class KroneckerPrior(PosteriorAsPrior):
             UserError: the network does not predict classes.
             ValueError: a layer of which the factors are not known.
         """
-        if strategy.objective.hits is not CLASSIFICATION.hits:
-            raise UserError("the Kronecker prior needs a benchmark of classification")
-        optimizer, data = strategy.optimizer, strategy.experience.dataset
+        optimizer = strategy.optimizer
         weights = [p for group in optimizer.param_groups for p in group["params"]]
-        meter = FactorMeter(layers_of(strategy.model, weights))
-        rows = torch.randperm(len(data))[: self.samples]
-        batches = torch.split(rows, BATCH)
-        strategy.model.eval()
-        with optimizer.posterior_samples(len(batches)) as networks, meter.listening():
-            for batch, _ in zip(batches, networks, strict=True):
-                self._pass(strategy, batch.tolist())
-        strategy.model.train()
-        optimizer.zero_grad()
-        return meter.factors(len(rows))
+        return measured(strategy, weights, self.samples, optimizer.posterior_samples)
 
-    @staticmethod
-    def _pass(strategy: Any, rows: list[int]) -> None:
-        """Samples through the network and back, the loss that of a label drawn for each."""
-        data, device = strategy.experience.dataset, strategy.device
-        columns = zip(*((x, task) for x, _, task in (data[row] for row in rows)), strict=True)
-        x, tasks = (
-            torch.stack([torch.as_tensor(v) for v in column]).to(device) for column in columns
-        )
-        log_p = avalanche_forward(strategy.model, x, tasks).log_softmax(1)
-        labels = torch.multinomial(log_p.detach().exp(), 1)
-        (-log_p.gather(1, labels).sum()).backward()
+
+def measured(
+    strategy: Any, weights: Iterable[Tensor], samples: int,
+    networks: Callable[[int], AbstractContextManager[Iterable[Any]]] | None = None,
+) -> dict[Tensor, Factors]:  # fmt: skip
+    """The Kronecker factors of some weights for the current experience, from samples drawn by
+    torch's global generator and labels drawn from what the network says of them.
+
+    Args:
+        strategy: under way.
+        weights: of layers of its model; those on which the outputs do not depend are left out.
+        samples: how many of the experience, >= 1.
+        networks: called with a number; inside, iterating over the result loads as many networks,
+            each for `BATCH` samples. None: the one that the model holds.
+
+    Raises:
+        UserError: the network does not predict classes.
+        ValueError: a layer of which the factors are not known.
+    """
+    objective = getattr(strategy, "objective", CLASSIFICATION)
+    if objective.hits is not CLASSIFICATION.hits:
+        raise UserError("Kronecker factors need a benchmark of classification")
+    data, model = strategy.experience.dataset, strategy.model
+    meter = FactorMeter(layers_of(model, weights))
+    rows = torch.randperm(len(data))[:samples]
+    batches = torch.split(rows, BATCH)
+    model.eval()
+    loaded = nullcontext(range(len(batches))) if networks is None else networks(len(batches))
+    with loaded as held, meter.listening():
+        for batch, _ in zip(batches, held, strict=True):
+            _pass(model, [data[row] for row in batch.tolist()], strategy.device)
+    model.train()
+    strategy.optimizer.zero_grad()
+    return meter.factors(len(rows))
+
+
+def _pass(model: nn.Module, samples: list[Any], device: torch.device) -> None:
+    """Samples through the network and back, the loss that of a label drawn for each."""
+    columns = zip(*((x, task) for x, _, task in samples), strict=True)
+    x, tasks = (torch.stack([torch.as_tensor(v) for v in c]).to(device) for c in columns)
+    log_p = avalanche_forward(model, x, tasks).log_softmax(1)
+    labels = torch.multinomial(log_p.detach().exp(), 1)
+    (-log_p.gather(1, labels).sum()).backward()

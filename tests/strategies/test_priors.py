@@ -110,7 +110,7 @@ def test_what_has_no_factors_is_refused_in_words() -> None:
         strategy(prior_samples=0)
     learner = strategy()
     learner.objective = SEGMENTATION
-    with pytest.raises(UserError, match="the Kronecker prior needs a benchmark of classification"):
+    with pytest.raises(UserError, match="Kronecker factors need a benchmark of classification"):
         KroneckerPrior().factors(learner)
 
 
