@@ -59,8 +59,10 @@ class BayesBiNN(RelaxedPosterior):
         A  <-  rho A + N A_task,    G <- the mean of G_task over tasks,    M <- tanh(lambda)
 
     which is the Laplace approximation of Ritter, Botev, Barber (2018, arXiv:1805.07810) around the
-    posterior's mean, for weights of which each has a variance of its own; gamma = 1 is what Bayes'
-    rule says. Its expectation adds gamma G (mu - M) A and a diagonal to g_hat, see `mean_pull`.
+    posterior's mean. With gamma = 1 old data count as much as new ones; what they say of single
+    weights is in lambda_prior as well. The expectation of the second factor adds gamma G (mu - M) A
+    and a diagonal to g_hat, see `mean_pull`. A layer keeps inputs^2 + outputs^2 numbers for it,
+    however many tasks there were.
 
     Use either `step(closure)`, where the closure zeroes the gradients, computes the loss, calls
     `backward` and returns the loss, and is called S times; or, for S = 1, `draw()` before the
