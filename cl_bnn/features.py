@@ -28,12 +28,10 @@ from cl_bnn.errors import UserError
 from cl_bnn.nn import vgg
 from cl_bnn.results import atomic_write
 
-# What is left out at the end of the network: its last FC - BN.
-HEAD = 2
 # Images at a time, to read features off.
 CHUNK = 500
 # Minutes that it takes on one core, for the note to the user: measured.
-MINUTES = 8
+MINUTES = 7
 
 
 def load(name: str, root: str | Path | None = None) -> Dataset:
@@ -145,15 +143,16 @@ def _step(network: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Te
 
 @torch.inference_mode()
 def activations(network: nn.Sequential, source: Dataset, x: Tensor) -> Tensor:
-    """What the network's last layer gets to see: float32 (n, features).
+    """What the network's convolutions make of images, flattened: float32 (n, features).
 
     Args:
         network: in evaluation mode.
         source: the data set of the images, whose constants normalise them.
         x: images as they are in the data set, (n, channels, height, width).
     """
-    body, parts = network[:-HEAD], torch.split(x, CHUNK)
-    return torch.cat([body(_channels_last(source.normalise(part))) for part in parts])
+    kinds = [type(layer) for layer in network]
+    body = network[: kinds.index(nn.Flatten) + 1]
+    return torch.cat([body(_channels_last(source.normalise(p))) for p in torch.split(x, CHUNK)])
 
 
 def _channels_last(x: Tensor) -> Tensor:

@@ -88,16 +88,17 @@ def no_training(*given: object) -> None:
 # What they are -----------------------------------------------------------------------------------
 
 
-def test_features_are_what_the_last_layer_of_the_network_gets(root: Path) -> None:
+def test_features_are_what_the_first_dense_layer_of_the_network_gets(root: Path) -> None:
     found, images = features.load(NAME, root), data.load("cifar10", root)
     network = features.train(data.load("cifar100", root), FEATURES[NAME].extractor)
-    assert isinstance(network[-2], torch.nn.Linear) and network[-2].out_features == 100
+    first, *_, last = (layer for layer in network if isinstance(layer, torch.nn.Linear))
+    assert last.out_features == 100
     inputs: list[torch.Tensor] = []
-    network[-2].register_forward_pre_hook(lambda layer, given: inputs.append(given[0]))
+    first.register_forward_pre_hook(lambda layer, given: inputs.append(given[0]))
     for half, of in ((found.train, images.train), (found.test, images.test)):
         network(images.normalise(of.x))
         torch.testing.assert_close(half.x, inputs.pop().detach())
-        assert half.x.dtype == torch.float32 and half.x.shape == (len(of), 16)
+        assert half.x.dtype == torch.float32 and half.x.shape == (len(of), 128)
         assert torch.equal(half.y, of.y)
     assert (found.name, found.n_classes, found.unit) == (NAME, 10, 1)
     assert features.load("cifar100_features", root).n_classes == 100
@@ -127,10 +128,10 @@ def test_a_stream_of_features_is_standardised_by_the_training_data(root: Path) -
     stream = split(data=NAME, data_root=root)
     views = [task_view(experience.dataset) for experience in stream.train]
     x = torch.cat([view.materialise()[0] for view in views if view is not None]).double()
-    assert stream.input_shape == (16,) and x.shape == (40, 16)
+    assert stream.input_shape == (128,) and x.shape == (40, 128)
     assert x.mean(0).abs().max() < 1e-5
     varies = x.std(0) > 0
-    assert varies.sum() > 8
+    assert varies.sum() > 64
     torch.testing.assert_close(
         x.std(0, correction=0)[varies], torch.ones(int(varies.sum())).double(), rtol=0, atol=1e-5
     )
@@ -205,7 +206,7 @@ def test_the_second_time_they_are_read(
     monkeypatch.setattr(features, "train", no_training)
     for folder in ("cifar-10-batches-py", "cifar-100-python"):
         (root / folder).rename(root / f"{folder}.away")  # nor are the images needed any more
-    assert features.load(NAME, root).train.x.shape == (40, 16)
+    assert features.load(NAME, root).train.x.shape == (40, 128)
     assert capsys.readouterr().err == ""
 
 
@@ -248,7 +249,7 @@ def test_a_root_that_cannot_be_written_to_leaves_the_cache(root: Path, tmp_path:
     (root / "cifar-10-features").write_text("in the way")
     path = made(root)
     assert path.parent == tmp_path / "cache" / "cifar-10-features"
-    assert data.load(NAME, root).train.x.shape == (40, 16)
+    assert data.load(NAME, root).train.x.shape == (40, 128)
     path.unlink()
     path.parent.rmdir()
     path.parent.write_text("in the way, too")
@@ -340,7 +341,7 @@ def test_list_fetch_and_verify(root: Path, capsys: pytest.CaptureFixture[str]) -
     nothing = f"CIFAR-10 as features is whole in {folder}: nothing to fetch"
     assert said("fetch", NAME) == [nothing] and data.fetch(NAME, root) == nothing
     line = next(line for line in said("list") if line.startswith(f"{NAME} "))
-    assert line.endswith(f"in {folder}, 0.01 MB")
+    assert line.endswith(f"in {folder}, 0.03 MB")
     assert said("verify", NAME) == [f"{NAME}: every file in {folder} is whole"]
     assert f"{NAME}: every file in {folder} is whole" in said("verify")
     path = FEATURES[NAME].find(root)
@@ -360,5 +361,5 @@ def test_real_features(name: str, count: int) -> None:
         pytest.skip(f"{found.name} are not in CL_BNN_DATA")
     images, seen = data.load(name, REAL), data.load(found.name, REAL)
     assert seen.n_classes == count
-    assert seen.train.x.shape == (50_000, 128) and seen.test.x.shape == (10_000, 128)
+    assert seen.train.x.shape == (50_000, 1024) and seen.test.x.shape == (10_000, 1024)
     assert torch.equal(seen.train.y, images.train.y) and torch.equal(seen.test.y, images.test.y)

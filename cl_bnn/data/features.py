@@ -22,6 +22,11 @@ class Extractor:
     """The network that makes features: a VGG of BinaryConnect (`cl_bnn.nn.vgg`) with weights of
     full precision, trained by Adam with a learning rate that falls to 0 along a straight line.
 
+    The features are what its convolutions give, 4 x 4 places of each channel of the last one: 1024
+    numbers at an eighth of the width. A linear classifier of 20,000 of CIFAR-10's images gets 69 %
+    of the test right with them, 60 % with what the network's last layer sees, and 53 % with the
+    means of the channels.
+
     Attributes:
         width: factor on its channels and units.
         epochs: of training, on images that are shifted and mirrored at random.
@@ -115,7 +120,7 @@ FEATURES = {
         Features(
             name="cifar10_features",
             title="CIFAR-10 as features",
-            content="CIFAR-10 seen by a network that has learned CIFAR-100",
+            content="1024 numbers an image, from a network that has learned CIFAR-100",
             folder="cifar-10-features",
             of="cifar10",
             learned_from="cifar100",
@@ -123,7 +128,7 @@ FEATURES = {
         Features(
             name="cifar100_features",
             title="CIFAR-100 as features",
-            content="CIFAR-100 seen by a network that has learned CIFAR-10",
+            content="1024 numbers an image, from a network that has learned CIFAR-10",
             folder="cifar-100-features",
             of="cifar100",
             learned_from="cifar10",
