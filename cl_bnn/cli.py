@@ -205,6 +205,7 @@ def _plot(arguments: argparse.Namespace) -> None:
 
 def _data(arguments: argparse.Namespace) -> None:
     """List, fetch or verify data sets."""
+    from cl_bnn import features
     from cl_bnn.data import command
 
     names, root = arguments.names, arguments.data_root
@@ -213,7 +214,7 @@ def _data(arguments: argparse.Namespace) -> None:
     elif arguments.action == "verify":
         lines = command.verify(names, root)
     elif names:
-        lines = (command.fetch(name, root) for name in names)
+        lines = (features.fetch(name, root) for name in names)
     else:
         raise UserError(f"data fetch: which data set? known: {', '.join(command.names())}")
     for line in lines:

@@ -46,9 +46,15 @@ def expected(run: "Run", device: str, data_root: Path | None) -> float:
     """
     import torch
 
+    from cl_bnn import data
+    from cl_bnn.data.features import FEATURES
     from cl_bnn.estimate import Estimate
     from cl_bnn.runner import find_device
 
+    named = run.spec.stream.get("data", [])
+    for name in [named] if isinstance(named, str) else named:
+        if name in FEATURES:
+            data.load(name, data_root)  # not `features.load`: none are made for a plan
     torch.set_num_threads(1)
     return Estimate(run, find_device(device), data_root).expected()
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cl_bnn import data as datasets
 from cl_bnn.benchmarks.stream import Stream, whole_tasks
 from cl_bnn.data.dataset import Split
 from cl_bnn.data.scaling import Scaling, scaling_of
 from cl_bnn.data.task import TaskView
+from cl_bnn.features import load
 from cl_bnn.optim.weights import require
 
 
@@ -25,7 +25,7 @@ def permuted(
     is not given (domain-incremental).
 
     Args:
-        data: name of a data set, or data of the user's own, see `cl_bnn.data.load`.
+        data: name of a data set, or data of the user's own, see `cl_bnn.features.load`.
         n_experiences: number of tasks, >= 1.
         scaling: of the values, see `cl_bnn.data.scaling`.
         seed: chooses the permutations.
@@ -36,7 +36,7 @@ def permuted(
         UserError: the data set is unknown, missing or damaged.
     """
     require(n_experiences >= 1, "n_experiences", n_experiences, ">= 1")
-    source = datasets.load(data, data_root)
+    source = load(data, data_root)
     size = source.train.x[0].numel()
     rng = np.random.RandomState(seed + 1)
     orders = [torch.from_numpy(rng.permutation(size)) for _ in range(n_experiences)]

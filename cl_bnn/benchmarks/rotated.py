@@ -5,11 +5,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from cl_bnn import data as datasets
 from cl_bnn.benchmarks.stream import Stream, whole_tasks
 from cl_bnn.data.dataset import Split
 from cl_bnn.data.scaling import Scaling, scaling_of
 from cl_bnn.data.task import TaskView
+from cl_bnn.features import load
 from cl_bnn.optim.weights import require
 
 #: Degrees over which the tasks are spread (Lopez-Paz and Ranzato 2017, arXiv:1706.08840).
@@ -27,7 +27,7 @@ def rotated(
     (domain-incremental).
 
     Args:
-        data: name of a data set of images, or data of the user's own, see `cl_bnn.data.load`.
+        data: name of a data set of images, or data of the user's own, see `cl_bnn.features.load`.
         n_experiences: number of tasks, >= 1.
         angles: of each task, in degrees, counter-clockwise; None: as above.
         scaling: of the values, see `cl_bnn.data.scaling`.
@@ -45,7 +45,7 @@ def rotated(
     require(
         len(angles) == n_experiences, "angles", angles, f"one for each of {n_experiences} tasks"
     )
-    source = datasets.load(data, data_root)
+    source = load(data, data_root)
     require(source.train.x.dim() == 4, "data", data, "images, to be rotated")
     normalise = scaling_of(source, scaling)
 

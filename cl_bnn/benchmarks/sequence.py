@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from cl_bnn import data as datasets
 from cl_bnn.benchmarks.stream import Stream, whole_tasks
 from cl_bnn.data.scaling import Scaling, scaling_of
 from cl_bnn.data.task import TaskView
 from cl_bnn.errors import UserError
+from cl_bnn.features import load
 
 
 def sequence(
@@ -19,7 +19,7 @@ def sequence(
     class c of each is output c. The task label is not given (domain-incremental).
 
     Args:
-        data: names of data sets, or data of the user's own, see `cl_bnn.data.load`.
+        data: names of data sets, or data of the user's own, see `cl_bnn.features.load`.
         scaling: of the values, by the constants of each data set; see `cl_bnn.data.scaling`.
         seed: not used: the stream does not depend on chance.
         data_root: where the data sets lie.
@@ -30,7 +30,7 @@ def sequence(
     """
     if not data:
         raise ValueError("data must name at least one data set, got []")
-    sources = [datasets.load(name, data_root) for name in data]
+    sources = [load(name, data_root) for name in data]
     first = sources[0].train.x.shape[1:]
     for name, source in zip(data, sources, strict=True):
         shape = source.train.x.shape[1:]

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cl_bnn import data as datasets
 from cl_bnn.benchmarks.stream import Stream, build_benchmark
 from cl_bnn.data.augment import AUGMENTATIONS, Augmentation
 from cl_bnn.data.scaling import Scaling, scaling_of
 from cl_bnn.data.task import TaskView
+from cl_bnn.features import load
 
 
 def single(
@@ -45,7 +45,7 @@ def single(
     """
     if not 0 <= validation < 1:
         raise ValueError(f"validation must be in [0, 1), got {validation!r}")
-    source = datasets.load(data, data_root)
+    source = load(data, data_root)
     change = AUGMENTATIONS[augment]
     order = np.random.RandomState(first_seed + seed).permutation(len(source.train))
     count = round(validation * len(order))

@@ -7,13 +7,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from cl_bnn import data as datasets
 from cl_bnn.benchmarks.stream import Stream, build_benchmark
 from cl_bnn.data.augment import AUGMENTATIONS, Augmentation
 from cl_bnn.data.dataset import Split
 from cl_bnn.data.folder import View
 from cl_bnn.data.scaling import Scaling, scaling_of
 from cl_bnn.data.task import Augment, TaskView
+from cl_bnn.features import load
 
 Scenario = Literal["task", "domain", "class"]
 SCENARIOS: tuple[Scenario, ...] = ("task", "domain", "class")
@@ -39,7 +39,7 @@ def split(
     * `"class"`: which class of all? One head for all classes; the task label is not given.
 
     Args:
-        data: name of a data set, or data of the user's own, see `cl_bnn.data.load`.
+        data: name of a data set, or data of the user's own, see `cl_bnn.features.load`.
         n_experiences: number of tasks; must leave each task at least two classes.
         scenario: `"task"`, `"domain"` or `"class"`.
         augment: what is done to training images at random: `"none"`, or `"crop_and_flip"` as usual
@@ -53,7 +53,7 @@ def split(
         UserError: the data set is unknown, missing or damaged, or a task has a single class.
     """
     check_scenario(scenario)
-    source = datasets.load(data, data_root)
+    source = load(data, data_root)
     normalise = scaling_of(source, scaling)
 
     def half(part: Split, change: Augment | None = None) -> Half:

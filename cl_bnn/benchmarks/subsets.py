@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cl_bnn import data as datasets
 from cl_bnn.benchmarks.stream import Stream, whole_tasks
 from cl_bnn.data.scaling import Scaling, scaling_of
 from cl_bnn.data.task import TaskView
+from cl_bnn.features import load
 from cl_bnn.optim.weights import require
 
 
@@ -24,7 +24,7 @@ def subsets(
     one head and one test set, which is that of the data set.
 
     Args:
-        data: name of a data set, or data of the user's own, see `cl_bnn.data.load`.
+        data: name of a data set, or data of the user's own, see `cl_bnn.features.load`.
         n_experiences: number of tasks, at least 1 and at most half the number of training images;
             1: all images at once.
         scaling: of the values, see `cl_bnn.data.scaling`.
@@ -35,7 +35,7 @@ def subsets(
         ValueError: `n_experiences` out of range.
         UserError: the data set is unknown, missing or damaged, or a task has a single class.
     """
-    source = datasets.load(data, data_root)
+    source = load(data, data_root)
     count = len(source.train)
     most = count // 2
     require(1 <= n_experiences <= most, "n_experiences", n_experiences, f"in [1, {most}]")

@@ -6,17 +6,18 @@ from pathlib import Path
 from cl_bnn.data import own
 from cl_bnn.data.by_hand import BY_HAND, ByHand
 from cl_bnn.data.cifar import torchvision_class
+from cl_bnn.data.features import FEATURES, Features
 from cl_bnn.data.idx import IdxFile
 from cl_bnn.data.sources import SOURCES, Source, data_root
 from cl_bnn.errors import UserError, near
 
 MEGABYTE = 1_000_000
 
-Known = Source | ByHand
+Known = Source | Features | ByHand
 
 
 def _known() -> dict[str, Known]:
-    return {**SOURCES, **BY_HAND}
+    return {**SOURCES, **FEATURES, **BY_HAND}
 
 
 def names() -> list[str]:
@@ -82,15 +83,15 @@ def fetch(name: str, root: str | Path | None = None) -> str:
     A name may also be "torchvision:CLASS".
 
     What is there and whole is left alone; damaged files are replaced. Returns a line that says what
-    was done. UserError if the name is unknown, the data set has to be put there by hand, or the
-    download or writing fails.
+    was done. UserError if the name is unknown, the data set has to be put there by hand, features
+    have not been made (`cl_bnn.features.fetch` makes them), or the download or writing fails.
     """
     folder = data_root(root)
     if name.startswith(own.PREFIX):
         return _fetch_class(name.removeprefix(own.PREFIX), folder)
     source = _find(name)
     where = source.where(folder)
-    if isinstance(source, ByHand):
+    if isinstance(source, Features | ByHand):
         source.read(folder)
         return f"{source.title} is whole in {where}: nothing to fetch"
     if source.torchvision is None:

@@ -1,6 +1,7 @@
 """Data of the user's own: four arrays in an `.npz` file, or any data set that torchvision has."""
 
 import zipfile
+from collections.abc import Sequence
 from functools import cache
 from inspect import signature
 from pathlib import Path
@@ -51,21 +52,25 @@ def load_file(name: str, root: Path) -> Dataset:
 @cache
 def _load_file(path: Path, changed: int) -> Dataset:
     """Read once per process, unless it has changed since."""
+    return dataset_of(str(path), *read_arrays(path, ARRAYS))
+
+
+def read_arrays(path: Path, names: Sequence[str]) -> list[Array]:
+    """The arrays `names` of an `.npz` file; UserError if it is damaged or lacks one of them."""
     try:
         with path.open("rb") as opened:
             file = np.load(opened)
             if isinstance(file, np.ndarray):
-                raise UserError(f"{path} holds a single array: expected {', '.join(ARRAYS)}")
-            for name in ARRAYS:
+                raise UserError(f"{path} holds a single array: expected {', '.join(names)}")
+            for name in names:
                 if name not in file:
                     raise UserError(f"{path}: no array {name!r}{near(name, file.files)}")
-            arrays = [file[name] for name in ARRAYS]
+            return [file[name] for name in names]
     except UserError:
         raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} cannot be read as {SUFFIX} file: {reason}") from error
-    return dataset_of(str(path), *arrays)
 
 
 @cache

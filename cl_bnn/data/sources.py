@@ -9,6 +9,7 @@ from platformdirs import user_cache_path
 
 from cl_bnn.data import cifar, own
 from cl_bnn.data.dataset import Dataset, Split
+from cl_bnn.data.features import FEATURES, Features
 from cl_bnn.data.idx import IdxFile
 from cl_bnn.errors import UserError, near
 
@@ -148,18 +149,20 @@ CIFAR100 = Source(
 
 SOURCES = {source.name: source for source in (MNIST, FASHION_MNIST, CIFAR10, CIFAR100)}
 
-NAMES = tuple(SOURCES)
+NAMES = (*SOURCES, *FEATURES)
 """The names that `load` knows."""
 
 
-def source_of(name: str) -> Source:
-    """The entry of `SOURCES`; an unknown name is a UserError that offers those there are."""
-    if name not in SOURCES:
+def source_of(name: str) -> Source | Features:
+    """The entry of `SOURCES` or of `FEATURES`; an unknown name is a UserError that offers those
+    there are.
+    """
+    if name not in NAMES:
         raise UserError(
             f"unknown data set {name!r}{near(name, NAMES)}; or a file NAME{own.SUFFIX}, or "
             f"{own.PREFIX}CLASS"
         )
-    return SOURCES[name]
+    return SOURCES[name] if name in SOURCES else FEATURES[name]
 
 
 def data_root(root: str | Path | None = None) -> Path:
@@ -176,6 +179,7 @@ def data_root(root: str | Path | None = None) -> Path:
 def load(name: str, root: str | Path | None = None) -> Dataset:
     """The data set `name` from the data root: one of `NAMES`, of which MNIST comes with the
     package, or data of the user's own, see `cl_bnn.data.own`: "FILE.npz" or "torchvision:CLASS".
+    Features are read if they have been made, see `cl_bnn.features`.
 
     Read once per process: everybody gets the same tensors, which are therefore not to be written
     to. UserError if the name is unknown, the data set is not there, or a file is damaged.
@@ -193,6 +197,8 @@ def present(name: str, root: str | Path | None = None) -> bool:
 
 
 @cache
-def _load(source: Source, root: Path) -> Dataset:
+def _load(source: Source | Features, root: Path) -> Dataset:
+    if isinstance(source, Features):
+        return source.read(root)
     train, test = source.read(root)
     return Dataset(source.name, train, test, source.mean, source.std, source.n_classes)

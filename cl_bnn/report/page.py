@@ -45,6 +45,8 @@ DEFAULT_SCENARIOS = {
     "split_fmnist": "task",
     "split_cifar10": "task",
     "split_cifar100": "task",
+    "split_cifar10_features": "task",
+    "split_cifar100_features": "task",
 }
 #: Figures of one benchmark: the end of the file name, and what it shows.
 FIGURE_KINDS = {

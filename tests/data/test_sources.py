@@ -12,7 +12,7 @@ import torch
 from platformdirs import user_cache_path
 
 import cl_bnn  # noqa: F401  (before torchvision)
-from cl_bnn.data import NAMES, Dataset, data_root, load, sources
+from cl_bnn.data import NAMES, Dataset, data_root, features, load, sources
 from cl_bnn.data.idx import IdxFile
 from cl_bnn.errors import UserError
 
@@ -116,7 +116,10 @@ def test_a_missing_idx_file_is_named(tiny_fashion: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "mnist"])
-def test_a_missing_data_set_says_where_it_was_looked_for(tmp_path: Path, name: str) -> None:
+def test_a_missing_data_set_says_where_it_was_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(features, "user_cache_path", lambda name: tmp_path)
     with pytest.raises(UserError) as caught:
         load(name, tmp_path)
     message = str(caught.value)
