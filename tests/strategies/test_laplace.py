@@ -21,8 +21,8 @@ def learned(kind: Any, plugin: Any, n_tasks: int = 3, epochs: int = 5) -> tuple[
     network = mlp(in_features=784, out_features=2, width=16, norm="layer")
     plugins = [] if plugin is None else [Composed(plugin)]
     strategy = kind(
-        model=TaskAware(network), lr=1e-2, train_mb_size=20, train_epochs=epochs, evaluator=Recorder(),
-        plugins=plugins,
+        model=TaskAware(network), lr=1e-2, train_mb_size=20, train_epochs=epochs,
+        evaluator=Recorder(), plugins=plugins,
     )  # fmt: skip
     data = stream(n_experiences=n_tasks)
     for experience in data.train:
