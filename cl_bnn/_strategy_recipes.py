@@ -1,16 +1,17 @@
 """Strategy recipes: a method, or an optimiser with plugins beside it (`ste+ewc`)."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from cl_bnn._recipe_files import find, names, read
+from cl_bnn._search_space import Axis, read_axes
 from cl_bnn.errors import UserError, near
 
 KEYS = {
     "title": str, "paper": str, "build": str, "part": str, "optimizer": str, "plugin": str,
-    "plugins": list, "defaults": dict, "on": dict,
+    "plugins": list, "defaults": dict, "on": dict, "search": dict,
 }  # fmt: skip
 # What a recipe can be: a strategy, a plugin with the optimiser it has when it is named alone, or an
 # optimiser with plugins.
@@ -22,13 +23,14 @@ PART = re.compile(r"[^+]+(?:\+\+(?!\w))?")
 
 @dataclass(frozen=True)
 class PluginRecipe:
-    """What stands beside an optimiser: a class of plugins, and its settings."""
+    """What stands beside an optimiser: a class of plugins, its settings, and which are searched."""
 
     name: str
     build: str
     defaults: dict[str, Any]
     on: dict[str, dict[str, Any]]
     path: Path
+    search: dict[str, Axis] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class StrategyRecipe:
     """One method: the class that learns, and its settings in general and on single benchmarks.
 
     `part` is a setting, if any, that names another strategy recipe; what that one says of a
-    benchmark is handed over in its place. `plugins` stand beside the class that learns.
+    benchmark is handed over in its place. `plugins` stand beside the class that learns, whose own
+    recipe is `optimizer`; `search` says which of the class's settings are searched, and where.
     """
 
     name: str
@@ -48,11 +51,19 @@ class StrategyRecipe:
     on: dict[str, dict[str, Any]]
     path: Path
     plugins: tuple[PluginRecipe, ...] = ()
+    optimizer: str = ""
+    search: dict[str, Axis] = field(default_factory=dict)
 
     @property
     def paths(self) -> list[Path]:
         """The files that the recipe was read from."""
         return [self.path, *(plugin.path for plugin in self.plugins)]
+
+    @property
+    def space(self) -> dict[str, Axis]:
+        """Where to search, by the keys of `--set`: its own settings, then those of the plugins."""
+        beside = {f"{p.name}.{key}": axis for p in self.plugins for key, axis in p.search.items()}
+        return self.search | beside
 
 
 def load_strategy(name_or_path: str) -> StrategyRecipe:
@@ -100,15 +111,18 @@ def _load(name_or_path: str) -> StrategyRecipe:
     path = find("strategies", name_or_path)
     table = _read(path)
     if "build" in table:
+        defaults = table.get("defaults", {})
         return StrategyRecipe(
             name=path.stem,
             title=table["title"],
             paper=table.get("paper", ""),
             build=table["build"],
             part=table.get("part", ""),
-            defaults=table.get("defaults", {}),
+            defaults=defaults,
             on=table.get("on", {}),
             path=path,
+            optimizer=name_or_path,
+            search=read_axes(table.get("search", {}), defaults, f"{path}: search."),
         )
     base = _load(table["optimizer"])
     base = replace(
@@ -116,11 +130,13 @@ def _load(name_or_path: str) -> StrategyRecipe:
     )
     if "plugin" in table:
         return replace(base, plugins=(*base.plugins, _plugin(path, table)))
-    plugins = tuple(_told(load_plugin(name), table) for name in table["plugins"])
+    plugins = tuple(_told(load_plugin(name), table, path) for name in table["plugins"])
     mine = _without(table, {plugin.name for plugin in plugins})
     on = {name: base.on.get(name, {}) | mine["on"].get(name, {}) for name in base.on | mine["on"]}
     plugins = (*base.plugins, *plugins)
-    return replace(base, defaults=base.defaults | mine["defaults"], on=on, plugins=plugins)
+    defaults = base.defaults | mine["defaults"]
+    search = base.search | read_axes(mine["search"], defaults, f"{path}: search.")
+    return replace(base, defaults=defaults, on=on, plugins=plugins, search=search)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -137,19 +153,36 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _plugin(path: Path, table: dict[str, Any]) -> PluginRecipe:
-    defaults, on = table.get("defaults", {}), table.get("on", {})
-    return PluginRecipe(path.stem, table["plugin"], defaults, on, path)
+    name, defaults, on = path.stem, table.get("defaults", {}), table.get("on", {})
+    search = table.get("search", {})
+    for key in search:
+        if key != name:
+            known = [f"{name}.{setting}" for setting in defaults]
+            raise UserError(f"{path}: search.{key}: no setting of the plugin{near(key, known)}")
+    axes = _axes_of(name, search, defaults, path)
+    return PluginRecipe(name, table["plugin"], defaults, on, path, axes)
 
 
-def _told(plugin: PluginRecipe, table: dict[str, Any]) -> PluginRecipe:
-    """The plugin with what a recipe that names it says of it: `[defaults.ewc]`, `[on.x.ewc]`."""
+def _axes_of(plugin: str, search: dict[str, Any], settings: Any, path: Path) -> dict[str, Axis]:
+    """What `[search]` says of a plugin's settings, which have its name before them as for --set."""
+    found = search.get(plugin, {})
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: search.{plugin} = {found!r}: expected settings of the plugin")
+    return read_axes(found, settings, f"{path}: search.{plugin}.")
+
+
+def _told(plugin: PluginRecipe, table: dict[str, Any], path: Path) -> PluginRecipe:
+    """The plugin with what a recipe that names it says of it: `[defaults.ewc]`, `[on.x.ewc]`,
+    `[search.ewc]`.
+    """
     found = table.get("on", {})
     on = {
         name: plugin.on.get(name, {}) | found.get(name, {}).get(plugin.name, {})
         for name in plugin.on | found
     }
     defaults = plugin.defaults | table.get("defaults", {}).get(plugin.name, {})
-    return replace(plugin, defaults=defaults, on=on)
+    search = plugin.search | _axes_of(plugin.name, table.get("search", {}), defaults, path)
+    return replace(plugin, defaults=defaults, on=on, search=search)
 
 
 def _without(table: dict[str, Any], plugins: set[str]) -> dict[str, Any]:
@@ -158,5 +191,8 @@ def _without(table: dict[str, Any], plugins: set[str]) -> dict[str, Any]:
         name: {key: value for key, value in section.items() if key not in plugins}
         for name, section in table.get("on", {}).items()
     }
-    defaults = table.get("defaults", {}).items()
-    return {"defaults": {k: v for k, v in defaults if k not in plugins}, "on": on}
+    flat = {
+        name: {k: v for k, v in table.get(name, {}).items() if k not in plugins}
+        for name in ("defaults", "search")
+    }
+    return {**flat, "on": on}

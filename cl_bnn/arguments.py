@@ -3,11 +3,13 @@
 import argparse
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from cl_bnn import __version__
 from cl_bnn._recipe_files import value_of
+from cl_bnn._search_space import FIRST_SEED, TASKS_SEEN, TRIALS
 from cl_bnn.errors import UserError, near
 
 Command = Callable[[argparse.Namespace], None]
@@ -80,6 +82,35 @@ def _fill_sweep(parser: argparse.ArgumentParser) -> None:
     _fill_running(parser, eval_every="task")
 
 
+def _fill_search(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("benchmark", metavar="BENCHMARK", help="a name from 'cl-bnn list', or a TOML file")
+    strategy_help = "a name from 'cl-bnn list', or a TOML file, whose [search] says where"
+    add("--strategy", metavar="NAME", required=True, help=strategy_help)
+    trials_help = f"in all, those on file included (default {TRIALS}, for every strategy)"
+    add("--trials", metavar="N", type=_count, default=TRIALS, help=trials_help)
+    seen_help = f"the first tasks of the stream, never the last (default {TASKS_SEEN})"
+    add("--tasks-seen", metavar="N", type=_count, default=TASKS_SEEN, help=seen_help)
+    add("--scenario", help="task, domain or class: what is known at test time")
+    add("--tasks", metavar="N", type=_count, help="of the whole stream, those not seen included")
+    add("--epochs", metavar="N", type=_count, help="epochs per task")
+    seeds_help = f"2: {FIRST_SEED} and {FIRST_SEED + 1}; 7,8: these (default {FIRST_SEED})"
+    seeds = partial(_seeds, first=FIRST_SEED)
+    add("--seeds", type=seeds, default=[FIRST_SEED], help=seeds_help)
+    add("--jobs", metavar="N", type=_count, default=1, help="runs side by side (default 1)")
+    set_help = "a setting that is not searched then; as in 'cl-bnn run'"
+    add("--set", metavar="KEY=VALUE", action="append", type=_setting, default=[], help=set_help)
+    stop_help = "end training after N epochs of a task; schedules still span all epochs"
+    add("--stop-after", metavar="N", type=_count, help=stop_help)
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    add("--out", metavar="DIR", type=Path, default=Path("searches"), help="default: searches")
+    add("--data-root", metavar="DIR", type=Path, help="default: CL_BNN_DATA, else the cache")
+    write_help = "put the chosen settings into this recipe; a copy is made if it is not there"
+    add("--write", metavar="FILE.toml", type=Path, help=write_help)
+    place_help = "where they belong: [on.BENCHMARK] or [defaults] (default: on)"
+    add("--table", choices=("on", "defaults"), default="on", help=place_help)
+
+
 def _fill_train(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     config_help = "a configuration of prateekstark/training-binary-neural-network"
@@ -138,6 +169,7 @@ def _fill_data(parser: argparse.ArgumentParser) -> None:
 FILL = {
     "run": _fill_run,
     "sweep": _fill_sweep,
+    "search": _fill_search,
     "list": _fill_nothing,
     "report": _fill_directory,
     "plot": _fill_directory,
@@ -148,14 +180,16 @@ FILL = {
 }
 
 
-def _seeds(text: str) -> list[int]:
-    """`5` is the seeds 0 to 4; a comma makes it a list of seeds: `0,3,7`, or `3,` for one."""
+def _seeds(text: str, first: int = 0) -> list[int]:
+    """`5` is five seeds from `first` on; a comma makes it a list of seeds: `0,3,7`, or `3,` for
+    one.
+    """
     try:
         numbers = [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
         numbers = []
     if "," not in text and numbers:
-        numbers = list(range(numbers[0]))
+        numbers = list(range(first, first + numbers[0]))
     if not numbers or min(numbers) < 0:
         wanted = "a number of seeds, as 5, or the seeds themselves, as 0,3,7 (or 3, for one)"
         raise argparse.ArgumentTypeError(f"{text!r}: expected {wanted}")

@@ -114,6 +114,36 @@ def _sweep(arguments: argparse.Namespace) -> None:
         raise UserError(f"{len(failed)} of {len(runs)} runs failed, {first} first: {said}")
 
 
+def _search(arguments: argparse.Namespace) -> None:
+    """Choose a strategy's settings on training images held out of the first tasks of a stream."""
+    from rich.console import Console
+
+    from cl_bnn import chosen, search, trials
+    from cl_bnn.outcome import print_table
+    from cl_bnn.progress import progress
+
+    _quieten()
+    search.load()
+    plan = trials.plan(
+        arguments.benchmark, arguments.strategy, _overrides(arguments), arguments.seeds,
+        arguments.tasks_seen, arguments.out, arguments.data_root,
+    )  # fmt: skip
+    origin, place = chosen.command(plan, arguments.trials), arguments.table
+    if arguments.write is not None:  # judged before it takes hours
+        chosen.text(arguments.write, plan, trials.Trial(0, plan.own, {}), origin, place)
+    with progress(arguments.trials * len(plan.seeds)) as tell:
+        found = search.run_all(
+            plan, arguments.trials, jobs=arguments.jobs, device=arguments.device,
+            data_root=arguments.data_root, on_event=tell,
+        )  # fmt: skip
+    print_table(chosen.table(plan, found), Console())
+    best = chosen.best(found)
+    print("\n".join(chosen.lines(plan, best, origin, place)))
+    if arguments.write is not None:
+        chosen.write(arguments.write, plan, best, origin, place)
+        print(arguments.write)
+
+
 def _listed(text: str) -> list[str]:
     return [name for name in text.split(",") if name]
 
@@ -231,6 +261,7 @@ def _bench(arguments: argparse.Namespace) -> None:
 COMMANDS = {
     "run": _run,
     "sweep": _sweep,
+    "search": _search,
     "list": _list,
     "report": _report,
     "plot": _plot,

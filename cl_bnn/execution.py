@@ -24,6 +24,8 @@ EVAL_BATCH = 1000
 # Of the time of a run at most this share goes into saving its state: where epochs are short and
 # networks large, not every epoch is saved.
 SAVING_SHARE = 0.1
+# What the names of metrics on held-out training data begin with.
+HELD_OUT = "val_"
 
 
 class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg]
@@ -74,7 +76,9 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
                 f"{spec.benchmark} does not give the task label at test: use 'shared', 'batch' or "
                 "'layer', or --scenario task"
             )
-        network = _call(spec.model, spec, **self._facts())
+        network = _call(spec.model, spec, **self._facts())  # that of the whole stream
+        if self.run.tasks_seen is not None:
+            self.stream = self.stream.beginning(self.run.tasks_seen)
         distributed.share_statistics(network)
         self.recorder = Recorder(self.stream.objective)
         plugins = [Composed(_call(table, spec)) for table in spec.plugins.values()]
@@ -152,6 +156,8 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         naturals = self.strategy.naturals()
         self.modes = None if naturals is None else [n > 0 for n in naturals]
         score = self.stream.objective.score
+        if not self.stream.test:
+            score = f"{HELD_OUT}{score}"
         mean = sum(values[score] for values in seen.values()) / len(seen)
         self._tell("task", score=score, value=mean)
         self.phase += 1
@@ -159,19 +165,24 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
 
     @property
     def _every_epoch(self) -> bool:
-        """A held-out set is there to choose the epoch, so that every epoch is measured."""
-        return self.run.eval_every == "epoch" or bool(self.stream.validation)
+        """A held-out set is there to choose the epoch, so that every epoch is measured; unless it
+        is there to choose settings.
+        """
+        chosen = bool(self.stream.validation) and self.run.tasks_seen is None
+        return self.run.eval_every == "epoch" or chosen
 
     def _measure(self, n_tasks: int) -> dict[int, dict[str, float]]:
         """Metrics of the first tasks by name, those on held-out training data with `val_` before
-        it.
+        it; no others where there are no test data.
         """
         held_out = self.recorder.measure(self.strategy, self.stream.validation[:n_tasks])
-        distinct = self._distinct(n_tasks)
-        found = self.recorder.measure(self.strategy, self.stream.test[:distinct])
-        found |= {task: dict(found[0]) for task in range(distinct, n_tasks)}
+        found: dict[int, dict[str, float]] = {task: {} for task in range(n_tasks)}
+        if self.stream.test:
+            distinct = self._distinct(n_tasks)
+            found = self.recorder.measure(self.strategy, self.stream.test[:distinct])
+            found |= {task: dict(found[0]) for task in range(distinct, n_tasks)}
         for task, values in held_out.items():
-            found[task] |= {f"val_{metric}": value for metric, value in values.items()}
+            found[task] |= {f"{HELD_OUT}{metric}": value for metric, value in values.items()}
         if self.stream.probe is not None:
             found[0] |= probe.measure(self.strategy, self.stream.probe)
         return found
@@ -182,6 +193,8 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         """
         n_tasks = min(self.last_task + 2, self.stream.n_tasks)
         tests = list(self.stream.test[: self._distinct(n_tasks)])
+        if not tests:
+            return {}
         found = uncertainty.measure(self.strategy, tests, self.data_root)
         if self.phase + 1 == len(self.phases):
             for task, values in enumerate(found):

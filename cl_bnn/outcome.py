@@ -25,15 +25,20 @@ def sum_up(runs: Sequence["Run"], out: Path, *, drawn: bool) -> None:
         return
     frame, console = _measurements(runs), Console()
     for table in _tables(frame):
-        if console.is_terminal:
-            console.print(tables.rich_table(table))
-        else:
-            print("\n".join(tables.text_lines(table)))
+        print_table(table, console)
     for run in runs:
         print(run.path)
     if drawn:
         # With the other strategies on file, for a figure shows a whole benchmark.
         draw(_read_all({run.path.parent.parent for run in runs}), out)
+
+
+def print_table(table: Table, console: Console) -> None:
+    """Print a table, framed on a terminal and plain elsewhere."""
+    if console.is_terminal:
+        console.print(tables.rich_table(table))
+    else:
+        print("\n".join(tables.text_lines(table)))
 
 
 def _tables(frame: pd.DataFrame) -> Iterator[Table]:

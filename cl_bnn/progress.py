@@ -71,7 +71,7 @@ def _scored(event: Event) -> str:
     """The result of a task with its comma in front; accuracies in percent."""
     if event.value is None:
         return ""
-    percent = event.score == "accuracy"
+    percent = event.score.endswith("accuracy")
     value = f"{100 * event.value:.1f} %" if percent else f"{event.value:.4g}"
     return f", {event.score} {value}" + (" on the tasks so far" if event.n_tasks > 1 else "")
 

@@ -88,10 +88,10 @@ def finished(path: Path, spec: Mapping[str, object]) -> bool:
     asked = json.loads(json.dumps(spec))
     if asked.get("eval_every") == "task" and on_file.get("eval_every") == "epoch":
         asked["eval_every"] = "epoch"
-    difference = _difference(on_file, asked)
-    if difference is not None:
+    found = difference(on_file, asked)
+    if found is not None:
         raise UserError(
-            f"{path} holds a run with {difference[0]} = {difference[1]!r}, not {difference[2]!r}: "
+            f"{path} holds a run with {found[0]} = {found[1]!r}, not {found[2]!r}: "
             f"use another --out, or delete the file"
         )
     return True
@@ -185,14 +185,14 @@ def _checked_record(path: Path) -> dict[str, dict[str, object]]:
     return dict(record)
 
 
-def _difference(
+def difference(
     on_file: Mapping[str, object], asked: Mapping[str, object], prefix: str = ""
 ) -> tuple[str, object, object] | None:
     """The first key, in order of name, with two values, and the values; a missing one is None."""
     for key in sorted({*on_file, *asked}):
         old, new = on_file.get(key), asked.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
-            inner = _difference(old, new, f"{prefix}{key}.")
+            inner = difference(old, new, f"{prefix}{key}.")
             if inner is not None:
                 return inner
         elif old != new or (key in on_file) != (key in asked):

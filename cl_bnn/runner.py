@@ -28,12 +28,17 @@ PACKAGES = ("torch", "avalanche-lib", "numpy", "cl-bnn")
 
 @dataclass(frozen=True)
 class Run:
-    """One strategy on one benchmark with one seed, and where its files go."""
+    """One strategy on one benchmark with one seed, and where its files go.
+
+    With `tasks_seen` it is a trial of settings: it learns the first tasks of its stream alone, and
+    is measured on training data held out of them; see `cl_bnn.benchmarks.Stream.beginning`.
+    """
 
     spec: recipes.Spec
     seed: int
     eval_every: EvalEvery
     out: Path
+    tasks_seen: int | None = None
 
     @property
     def name(self) -> str:
@@ -47,7 +52,8 @@ class Run:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything that determines the measurements, ready for JSON."""
-        return {**self.spec.as_dict(), "seed": self.seed, "eval_every": self.eval_every}
+        found = {**self.spec.as_dict(), "seed": self.seed, "eval_every": self.eval_every}
+        return found if self.tasks_seen is None else found | {"tasks_seen": self.tasks_seen}
 
 
 def plan(
@@ -113,7 +119,7 @@ def waiting_of(runs: Sequence[Run], on_event: Callable[[Event], None]) -> list[R
         if results.finished(run.path, run.as_dict()):
             on_event(Event(run.name, "skipped"))
         else:
-            _make_folder(run.path.parent)
+            make_folder(run.path.parent)
             waiting.append(run)
     return waiting
 
@@ -135,11 +141,12 @@ def execute(
     # The same bytes whatever the machine's cores; and two runs beat two threads.
     torch.set_num_threads(1)
     first = distributed.rank() == 0
-    with _alone(run) if first else nullcontext():
+    with alone(run.path, run.name) if first else nullcontext():
         execution = Execution(run, device, data_root, on_event)
         rows, found = execution(), execution.predictions()
         if first:
-            info = _info(device) | {"processes": distributed.size()} | execution.meter.told()
+            info = circumstances(device) | {"processes": distributed.size()}
+            info |= execution.meter.told()
             if found is not None:  # first: a run with a JSON is whole
                 results.atomic_write(predictions.path_beside(run.path), found)
             results.write(run.path, rows, run.as_dict(), info)
@@ -148,15 +155,20 @@ def execute(
 
 
 @contextmanager
-def _alone(run: Run) -> Iterator[None]:
-    """Keep a second process from writing the files of the same run; a dead one holds nothing."""
-    path = run.path.with_name(f".{run.path.stem}.lock")
+def alone(path: Path, name: str) -> Iterator[None]:
+    """Keep a second process from writing what belongs to the file at `path`; a dead one holds
+    nothing.
+
+    Raises:
+        UserError: another process is there already.
+    """
+    path = path.with_name(f".{path.stem}.lock")
     with open(path, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise UserError(
-                f"{run.name} is under way in another process: wait for it, or choose another --out"
+                f"{name} is under way in another process: wait for it, or choose another --out"
             ) from error
         try:
             yield
@@ -228,7 +240,12 @@ def _work(run: Run, device: "torch.device", data_root: Path | None, keep_going: 
         _events.put(Event(run.name, "failed", text=str(error)))
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make a folder for results.
+
+    Raises:
+        UserError: nothing can be written there.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".probe"
@@ -240,7 +257,8 @@ def _make_folder(folder: Path) -> None:
         ) from error
 
 
-def _info(device: "torch.device") -> dict[str, Any]:
+def circumstances(device: "torch.device") -> dict[str, Any]:
+    """What stands beside results without determining them: commit, machine, versions."""
     from importlib.metadata import version
 
     return {

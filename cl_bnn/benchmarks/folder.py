@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 from cl_bnn import data as datasets
-from cl_bnn.benchmarks.split import Scenario, check_scenario, split_classes
+from cl_bnn.benchmarks.held_out import held_out
+from cl_bnn.benchmarks.split import Part, Scenario, check_scenario, split_classes
 from cl_bnn.benchmarks.stream import Stream
 from cl_bnn.data.folder import FolderView
 from cl_bnn.errors import UserError
@@ -15,8 +16,8 @@ MOST_WORKERS = 16
 
 def folder(
     *, data: str = "imagenet", train: str = "train", test: str = "val", size: int = 224,
-    n_experiences: int = 1, scenario: Scenario = "class", skip_unreadable: bool = False,
-    seed: int = 0, data_root: Path | None = None,
+    n_experiences: int = 1, scenario: Scenario = "class", validation: float = 0.0,
+    skip_unreadable: bool = False, seed: int = 0, data_root: Path | None = None,
 ) -> Stream:  # fmt: skip
     """The images below a folder, read from disk while they are needed; as one task, or with their
     classes dealt out to several as `cl_bnn.benchmarks.split` does, in the order of their names.
@@ -34,13 +35,14 @@ def folder(
         size: height and width of an input, in pixels.
         n_experiences: number of tasks.
         scenario: `"task"`, `"domain"` or `"class"`, see `split`.
+        validation: share of the training images held out, in [0, 1); they are cropped centrally.
         skip_unreadable: leave out images that cannot be read, and say which, instead of stopping.
-        seed: of the run; there is nothing to draw here.
+        seed: chooses the images that are held out; nothing else is drawn here.
         data_root: where the data sets lie.
 
     Raises:
-        ValueError: a size out of range, an unknown scenario, or a number of tasks that does not
-            divide the classes.
+        ValueError: a size or share out of range, an unknown scenario, or a number of tasks that
+            does not divide the classes.
         UserError: folders that are missing, empty or do not hold the same classes.
     """
     check_scenario(scenario)
@@ -59,10 +61,12 @@ def folder(
         for name, augment in ((train, True), (test, False))
     ]  # fmt: skip
     _check_classes(*views)
-    halves = [(view.targets, view.select) for view in views]
+    learned, tested = views
+    kept, held = held_out(len(learned), validation, seed)
     return split_classes(
-        halves[0], halves[1], len(views[0].classes), n_experiences, scenario,
-        input_shape=(3, size, size), notes=notes,
+        Part(learned.targets, learned.select, kept), Part(tested.targets, tested.select),
+        None if held is None else Part(learned.targets, learned.still().select, held),
+        len(learned.classes), n_experiences, scenario, input_shape=(3, size, size), notes=notes,
     )  # fmt: skip
 
 

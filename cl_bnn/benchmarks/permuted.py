@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from cl_bnn.benchmarks.held_out import held_out
 from cl_bnn.benchmarks.stream import Stream, whole_tasks
 from cl_bnn.data.dataset import Split
 from cl_bnn.data.scaling import Scaling, scaling_of
@@ -14,8 +16,8 @@ from cl_bnn.optim.weights import require
 
 
 def permuted(
-    *, data: str = "mnist", n_experiences: int = 5, scaling: Scaling = "standard", seed: int = 0,
-    data_root: Path | None = None,
+    *, data: str = "mnist", n_experiences: int = 5, validation: float = 0.0,
+    scaling: Scaling = "standard", seed: int = 0, data_root: Path | None = None,
 ) -> Stream:  # fmt: skip
     """The permuted stream (Goodfellow et al. 2013) as in BayesBiNN (arXiv:2002.10778, section 4.3).
 
@@ -27,12 +29,13 @@ def permuted(
     Args:
         data: name of a data set, or data of the user's own, see `cl_bnn.features.load`.
         n_experiences: number of tasks, >= 1.
+        validation: share of the training images held out, in [0, 1), the same ones of all tasks.
         scaling: of the values, see `cl_bnn.data.scaling`.
-        seed: chooses the permutations.
+        seed: chooses the permutations, and the images that are held out.
         data_root: where the data sets lie.
 
     Raises:
-        ValueError: `n_experiences` out of range.
+        ValueError: `n_experiences` or `validation` out of range.
         UserError: the data set is unknown, missing or damaged.
     """
     require(n_experiences >= 1, "n_experiences", n_experiences, ">= 1")
@@ -40,9 +43,13 @@ def permuted(
     size = source.train.x[0].numel()
     rng = np.random.RandomState(seed + 1)
     orders = [torch.from_numpy(rng.permutation(size)) for _ in range(n_experiences)]
-    normalise = scaling_of(source, scaling)
+    kept, held = held_out(len(source.train), validation, seed)
+    normalise = scaling_of(source, scaling, kept)
 
-    def views(split: Split) -> list[TaskView]:
-        return [TaskView(split, normalise, pixels=order) for order in orders]
+    def views(split: Split, rows: Tensor | None = None) -> list[TaskView]:
+        return [TaskView(split, normalise, rows=rows, pixels=order) for order in orders]
 
-    return whole_tasks(source, views(source.train), views(source.test))
+    return whole_tasks(
+        source, views(source.train, kept), views(source.test),
+        [] if held is None else views(source.train, held),
+    )  # fmt: skip

@@ -1,10 +1,11 @@
 """Rotated images: every task shows the same images turned by another angle."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor
 
+from cl_bnn.benchmarks.held_out import held_out
 from cl_bnn.benchmarks.stream import Stream, whole_tasks
 from cl_bnn.data.dataset import Split
 from cl_bnn.data.scaling import Scaling, scaling_of
@@ -18,7 +19,8 @@ RANGE = 180.0
 
 def rotated(
     *, data: str = "mnist", n_experiences: int = 5, angles: list[float] | None = None,
-    scaling: Scaling = "standard", seed: int = 0, data_root: Path | None = None,
+    validation: float = 0.0, scaling: Scaling = "standard", seed: int = 0,
+    data_root: Path | None = None,
 ) -> Stream:  # fmt: skip
     """The rotated stream (Lopez-Paz and Ranzato 2017, arXiv:1706.08840).
 
@@ -30,13 +32,14 @@ def rotated(
         data: name of a data set of images, or data of the user's own, see `cl_bnn.features.load`.
         n_experiences: number of tasks, >= 1.
         angles: of each task, in degrees, counter-clockwise; None: as above.
+        validation: share of the training images held out, in [0, 1), the same ones of all tasks.
         scaling: of the values, see `cl_bnn.data.scaling`.
-        seed: not used: the stream does not depend on chance.
+        seed: chooses the images that are held out; nothing else depends on chance.
         data_root: where the data sets lie.
 
     Raises:
-        ValueError: `n_experiences` out of range, another number of angles, or data that are no
-            images.
+        ValueError: `n_experiences` or `validation` out of range, another number of angles, or data
+            that are no images.
         UserError: the data set is unknown, missing or damaged.
     """
     require(n_experiences >= 1, "n_experiences", n_experiences, ">= 1")
@@ -47,12 +50,17 @@ def rotated(
     )
     source = load(data, data_root)
     require(source.train.x.dim() == 4, "data", data, "images, to be rotated")
-    normalise = scaling_of(source, scaling)
+    kept, held = held_out(len(source.train), validation, seed)
+    normalise = scaling_of(source, scaling, kept)
+    turns = [Rotation(angle, normalise) for angle in angles]
 
-    def views(split: Split, angles: Sequence[float]) -> list[TaskView]:
-        return [TaskView(split, Rotation(angle, normalise)) for angle in angles]
+    def views(split: Split, rows: Tensor | None = None) -> list[TaskView]:
+        return [TaskView(split, turn, rows=rows) for turn in turns]
 
-    return whole_tasks(source, views(source.train, angles), views(source.test, angles))
+    return whole_tasks(
+        source, views(source.train, kept), views(source.test),
+        [] if held is None else views(source.train, held),
+    )  # fmt: skip
 
 
 class Rotation:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from cl_bnn.benchmarks.held_out import held_out
 from cl_bnn.benchmarks.stream import Stream, whole_tasks
 from cl_bnn.data.scaling import Scaling, scaling_of
 from cl_bnn.data.task import TaskView
@@ -10,8 +11,9 @@ from cl_bnn.features import load
 
 
 def sequence(
-    *, data: list[str], scaling: Scaling = "standard", seed: int = 0, data_root: Path | None = None
-) -> Stream:
+    *, data: list[str], validation: float = 0.0, scaling: Scaling = "standard", seed: int = 0,
+    data_root: Path | None = None,
+) -> Stream:  # fmt: skip
     """Several data sets, a task each, as MNIST and then Fashion-MNIST in Laborieux et al. 2021
     (arXiv:2003.03533).
 
@@ -20,12 +22,13 @@ def sequence(
 
     Args:
         data: names of data sets, or data of the user's own, see `cl_bnn.features.load`.
+        validation: share of the training images of each held out, in [0, 1).
         scaling: of the values, by the constants of each data set; see `cl_bnn.data.scaling`.
-        seed: not used: the stream does not depend on chance.
+        seed: chooses the images that are held out; nothing else depends on chance.
         data_root: where the data sets lie.
 
     Raises:
-        ValueError: no data sets.
+        ValueError: no data sets, or `validation` out of range.
         UserError: a data set is unknown, missing or damaged, or their inputs differ in shape.
     """
     if not data:
@@ -39,10 +42,13 @@ def sequence(
                 f"data: {name!r} has inputs of the shape {tuple(shape)} and {data[0]!r} of "
                 f"{tuple(first)}: the data sets of a sequence must have one shape"
             )
-    scalings = [scaling_of(source, scaling) for source in sources]
-    pairs = list(zip(sources, scalings, strict=True))
-    return whole_tasks(
-        max(sources, key=lambda source: source.n_classes),
-        [TaskView(source.train, normalise) for source, normalise in pairs],
-        [TaskView(source.test, normalise) for source, normalise in pairs],
-    )
+    learned, tested, others = [], [], []
+    for source in sources:
+        kept, held = held_out(len(source.train), validation, seed)
+        normalise = scaling_of(source, scaling, kept)
+        learned.append(TaskView(source.train, normalise, rows=kept))
+        tested.append(TaskView(source.test, normalise))
+        if held is not None:
+            others.append(TaskView(source.train, normalise, rows=held))
+    largest = max(sources, key=lambda source: source.n_classes)
+    return whole_tasks(largest, learned, tested, others)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cl_bnn.benchmarks.held_out import cut
 from cl_bnn.benchmarks.stream import Stream, build_benchmark
 from cl_bnn.data.augment import AUGMENTATIONS, Augmentation
 from cl_bnn.data.scaling import Scaling, scaling_of
@@ -43,21 +44,15 @@ def single(
             than 1 or more than there is.
         UserError: the data set is unknown, missing or damaged.
     """
-    if not 0 <= validation < 1:
-        raise ValueError(f"validation must be in [0, 1), got {validation!r}")
     source = load(data, data_root)
     change = AUGMENTATIONS[augment]
     order = np.random.RandomState(first_seed + seed).permutation(len(source.train))
-    count = round(validation * len(order))
-    if validation and not count:
-        raise ValueError(f"validation must hold out an image of {len(order)}, got {validation!r}")
-    held, kept = torch.from_numpy(order[:count]), torch.from_numpy(order[count:])
+    kept, held = cut(torch.from_numpy(order), validation)
     if limit is not None:
         if not 1 <= limit <= len(kept):
             raise ValueError(f"limit must be in [1, {len(kept)}], got {limit!r}")
         kept = kept[:limit]
-    some = count or limit is not None
-
+    some = len(held) or limit is not None
     normalise = scaling_of(source, scaling, kept)
     train = TaskView(source.train, normalise, rows=kept if some else None, augment=change)
     held_out = TaskView(
@@ -65,7 +60,7 @@ def single(
     )
     return Stream(
         benchmark=build_benchmark(
-            [train], [TaskView(source.test, normalise)], [0], [held_out] if count else []
+            [train], [TaskView(source.test, normalise)], [0], [held_out] if len(held) else []
         ),
         input_shape=tuple(source.train.x.shape[1:]),
         out_features=source.n_classes,

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from cl_bnn.benchmarks.held_out import held_out
 from cl_bnn.benchmarks.stream import Stream, build_benchmark
 from cl_bnn.data.augment import AUGMENTATIONS, Augmentation
 from cl_bnn.data.dataset import Split
@@ -18,15 +19,21 @@ from cl_bnn.features import load
 Scenario = Literal["task", "domain", "class"]
 SCENARIOS: tuple[Scenario, ...] = ("task", "domain", "class")
 
-# Half of a data set: the class of every sample, and what makes a view of the samples in some rows,
-# their classes under other labels if these are given.
-Half = tuple[Tensor, Callable[[Tensor, Tensor | None], View]]
+
+class Part(NamedTuple):
+    """Part of a data set: the class of every sample, what makes a view of the samples in some rows
+    (their classes under other labels if these are given), and the rows of the part; None: all.
+    """
+
+    targets: Tensor
+    view: Callable[[Tensor, Tensor | None], View]
+    rows: Tensor | None = None
 
 
 def split(
     *, data: str = "mnist", n_experiences: int = 5, scenario: Scenario = "task",
-    augment: Augmentation = "none", scaling: Scaling = "standard", seed: int = 0,
-    data_root: Path | None = None,
+    validation: float = 0.0, augment: Augmentation = "none", scaling: Scaling = "standard",
+    seed: int = 0, data_root: Path | None = None,
 ) -> Stream:  # fmt: skip
     """The split stream in the three scenarios of van de Ven and Tolias (arXiv:1904.07734).
 
@@ -42,29 +49,34 @@ def split(
         data: name of a data set, or data of the user's own, see `cl_bnn.features.load`.
         n_experiences: number of tasks; must leave each task at least two classes.
         scenario: `"task"`, `"domain"` or `"class"`.
+        validation: share of the training images held out, in [0, 1); they are not augmented.
         augment: what is done to training images at random: `"none"`, or `"crop_and_flip"` as usual
             for CIFAR.
         scaling: of the values, see `cl_bnn.data.scaling`.
-        seed: not used: the split does not depend on chance.
+        seed: chooses the images that are held out; nothing else depends on chance.
         data_root: where the data sets lie.
 
     Raises:
-        ValueError: an unknown scenario, or a number of tasks that does not divide the classes.
-        UserError: the data set is unknown, missing or damaged, or a task has a single class.
+        ValueError: an unknown scenario, a number of tasks that does not divide the classes, or
+            `validation` out of range.
+        UserError: the data set is unknown, missing or damaged, or a task has a single class or
+            nothing held out.
     """
     check_scenario(scenario)
     source = load(data, data_root)
-    normalise = scaling_of(source, scaling)
+    kept, held = held_out(len(source.train), validation, seed)
+    normalise = scaling_of(source, scaling, kept)
 
-    def half(part: Split, change: Augment | None = None) -> Half:
+    def part(half: Split, rows: Tensor | None = None, change: Augment | None = None) -> Part:
         def view(rows: Tensor, labels: Tensor | None) -> TaskView:
-            return TaskView(part, normalise, rows=rows, labels=labels, augment=change)
+            return TaskView(half, normalise, rows=rows, labels=labels, augment=change)
 
-        return part.y, view
+        return Part(half.y, view, rows)
 
     return split_classes(
-        half(source.train, AUGMENTATIONS[augment]), half(source.test), source.n_classes,
-        n_experiences, scenario, input_shape=tuple(source.train.x.shape[1:]),
+        part(source.train, kept, AUGMENTATIONS[augment]), part(source.test),
+        None if held is None else part(source.train, held),
+        source.n_classes, n_experiences, scenario, input_shape=tuple(source.train.x.shape[1:]),
     )  # fmt: skip
 
 
@@ -75,13 +87,15 @@ def check_scenario(scenario: str) -> None:
 
 
 def split_classes(
-    train: Half, test: Half, n_classes: int, n_experiences: int, scenario: Scenario, **facts: Any
-) -> Stream:
+    train: Part, test: Part, validation: Part | None, n_classes: int, n_experiences: int,
+    scenario: Scenario, **facts: Any,
+) -> Stream:  # fmt: skip
     """The stream that deals the classes out to the tasks in their order; see `split`.
 
     Args:
         train: the training data.
         test: the test data.
+        validation: training data that were held out; None: there are none.
         n_classes: number of classes, that of the data.
         n_experiences: number of tasks.
         scenario: `"task"`, `"domain"` or `"class"`.
@@ -99,15 +113,16 @@ def split_classes(
     per_task = n_classes // n_experiences
     labels = None if scenario == "class" else torch.arange(n_classes) % per_task
 
-    def views(half: Half) -> list[View]:
-        targets, view = half
-        places = (targets // per_task == task for task in range(n_experiences))
-        return [view(place.nonzero().flatten(), labels) for place in places]
+    def views(part: Part) -> list[View]:
+        rows = torch.arange(len(part.targets)) if part.rows is None else part.rows
+        tasks = part.targets[rows] // per_task
+        return [part.view(rows[tasks == task], labels) for task in range(n_experiences)]
 
+    others = [] if validation is None else views(validation)
     told = scenario == "task"
     task_labels = [task if told else 0 for task in range(n_experiences)]
     return Stream(
-        benchmark=build_benchmark(views(train), views(test), task_labels),
+        benchmark=build_benchmark(views(train), views(test), task_labels, others),
         out_features=n_classes if scenario == "class" else per_task,
         n_heads=n_experiences if told else 1,
         task_labels=told,

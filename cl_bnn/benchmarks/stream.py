@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from avalanche.benchmarks import (
     with_classes_timeline,
     with_task_labels,
 )
+from avalanche.benchmarks.scenarios.generic_scenario import make_stream
 from avalanche.benchmarks.utils import ConstantSequence, DataAttribute
 from avalanche.benchmarks.utils.classification_dataset import (
     TaskAwareSupervisedClassificationDataset,
@@ -23,6 +24,9 @@ from cl_bnn.data.folder import View
 from cl_bnn.errors import UserError
 from cl_bnn.objectives import CLASSIFICATION, Objective
 from cl_bnn.probe import Probe
+
+#: Tasks below which nothing is forgotten.
+FEWEST = 2
 
 
 @dataclass(frozen=True)
@@ -82,8 +86,10 @@ class Stream:
 
     @property
     def test(self) -> Any:
-        """The test experiences: number k belongs to task k."""
-        return self.benchmark.test_stream
+        """The test experiences: number k belongs to task k; empty at the beginning of a stream that
+        settings are chosen on.
+        """
+        return self.benchmark.streams.get("test", [])
 
     @property
     def validation(self) -> Any:
@@ -94,6 +100,20 @@ class Stream:
     def n_tasks(self) -> int:
         """The number of tasks."""
         return len(self.train)
+
+    def beginning(self, n_tasks: int) -> "Stream":
+        """The first `n_tasks` tasks, to choose settings by what is held out of them: there are no
+        test data, and the last task of a stream of more than two is left out, whatever is asked.
+
+        Raises:
+            UserError: nothing is held out.
+        """
+        if not self.validation:
+            raise UserError("settings are chosen on held-out training data, and there are none")
+        seen = min(n_tasks, max(self.n_tasks - 1, min(self.n_tasks, FEWEST)))
+        halves = {"train": self.train, "validation": self.validation}
+        streams = [make_stream(name, list(half[:seen])) for name, half in halves.items()]
+        return replace(self, benchmark=CLScenario(streams), probe=None)
 
 
 def _experience_data(
@@ -127,11 +147,12 @@ def build_benchmark(
 
     Raises:
         UserError: a task with fewer than two classes, of samples or of the pixels of their maps; or
-            without test data.
+            without test data, or without held-out data where other tasks have some.
     """
-    for k, view in enumerate(test):
-        if not len(view):
-            raise UserError(f"task {k} has no test data")
+    for name, views in (("test", test), ("validation", validation)):
+        for k, view in enumerate(views):
+            if not len(view):
+                raise UserError(f"task {k} has no {name} data")
     for k, view in enumerate(train):
         classes = torch.unique(view.targets).tolist()
         if len(classes) < 2:
@@ -157,18 +178,20 @@ def build_benchmark(
 
 
 def whole_tasks(
-    source: Dataset, train: Sequence[View], test: Sequence[View], **facts: Any
-) -> Stream:
+    source: Dataset, train: Sequence[View], test: Sequence[View],
+    validation: Sequence[View] = (), **facts: Any,
+) -> Stream:  # fmt: skip
     """The stream of tasks that all have the classes of `source`: one head, no task label.
 
     Args:
         source: the data set, or one like it.
         train: the training data of each task.
         test: the test data of each task.
+        validation: the held-out training data of each task, if any.
         facts: whatever else there is to say of the `Stream`.
     """
     return Stream(
-        benchmark=build_benchmark(train, test, [0] * len(train)),
+        benchmark=build_benchmark(train, test, [0] * len(train), validation),
         input_shape=tuple(source.train.x.shape[1:]),
         out_features=source.n_classes,
         n_heads=1,

@@ -165,10 +165,11 @@ def test_a_subset_gives_the_same_samples() -> None:
 
 def test_all_tasks_share_the_bytes_of_one_data_set() -> None:
     streams = [permuted(n_experiences=6), split(), split(scenario="class")]
+    source = datasets.load("mnist")
     views = [view(e) for stream in streams for e in stream.train]
-    assert {v.split.x.data_ptr() for v in views} == {MNIST.train.x.data_ptr()}
+    assert {v.split.x.data_ptr() for v in views} == {source.train.x.data_ptr()}
     tests = [view(e) for stream in streams for e in stream.test]
-    assert {v.split.x.data_ptr() for v in tests} == {MNIST.test.x.data_ptr()}
+    assert {v.split.x.data_ptr() for v in tests} == {source.test.x.data_ptr()}
 
 
 def test_whole_task_is_its_batches() -> None:
