@@ -11,7 +11,7 @@ from torch import Tensor
 from cl_bnn import data as datasets
 from cl_bnn import metrics
 from cl_bnn.data.dataset import Split
-from cl_bnn.data.task import TaskView
+from cl_bnn.data.task import TaskView, spread
 from cl_bnn.objectives import CLASSIFICATION
 from cl_bnn.strategies.loading import view_behind
 
@@ -122,17 +122,11 @@ def _test_images(name: str, root: Path | None) -> Split | None:
 
 
 def _from(split: Split) -> Raw:
-    return lambda view, rows: split.x[_spread(len(split), len(rows))]
-
-
-def _spread(available: int, count: int) -> Tensor:
-    """Evenly spread rows, at most so many."""
-    count = min(available, count)
-    return torch.arange(count) * available // count
+    return lambda view, rows: split.x[spread(len(split), len(rows))]
 
 
 def _of_task(ask: Ask, view: TaskView, experience: Any, kinds: dict[str, Raw]) -> dict[str, float]:
-    rows = _spread(len(view), IMAGES)
+    rows = spread(len(view), IMAGES)
     total, epistemic = metrics.entropies(ask(view.finish(view.raw(rows)), experience))
     found = {
         "aleatoric": (total - epistemic).mean().item(),

@@ -114,11 +114,6 @@ def test_other_data_sets_stand_for_the_unknown_where_they_are(
     assert "auroc_fashion_mnist" not in uncertainty.measure(strategy, tests, None)[0]
 
 
-def test_at_most_so_many_images_are_looked_at() -> None:
-    assert uncertainty._spread(10, 4).tolist() == [0, 2, 5, 7]
-    assert uncertainty._spread(3, 4).tolist() == [0, 1, 2]
-
-
 def test_nothing_is_said_where_there_are_no_classes_or_no_images() -> None:
     strategy, tests = learner(STEStrategy), list(stream(n_experiences=1).test)
     strategy.objective = SEGMENTATION

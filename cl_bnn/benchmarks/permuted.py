@@ -10,14 +10,15 @@ from cl_bnn.benchmarks.held_out import held_out
 from cl_bnn.benchmarks.stream import Stream, whole_tasks
 from cl_bnn.data.dataset import Split
 from cl_bnn.data.scaling import Scaling, scaling_of
-from cl_bnn.data.task import TaskView
+from cl_bnn.data.task import TaskView, spread
 from cl_bnn.features import load
 from cl_bnn.optim.weights import require
 
 
 def permuted(
     *, data: str = "mnist", n_experiences: int = 5, validation: float = 0.0,
-    scaling: Scaling = "standard", seed: int = 0, data_root: Path | None = None,
+    test_limit: int | None = None, scaling: Scaling = "standard", seed: int = 0,
+    data_root: Path | None = None,
 ) -> Stream:  # fmt: skip
     """The permuted stream (Goodfellow et al. 2013) as in BayesBiNN (arXiv:2002.10778, section 4.3).
 
@@ -30,15 +31,18 @@ def permuted(
         data: name of a data set, or data of the user's own, see `cl_bnn.features.load`.
         n_experiences: number of tasks, >= 1.
         validation: share of the training images held out, in [0, 1), the same ones of all tasks.
+        test_limit: test images that are looked at, evenly spread; None: all. With 100 tasks there
+            are 10,000 tests.
         scaling: of the values, see `cl_bnn.data.scaling`.
         seed: chooses the permutations, and the images that are held out.
         data_root: where the data sets lie.
 
     Raises:
-        ValueError: `n_experiences` or `validation` out of range.
+        ValueError: `n_experiences`, `validation` or `test_limit` out of range.
         UserError: the data set is unknown, missing or damaged.
     """
     require(n_experiences >= 1, "n_experiences", n_experiences, ">= 1")
+    require(test_limit is None or test_limit >= 1, "test_limit", test_limit, ">= 1")
     source = load(data, data_root)
     size = source.train.x[0].numel()
     rng = np.random.RandomState(seed + 1)
@@ -46,10 +50,12 @@ def permuted(
     kept, held = held_out(len(source.train), validation, seed)
     normalise = scaling_of(source, scaling, kept)
 
+    tested = None if test_limit is None else spread(len(source.test), test_limit)
+
     def views(split: Split, rows: Tensor | None = None) -> list[TaskView]:
         return [TaskView(split, normalise, rows=rows, pixels=order) for order in orders]
 
     return whole_tasks(
-        source, views(source.train, kept), views(source.test),
+        source, views(source.train, kept), views(source.test, tested),
         [] if held is None else views(source.train, held),
     )  # fmt: skip

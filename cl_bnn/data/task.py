@@ -16,6 +16,12 @@ CHUNK = 500
 Augment = Callable[[Tensor, torch.Generator | None], Tensor]
 
 
+def spread(available: int, count: int) -> Tensor:
+    """Evenly spread rows, at most so many: int64."""
+    count = min(available, count)
+    return torch.arange(count) * available // count
+
+
 class TaskView(data.Dataset[tuple[Tensor, Tensor | int]]):
     """Some samples of a split, their pixels in some order, their labels under some names.
 

@@ -172,6 +172,18 @@ def test_all_tasks_share_the_bytes_of_one_data_set() -> None:
     assert {v.split.x.data_ptr() for v in tests} == {source.test.x.data_ptr()}
 
 
+def test_long_streams_may_look_at_some_test_images_only() -> None:
+    few, whole = permuted(n_experiences=2, test_limit=4), permuted(n_experiences=2)
+    x, y = view(few.test[1]).materialise()
+    all_x, all_y = view(whole.test[1]).materialise()
+    rows = [0, 2500, 5000, 7500]
+    assert torch.equal(x, all_x[rows]) and torch.equal(y, all_y[rows])
+    assert len(view(few.train[0])) == 60_000
+    assert len(view(permuted(n_experiences=1, test_limit=20_000).test[0])) == 10_000
+    with pytest.raises(ValueError, match="test_limit must be >= 1, got 0"):
+        permuted(test_limit=0)
+
+
 def test_whole_task_is_its_batches() -> None:
     task = view(split().test[4])
     x, y = task.materialise()
