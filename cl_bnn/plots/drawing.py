@@ -8,12 +8,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from cl_bnn.plots import ensembles, predictions, training
+from cl_bnn.plots.bits import state
+from cl_bnn.plots.calibration import reliability
 from cl_bnn.plots.capacity import layers, posterior
 from cl_bnn.plots.figures import save
 from cl_bnn.plots.forgetting import average, multiples
 from cl_bnn.plots.heat import matrices, scenarios
-from cl_bnn.plots.reliability import reliability
-from cl_bnn.plots.state import state
 from cl_bnn.plots.streams import curves
 from cl_bnn.report.ledger import Published
 from cl_bnn.report.ledger import read as read_reference

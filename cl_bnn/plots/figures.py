@@ -24,6 +24,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from cl_bnn.plots.looks import Dash, Look
+from cl_bnn.report.order import shown_tasks
 from cl_bnn.report.summary import interval
 from cl_bnn.results import atomic_write
 
@@ -117,10 +118,16 @@ def panels(
 
 def wrapped(text: str, width: float, points: float) -> str:
     """`text` with its lines broken, after spaces and commas, to fit into `width` inches at a font
-    size of `points`.
+    size of `points`; a longer word is broken after "_", "=" or "+" where it has one.
     """
     characters = max(int(width * 72 / (CHARACTER * points)), 8)
+
+    def broken(match: re.Match[str]) -> str:
+        word = match.group()
+        return word if len(word) <= characters else re.sub(r"(?<=[_=+])(?=\w)", "\0 ", word)
+
     spaced = re.sub(r",(?=\S)", ",\0 ", text)  # a space to break at, which is taken out again
+    spaced = re.sub(r"[^\s\0]+", broken, spaced)
     lines = [textwrap.wrap(line, characters, break_on_hyphens=False) for line in spaced.split("\n")]
     joined = "\n".join(part for line in lines for part in line)
     return joined.replace("\0 ", "").replace("\0", "")
@@ -176,12 +183,14 @@ def errorbar(axis: Axes, line: Line, look: Look, linestyle: Dash | None = None) 
     axis.errorbar(line.x, line.mean, bars, capsize=1.5, elinewidth=0.8, **kind)
 
 
-def points(axis: Axes, line: Line, look: Look) -> None:
-    """The markers of a line with their bars; only some, without bars, where there are many."""
-    if len(line.x) <= MOST_MARKERS:
+def points(axis: Axes, line: Line, look: Look, n_places: int) -> None:
+    """The markers of a line with their bars; only some, without bars, where an axis has many
+    places.
+    """
+    if n_places <= MOST_MARKERS:
         errorbar(axis, line, look, "")
         return
-    every = math.ceil(len(line.x) / MOST_MARKERS)
+    every = math.ceil(n_places / MOST_MARKERS)
     axis.plot(line.x, line.mean, **drawn(look) | {"linestyle": ""}, markevery=every)
 
 
@@ -191,17 +200,17 @@ def along(axis: Axes, line: Line, look: Look) -> None:
         errorbar(axis, line, look)
     else:
         band(axis, line, look)
-        points(axis, line, look)
+        points(axis, line, look, len(line.x))
 
 
 def task_ticks(n_tasks: int, epochs: int = 0) -> list[int]:
-    """The numbers of all tasks on an axis, or of every k-th task where all would touch; with
-    `epochs` a task the ends of these tasks.
+    """The numbers of all tasks on an axis, or of the first, every k-th and the last where all would
+    touch; with `epochs` a task the ends of all or of every k-th.
     """
+    if not epochs:
+        return shown_tasks(n_tasks, MOST_TICKS)
     step = math.ceil(n_tasks / MOST_TICKS)
-    if epochs:
-        return list(range(0, n_tasks * epochs + 1, step * epochs))
-    return list(range(1, n_tasks + 1, step))
+    return list(range(0, n_tasks * epochs + 1, step * epochs))
 
 
 def save(figure: Figure, out: Path, stem: str) -> list[Path]:

@@ -46,6 +46,9 @@ from cl_bnn.report.summary import at_task_ends
 GREY = "0.82"
 #: Labels at line ends are at most so wide, in inches; so far from the panel; room for axis labels.
 LABEL_WIDTH, LABEL_GAP, LEFT, BOTTOM = 2.0, 0.35, 0.5, 0.42
+#: Bars at line ends stand in turn at so many places, so far apart in inches: neighbours do not
+#: hide each other.
+SLOTS, SLOT = 5, 0.06
 #: The least height of the panel in inches.
 LEAST_HEIGHT = 2.6
 
@@ -70,11 +73,13 @@ def average(frame: pd.DataFrame) -> Figure | None:
     with style():
         figure, axis = _beside_labels(title, texts)
         for name, line in lines.items():
-            _one(axis, line, known[name], n_tasks)
+            wide = _stretched(line, n_tasks)
+            every = math.ceil(len(wide.x) / MOST_MARKERS)
+            axis.plot(wide.x, wide.mean, **drawn(known[name]), markevery=every)
+        _end_bars(axis, lines, known, n_tasks)
         axis.set(xlabel="tasks learned", ylabel="test accuracy [%]", xticks=task_ticks(n_tasks))
-        axis.set_xlim(0.5 if n_tasks <= MOST_MARKERS else 0, n_tasks + 0.02 * n_tasks)
         _clip(axis)
-        _label_ends(axis, [line.mean[-1] for line in lines.values()], texts, list(known.values()))
+        _label_ends(axis, n_tasks, [line.mean[-1] for line in lines.values()], texts, known)
     return figure
 
 
@@ -114,13 +119,17 @@ def _stretched(line: Line, n_tasks: int) -> Line:
     return Line(np.array([1.0, n_tasks]), line.mean.repeat(2), line.half.repeat(2))
 
 
-def _one(axis: Axes, line: Line, look: Look, n_tasks: int) -> None:
-    """One of many lines: markers at some tasks, a bar at the last."""
-    wide = _stretched(line, n_tasks)
-    every = math.ceil(len(wide.x) / MOST_MARKERS) if len(line.x) > 1 else len(wide.x)
-    axis.plot(wide.x, wide.mean, **drawn(look), markevery=every)
-    half = np.nan_to_num(line.half[-1:])
-    axis.errorbar(wide.x[-1:], wide.mean[-1:], half, capsize=1.5, elinewidth=0.8, **drawn(look))
+def _end_bars(axis: Axes, lines: dict[str, Line], known: dict[str, Look], n_tasks: int) -> None:
+    """The intervals after the last task, right of the ends of the lines, and the limits of x."""
+    left, width = 1 - 0.04 * n_tasks, axis.get_window_extent().width / axis.figure.dpi
+    scale = (n_tasks - left) / (width - (SLOTS + 1) * SLOT)  # tasks an inch
+    axis.set_xlim(left, left + scale * width)
+    by_height = sorted(lines, key=lambda name: float(lines[name].mean[-1]))
+    for place, name in enumerate(by_height):
+        line, x = lines[name], n_tasks + scale * SLOT * (1 + place % SLOTS)
+        bars: dict[str, Any] = {"capsize": 1.5, "elinewidth": 0.8, "linestyle": ""}
+        if not math.isnan(line.half[-1]):
+            axis.errorbar([x], line.mean[-1:], line.half[-1:], color=known[name].colour, **bars)
 
 
 def _beside_labels(title: str, texts: Sequence[str]) -> tuple[Figure, Axes]:
@@ -140,12 +149,12 @@ def _beside_labels(title: str, texts: Sequence[str]) -> tuple[Figure, Axes]:
 
 
 def _clip(axis: Axes) -> None:
-    """Accuracies from a multiple of 10 up to 100 %."""
-    axis.set_ylim(max(0, 10 * math.floor(axis.get_ylim()[0] / 10)), min(102, axis.get_ylim()[1]))
+    """No more room below 0 and above 100 % than a marker needs."""
+    axis.set_ylim(max(-2, axis.get_ylim()[0]), min(102, axis.get_ylim()[1]))
 
 
 def _label_ends(
-    axis: Axes, ends: Sequence[float], texts: Sequence[str], known: Sequence[Look]
+    axis: Axes, last_task: int, ends: Sequence[float], texts: Sequence[str], known: dict[str, Look]
 ) -> None:
     """A label right of the panel at the height of each line's end, or near it where others are."""
     (low, high), (first, last) = axis.get_ylim(), axis.get_xlim()
@@ -153,11 +162,11 @@ def _label_ends(
     width, height = box.width / axis.figure.dpi, box.height / axis.figure.dpi
     sizes = np.array([LINE * (text.count("\n") + 1) / height for text in texts])
     targets = (np.array(ends) - low) / (high - low)
-    start = (float(axis.dataLim.x1) - first) / (last - first)
+    start = (last_task - first) / (last - first)
     stop, begin = 1 + 0.6 * LABEL_GAP / width, 1 + LABEL_GAP / width
     joined: dict[str, Any] = {"transform": axis.transAxes, "clip_on": False}
     places = spread(targets, sizes)
-    for target, text, look, place in zip(targets, texts, known, places, strict=True):
+    for target, text, look, place in zip(targets, texts, known.values(), places, strict=True):
         axis.plot([start, stop], [target, place], color=look.colour, linewidth=0.4, **joined)
         axis.plot([stop], [place], **drawn(look) | {"linestyle": ""}, **joined)
         axis.text(begin, place, text, va="center", transform=axis.transAxes)

@@ -29,7 +29,7 @@ from cl_bnn.plots.figures import (
     wrapped,
 )
 from cl_bnn.report.order import by_strategy, ordered
-from cl_bnn.report.scenarios import column_name, in_order
+from cl_bnn.report.scenarios import column_names, in_order
 from cl_bnn.report.summary import Interval, accuracy_matrix, at_task_ends, interval
 from cl_bnn.report.tables import cell
 
@@ -54,15 +54,18 @@ def matrices(frame: pd.DataFrame) -> Figure:
     groups = by_strategy(at_task_ends(frame, "accuracy"))
     tables = [100 * accuracy_matrix(group).to_numpy() for _, group in groups]
     n_tasks = max(map(len, tables))
-    side = max(1.5, 0.17 * min(n_tasks, NUMBER_UP_TO))  # inches; 0.17: two digits and a little air
+    numbers = n_tasks if n_tasks <= NUMBER_UP_TO else 0
+    side = max(1.5, 0.17 * numbers)  # inches; 0.17 is two digits and a little air
     title = f"{frame['benchmark'].iloc[0]}: accuracy matrices [%], mean over seeds"
     with style():
         titles = [seeds_title(name, group) for name, group in groups]
         figure, axes = panels(titles, (side + 0.7, side + 0.55), title)
         for axis, table in zip(axes, tables, strict=True):
             mesh = _matrix(axis, table)
-        if n_tasks > NUMBER_UP_TO:
-            figure.colorbar(mesh, ax=axes, label="accuracy [%]", shrink=0.9, aspect=40)
+        if not numbers:
+            figure.set_figheight(figure.get_figheight() + 0.5)
+            bar = figure.colorbar(mesh, ax=axes, location="bottom", shrink=0.6, aspect=40)
+            bar.set_label("accuracy [%]")
     return figure
 
 
@@ -90,7 +93,7 @@ def scenarios(runs: pd.DataFrame, name: str) -> Figure | None:
     blocks = math.ceil(len(benchmarks) / int((PAGE - left) / CELL_WIDTH))
     columns = math.ceil(len(benchmarks) / blocks)
     width = min(COLUMN_WIDTH, (PAGE - left) / columns)
-    heads = [wrapped(column_name(b, benchmarks), width - 0.05, SMALL) for b in benchmarks]
+    heads = [wrapped(name, width - 0.05, SMALL) for name in column_names(benchmarks)]
     size = (max(COLUMN, left + width * columns), _height(rows, heads, blocks))
     title = f"{name}: ACC [%], mean ± half width of the 95 % interval over seeds"
     with style():
@@ -117,8 +120,8 @@ def cells(axis: Axes, table: Array, texts: Sequence[Sequence[str]] = ()) -> Quad
     mesh = axis.pcolormesh(x, y, masked, cmap=colours, vmin=0, vmax=100, edgecolors=edge)
     for (row, column), value in np.ndenumerate(table) if texts else ():
         shade = "0.3" if math.isnan(value) else text_colour(colours(value / 100))
-        text = texts[row][column]
-        axis.text(column + 1, row + 1, text, ha="center", va="center", color=shade)
+        if text := texts[row][column]:
+            axis.text(column + 1, row + 1, text, ha="center", va="center", color=shade)
     axis.set_ylim(rows + 0.5, 0.5)
     axis.spines[:].set_visible(False)
     axis.tick_params(length=0)

@@ -20,7 +20,7 @@ from cl_bnn.report.order import family, name_of, ordered, parts_of
 #: The palette of Okabe and Ito (2008), told apart with every kind of colour vision, dark first.
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 BLUE, RED, GREEN, PINK, ORANGE, SKY, BLACK = OKABE_ITO
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 #: A line of dots and gaps in units of its width, or one of Matplotlib's names.
 Dash = str | tuple[int, tuple[float, ...]]
 #: The dash of each family of `cl_bnn.report.order`.
@@ -64,13 +64,13 @@ KNOWN = {
     "agem": (ORANGE, "v"),
     "gem": (ORANGE, "D"),
     "constant": (BLACK, "X"),
-    "joint": (BLACK, "*"),
+    "joint": (BLACK, "P"),
 }
 #: With one plugin beside binary weights markers are hollow, colours those of the plugin so many
 #: places further in the palette, and markers these in the place of its own.
 BESIDE = {
     "ste": (1, {"o": "o", "^": "^", "v": "v", "D": "D", "X": "X"}),
-    "bayesbinn": (3, {"o": "<", "^": ">", "v": "P", "D": "s", "X": "*"}),
+    "bayesbinn": (3, {"o": "<", "^": ">", "v": "P", "D": "s", "X": "X"}),
 }
 #: Tasks, ages and layers in order, where there are more than colours: dark to light, the last tenth
 #: of the map, too light for a line, left out.

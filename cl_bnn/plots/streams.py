@@ -83,6 +83,6 @@ def _curve_panel(axis: Axes, rows: pd.DataFrame, epochs: int, shown: dict[int, L
             band(axis, line_over_seeds(within, place), look)
         else:
             band(axis, line, look)
-        points(axis, line, look)
+        points(axis, line, look, last)
     for end in task_ticks(last, epochs)[1:] if epochs else ():
         axis.axvline(end, color="0.8", linewidth=0.6, zorder=0)

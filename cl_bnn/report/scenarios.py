@@ -44,23 +44,33 @@ def in_order(benchmarks: Iterable[str]) -> list[str]:
     return sorted({str(benchmark) for benchmark in benchmarks}, key=_rank)
 
 
-def column_name(benchmark: str, among: Sequence[str]) -> str:
-    """What tells a benchmark from others: without the recipe where all have the same, and with the
-    scenario by name where they differ in it.
+def column_names(benchmarks: Sequence[str]) -> list[str]:
+    """What each is called beside the others: by its recipe where they differ in it, and on a line
+    of its own by its scenario and settings where several have the same recipe.
     """
-    if len({base_of(other) for other in among}) > 1:
-        return benchmark
-    scenario = scenario_of(benchmark)
-    differ = scenario and len({scenario_of(other) for other in among}) > 1
-    words = [scenario] if differ else []
-    words += [setting for setting in _settings(benchmark) if not (differ and _is_scenario(setting))]
-    return ",".join(words) or "default"
+    several = len({base_of(benchmark) for benchmark in benchmarks}) > 1
+    names = []
+    for benchmark in benchmarks:
+        base = base_of(benchmark)
+        own = _name_within([other for other in benchmarks if base_of(other) == base], benchmark)
+        names.append("\n".join(filter(None, (base, own))) if several else own or "default")
+    return names
+
+
+def _name_within(variants: Sequence[str], benchmark: str) -> str:
+    """The settings of one of the variants of a benchmark; the scenario first, by name, where they
+    differ in it.
+    """
+    scenario, settings = scenario_of(benchmark), _settings(benchmark)
+    if scenario and len({scenario_of(other) for other in variants}) > 1:
+        settings = [scenario, *(setting for setting in settings if not _is_scenario(setting))]
+    return ",".join(settings)
 
 
 def _rank(benchmark: str) -> tuple[str, list[str], int, str]:
     others = [setting for setting in _settings(benchmark) if not _is_scenario(setting)]
     scenario = scenario_of(benchmark)
-    place = list(SCENARIOS).index(scenario) if scenario in SCENARIOS else len(SCENARIOS)
+    place = ["", *SCENARIOS].index(scenario) if scenario in SCENARIOS else 0
     return base_of(benchmark), others, place, benchmark
 
 

@@ -35,7 +35,7 @@ def reliability(frame: pd.DataFrame) -> Figure | None:
         return None
     groups = by_strategy(found)
     n_ages = int(found["age"].max()) + 1
-    ages = [number - 1 for number in shown_tasks(n_ages, MOST_AGES)]
+    ages = [0, *shown_tasks(n_ages - 1, MOST_AGES - 1)]
     known = {age: sequence(n_ages)[age] for age in ages}
     title = f"{frame['benchmark'].iloc[0]}: reliability after the last task, by the age of the task"
     with style():

@@ -16,8 +16,8 @@ from cl_bnn.report.summary import Interval, accuracy_matrix, average_accuracy, i
 
 #: Width and height of the panel in inches.
 SIZE = (4.6, 3.0)
-#: Points with the same bits stand side by side, this factor apart.
-APART = 1.07
+#: Points with the same bits stand side by side, this factor apart, and all within the other one.
+APART, WITHIN = 1.07, 1.3
 
 
 def state(frame: pd.DataFrame) -> Figure | None:
@@ -58,7 +58,8 @@ def _places(frame: pd.DataFrame) -> dict[str, tuple[float, Interval]]:
 
 
 def _aside(name: str, found: dict[str, tuple[float, Interval]]) -> float:
-    """The bits of a strategy, times a power of `APART` so that those with as many are centred."""
+    """The bits of a strategy, times a factor so that those with as many are centred there."""
     bits = found[name][0]
     equal = [other for other, (theirs, _) in found.items() if math.isclose(theirs, bits)]
-    return bits * float(APART ** (equal.index(name) - (len(equal) - 1) / 2))
+    step = min(APART, WITHIN ** (1 / max(1, len(equal) - 1)))
+    return bits * float(step ** (equal.index(name) - (len(equal) - 1) / 2))
