@@ -93,7 +93,6 @@ def _panel(axis: Axes, table: pd.DataFrame, known: dict[int, Look]) -> None:
     for age, look in known.items():
         line = 100 * table[table["age"] == age][["confidence", "accuracy"]].to_numpy()
         axis.plot(*np.reshape(line, (-1, 2)).T, **drawn(look))
-    axis.set_aspect("equal")
 
 
 def _age_name(age: int) -> str:

@@ -45,7 +45,7 @@ from cl_bnn.report.summary import at_task_ends
 #: The other strategies behind that of a panel.
 GREY = "0.82"
 #: Labels at line ends are at most so wide, in inches; so far from the panel; room for axis labels.
-LABEL_WIDTH, LABEL_GAP, LEFT, BOTTOM = 2.0, 0.35, 0.5, 0.42
+LABEL_WIDTH, LABEL_GAP, LEFT, BOTTOM = 2.0, 0.35, 0.58, 0.42
 #: Bars at line ends stand in turn at so many places, so far apart in inches: neighbours do not
 #: hide each other.
 SLOTS, SLOT = 5, 0.06

@@ -9,13 +9,16 @@ from cl_bnn.report.summary import at_task_ends, interval
 from cl_bnn.report.tables import Table, cell, format_of
 from cl_bnn.results import RUN
 
-#: What the JSON of a run may hold, besides what determined its numbers.
-COSTS = ("seconds", "train_seconds", "eval_seconds", "peak_memory")
 STATE = "state_bits"
-NOTE = (
-    "State = bits kept between two tasks / number of binary or real weights of the network; times "
-    "are those of the machine of the run, in all, of training and of evaluation; 1 MB = 10⁶ bytes."
-)
+#: What the table shows, and what that is: rows of the CSV, then what the JSON of a run may hold
+#: besides what determined its numbers.
+COSTS = {
+    STATE: "state = bits kept from one task to the next, for each weight of the network",
+    "seconds": "time = wall time of the whole run, on the machine it ran on",
+    "train_seconds": "training = the part of it that training took",
+    "eval_seconds": "evaluation = the part of it that evaluation took",
+    "peak_memory": "peak memory = the most that was in use at once, 1 MB = 10⁶ bytes",
+}
 
 
 def last_state(frame: pd.DataFrame) -> pd.DataFrame:
@@ -32,7 +35,7 @@ def table(frame: pd.DataFrame, info: pd.DataFrame) -> Table:
     here = info[info["benchmark"].isin(frame["benchmark"])]
     bits = last_state(frame).rename(columns={"value": STATE})[[*RUN, STATE]]
     known = [name for name in COSTS if name in here and here[name].notna().any()]
-    columns = [*([STATE] if len(bits) else []), *known]
+    columns = [name for name in COSTS if name in known or (name == STATE and len(bits))]
     runs = frame[RUN].drop_duplicates().merge(bits, on=RUN, how="left")
     runs = runs.merge(here[[*RUN, *known]], on=RUN, how="left")
     rows = [
@@ -41,4 +44,5 @@ def table(frame: pd.DataFrame, info: pd.DataFrame) -> Table:
         if not group[columns].isna().all(axis=None)
     ]
     head = ["strategy", "seeds", *(format_of(column).heading for column in columns)]
-    return Table("Cost of a run", head, rows, NOTE)
+    note = "; ".join(COSTS[column] for column in columns)
+    return Table("Cost of a run", head, rows, f"{note[:1].upper()}{note[1:]}.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 import pandas as pd
 
@@ -10,22 +10,24 @@ from cl_bnn.report.order import by_strategy
 from cl_bnn.report.summary import interval
 from cl_bnn.report.tables import NOTHING, Table, cell, format_of
 
-#: Of predictions on the tasks learned; those besides NLL and ECE have no other table.
-PREDICTIVE = ("nll", "ece", "brier", "aleatoric", "epistemic")
-NEW = PREDICTIVE[2:]
+#: Of predictions on the tasks learned, with p the predicted probabilities of a sample of class y, q
+#: those of one network of the posterior, and the mean over samples.
+PREDICTIVE = {
+    "nll": "NLL = −ln p[y]",
+    "ece": "ECE = Σ over 15 equal bins of confidence of share × |accuracy − confidence|",
+    "brier": "Brier = Σ over classes c of (p[c] − 1[c = y])²",
+    "aleatoric": "aleatoric = mean over the networks of the posterior of −Σ q[c] ln q[c]",
+    "epistemic": "epistemic = −Σ p[c] ln p[c] − aleatoric",
+}
+#: Those that have no other table.
+NEW = ("brier", "aleatoric", "epistemic")
 #: How far uncertainty tells data not seen from a task: `auroc_<name>`.
 UNSEEN = "auroc_"
 OLD, CURRENT = "old", "current"
-TASKS = "Old: the mean over i < T, current: i = T."
-PREDICTIVE_NOTE = (
-    "With p the predicted probabilities of a sample of class y, mean over samples: NLL = −ln p[y]; "
-    "ECE = Σ over 15 equal bins of confidence of share |accuracy − confidence|; Brier = Σ over "
-    "classes c of (p[c] − 1[c = y])²; with q those of one network of the posterior: aleatoric = "
-    f"mean over networks of −Σ q[c] ln q[c], epistemic = −Σ p[c] ln p[c] − aleatoric. {TASKS}"
-)
+TASKS = "Old: the mean over i < T; current: i = T."
 UNSEEN_NOTE = (
     "AUROC = P(u' > u) + ½ P(u' = u) of the uncertainty u of a test sample of the task and u' of a "
-    f"sample of the other data; ½ is chance. {TASKS}"
+    "sample of the other data; ½ is chance"
 )
 
 
@@ -34,9 +36,10 @@ def tables(frame: pd.DataFrame) -> list[Table]:
     benchmark in `frame`; without rows where nothing was measured.
     """
     unseen = sorted({name for name in frame["metric"].unique() if name.startswith(UNSEEN)})
+    notes = dict.fromkeys(unseen, UNSEEN_NOTE)
     return [
-        _table(frame, PREDICTIVE, "Uncertainty after the last task", PREDICTIVE_NOTE),
-        _table(frame, unseen, "Data not seen, told from the tasks learned", UNSEEN_NOTE),
+        _table(frame, PREDICTIVE, "Uncertainty after the last task"),
+        _table(frame, notes, "Data not seen, told from the tasks learned"),
     ]
 
 
@@ -68,8 +71,9 @@ def means(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     return found
 
 
-def _table(frame: pd.DataFrame, metrics: Iterable[str], title: str, note: str) -> Table:
-    found = {metric: means(frame, metric) for metric in metrics}
+def _table(frame: pd.DataFrame, notes: Mapping[str, str], title: str) -> Table:
+    """The metrics that `notes` explain, those that were measured."""
+    found = {metric: means(frame, metric) for metric in notes}
     columns = [
         (metric, age)
         for metric, rows in found.items()
@@ -82,7 +86,8 @@ def _table(frame: pd.DataFrame, metrics: Iterable[str], title: str, note: str) -
         cells = [_cell(found[metric], strategy, metric, age) for metric, age in columns]
         if set(cells) - {NOTHING}:
             body.append([strategy, str(group["seed"].nunique()), *cells])
-    return Table(title, head, body, note)
+    said = dict.fromkeys(notes[metric] for metric, _ in columns)
+    return Table(title, head, body, f"{'; '.join(said)}. {TASKS}")
 
 
 def _cell(rows: pd.DataFrame, strategy: str, metric: str, age: str) -> str:

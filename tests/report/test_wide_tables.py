@@ -40,7 +40,11 @@ def test_uncertainty_of_old_tasks_and_of_the_current_one() -> None:
         ["ste", "2", f"2.000 ± {HALF * 0.5:.3f}", "0.500 ± 0.000", "30.0 ± –", "10.0 ± –"],
         ["adam", "1", "4.000 ± –", "4.000 ± –", "–", "–"],
     ]
-    assert not unseen.rows and "Old: the mean over i < T" in table.note
+    assert not unseen.rows
+    assert table.note == (
+        "NLL = −ln p[y]; ECE = Σ over 15 equal bins of confidence of share × |accuracy − "
+        "confidence|. Old: the mean over i < T; current: i = T."
+    )
 
 
 def test_data_not_seen_have_a_table_by_name() -> None:
@@ -180,7 +184,7 @@ def test_the_page_has_all_of_it_in_one_order_and_twice_the_same(tmp_path: Path) 
     for text in (
         "**Uncertainty after the last task**", "**Data not seen, told from the tasks learned**",
         "**Capacity of the posterior**", "**Cost of a run**", "Brier = Σ", "AUROC = P(u' > u)",
-        "<summary>The posterior after every task</summary>", "1 MB = 10⁶ bytes",
+        "<summary>The posterior after every task</summary>", "1 MB = 10⁶ bytes.",
         "(11 of 20 tasks)", "figures/split_mnist_layers.png", "figures/split_mnist_state.png",
     ):  # fmt: skip
         assert text in page, text
