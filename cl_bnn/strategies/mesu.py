@@ -34,7 +34,8 @@ class MESUStrategy(GaussianStrategy):
         sigma_factor: b, how much faster sigma learns.
         memory: N, the number of mini-batches remembered.
         prior_sigma: sigma_0, standard deviation of the prior, whose mean is 0.
-        clip: limits gradients to plus or minus `clip / sigma`; 0 limits nothing.
+        clip: limits gradients to plus or minus `clip / sigma`; 0 limits nothing, as with the
+            authors where a batch is a single sample. Sums over larger batches may then diverge.
         init_sigma: sigma starts at this over the root of the number of inputs.
         mc_samples: S, samples a training step.
         eval_samples: C, sampled networks an evaluation; 0 predicts with the means.
@@ -58,7 +59,7 @@ class MESUStrategy(GaussianStrategy):
         sigma_factor: float = 1.0,
         memory: float = 3e5,
         prior_sigma: float = 1.0,
-        clip: float = 0.0,
+        clip: float = 1.0,
         init_sigma: float = 2.0,
         mc_samples: int = 10,
         eval_samples: int = 10,

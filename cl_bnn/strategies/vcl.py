@@ -17,6 +17,7 @@ from cl_bnn.optim.prediction import Average
 from cl_bnn.optim.weights import require
 from cl_bnn.strategies.bayesbinn import PosteriorAsPrior
 from cl_bnn.strategies.gaussian import GaussianStrategy
+from cl_bnn.strategies.loading import Batches, StreamedBatches
 from cl_bnn.strategies.schedules import Schedule
 
 
@@ -100,7 +101,7 @@ class VCLStrategy(GaussianStrategy):
         )  # fmt: skip
         self.train_set_size = train_set_size
         self.coreset, self.coreset_epochs = coreset, coreset_epochs
-        self.seed = int(torch.randint(2**31, ()))  # of all that is drawn for the coresets
+        self.coreset_seed = int(torch.randint(2**31, ()))  # of all that is drawn for the coresets
         self.coresets: dict[str, list[Tensor]] = {}  # x, y and task labels by the task's name
         self._prediction: Prediction | None = None
         self.plugins.insert(0, PosteriorAsPrior())
@@ -128,7 +129,8 @@ class VCLStrategy(GaussianStrategy):
             rows = torch.randperm(count)
             self._shown = rows[self.coreset :]
             self._remember(rows[: self.coreset].tolist())
-        self.dataloader.order = self._order
+        if isinstance(self.dataloader, Batches | StreamedBatches):
+            self.dataloader.order = self._order
 
     def _order(self) -> Tensor:
         return self._shown[torch.randperm(len(self._shown))]
@@ -145,7 +147,7 @@ class VCLStrategy(GaussianStrategy):
         """Inside, torch's global generators are those of a place; they are restored on leaving."""
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
-            torch.manual_seed(self.seed + place)
+            torch.manual_seed(self.coreset_seed + place)
             yield
 
     def _before_training_exp(self, **kwargs: Any) -> None:
@@ -240,7 +242,7 @@ class VCLStrategy(GaussianStrategy):
 
     def extra_state(self) -> dict[str, Any]:
         """The seed of what is drawn for the coresets, beside what else is needed."""
-        return {**super().extra_state(), "seed": self.seed}
+        return {**super().extra_state(), "coreset_seed": self.coreset_seed}
 
     def parts(self) -> dict[str, Any]:
         """The coresets of the tasks so far."""
@@ -249,7 +251,7 @@ class VCLStrategy(GaussianStrategy):
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what `extra_state` and `parts` returned."""
         super().load_extra_state(state)
-        self.seed = state["seed"]
+        self.coreset_seed = state["coreset_seed"]
         self.coresets = {
             name: [column.to(self.device) for column in columns]
             for name, columns in state["parts"].items()
