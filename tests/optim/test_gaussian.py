@@ -104,7 +104,7 @@ def test_learns_what_the_teacher_knows(build: Build, dtype: torch.dtype) -> None
         toy.step(optimiser)
     with optimiser.mode():
         assert toy.loss().item() < before / 2
-        assert (toy.model(toy.x).sign() == toy.sign).double().mean() > 0.95
+        assert (toy.model(toy.x).sign() == toy.sign).double().mean() > 0.85
     for state in optimiser.state.values():
         held = [v for v in state.values() if v.dim()]
         assert {value.dtype for value in [*held, *toy.centres()]} == {dtype}
@@ -380,7 +380,7 @@ def test_mesu_ends_at_the_posterior_of_the_batches_it_remembers(memory: int) -> 
         [weights], 0.5, memory=memory, prior_mean=0.3, prior_sigma=0.7, mc_samples=2,
         init_sigma=0.3, noise=plus_and_minus(),
     )  # fmt: skip
-    regression(optimiser, weights, 3000, n=1)
+    regression(optimiser, weights, 600, n=1)
     mean, sigma = exact(memory, 0.3, 0.7)
     torch.testing.assert_close(weights.detach(), mean, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(sigma_of(optimiser, weights), sigma, rtol=1e-6, atol=1e-6)
@@ -390,10 +390,10 @@ def test_vcl_ends_at_the_posterior_and_hands_it_on() -> None:
     """The same data as two tasks: afterwards they were seen twice."""
     weights = parameter(0.0, 0.0)
     optimiser = VCL(
-        [weights], 1e-2, train_set_size=2, prior_sigma=0.7, mc_samples=2, noise=plus_and_minus()
+        [weights], 2e-2, train_set_size=2, prior_sigma=0.7, mc_samples=2, noise=plus_and_minus()
     )
     for seen in (1, 2):
-        regression(optimiser, weights, 3000, n=2)
+        regression(optimiser, weights, 1000, n=2)
         mean, sigma = exact(seen, 0.0, 0.7)
         torch.testing.assert_close(weights.detach(), mean, rtol=1e-3, atol=1e-3)
         torch.testing.assert_close(sigma_of(optimiser, weights), sigma, rtol=1e-3, atol=1e-3)
