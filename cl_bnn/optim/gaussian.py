@@ -62,6 +62,7 @@ class GaussianPosterior(Optimizer):
         noise: Callable[[Tensor], Tensor] | None,
     ) -> None:  # fmt: skip
         require(mc_samples >= 1, "mc_samples", mc_samples, ">= 1")
+        # None of the parameters becomes binary, as in the real-valued groups of `STE`.
         super().__init__(params, {**defaults, "binary": False})
         self.mc_samples, self.noise = mc_samples, noise or torch.randn_like
         self._means: dict[Tensor, Tensor] = {}  # while the parameters hold a sample

@@ -16,11 +16,12 @@ from avalanche.training.plugins import EvaluationPlugin
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cl_bnn import recipes
+from cl_bnn import Trainer, recipes
 from cl_bnn.errors import UserError
 from cl_bnn.nn import mlp
+from cl_bnn.optim import MESU, VCL
 from cl_bnn.recorder import Recorder
-from cl_bnn.strategies import MESUStrategy, TaskAware, VCLStrategy, ensemble_of
+from cl_bnn.strategies import EWC, Composed, MESUStrategy, TaskAware, VCLStrategy, ensemble_of
 from cl_bnn.strategies.loading import view_behind
 
 FEW = {"mc_samples": 2, "eval_samples": 5}
@@ -206,6 +207,37 @@ def test_a_head_that_grows_keeps_its_posterior(build: Callable[..., Any]) -> Non
     assert torch.equal(after[key][:2], before[key])
     strategy.train(benchmark(1).train_stream, eval_streams=[])
     assert not torch.equal(larger.weight[:2], weight)
+
+
+def test_plain_networks_learn_with_the_trainer() -> None:
+    x, y = blobs(0, 200)
+    for optimiser in (
+        lambda p: MESU(p, batch_size=20, clip=1.0, mc_samples=2),
+        lambda p: VCL(p, 1e-2, train_set_size=200, mc_samples=2),
+    ):
+        model = network()
+        trainer = Trainer(model, optimiser(model.parameters()), samples=5)
+        trainer.fit(x, y, epochs=5, batch_size=20, verbose=False)
+        found = trainer.evaluate(x, y)
+        assert found["accuracy"] > 0.9 and found["accuracy_mode"] > 0.9
+
+
+@pytest.mark.parametrize("name", ["mesu", "vcl"])
+def test_a_plugin_beside_them_sees_the_means(name: str) -> None:
+    seen: list[bool] = []
+
+    def look(strategy: Any) -> None:
+        held = strategy.optimizer.held().means
+        seen.append(
+            all(torch.equal(a, b) for a, b in zip(held, strategy.model.parameters(), strict=True))
+        )
+
+    plugin = Composed(At("after_training_iteration", look))
+    strategy = STRATEGIES[name](
+        model=TaskAware(network()), plugins=[plugin, Composed(EWC())], **settings()
+    )
+    strategy.train(benchmark(2).train_stream, eval_streams=[])
+    assert len(seen) == 24 and all(seen)
 
 
 # Coresets ----------------------------------------------------------------------------------------
