@@ -165,8 +165,7 @@ def _outputs(strategy: Any, predictor: str, statistics: Statistics, inputs: Tens
 def _networks(strategy: Any, predictor: str) -> Iterator[Iterable[object]]:
     """Iterating over it loads, one after the other, the networks that predict."""
     if predictor == "posterior":
-        generator = torch.Generator(strategy.device).manual_seed(strategy.eval_seed)
-        with strategy.optimizer.posterior_samples(strategy.eval_samples, generator) as samples:
+        with strategy.sampled_networks() as samples:
             yield samples
         return
     before, strategy.predictor = strategy.predictor, predictor

@@ -19,6 +19,12 @@ from cl_bnn.runner import Run
 
 FEW = {"eval_samples": 3}
 LAYERS = ("_layer1", "_layer2", "_layer3")  # of the network of the tiny recipe
+# By the beginning of a strategy's name, the longest that fits.
+SMALL: dict[str, dict[str, object]] = {
+    "bayesbinn": FEW, "joint": FEW,
+    "mesu": {**FEW, "mc_samples": 2}, "vcl": {**FEW, "mc_samples": 2},
+    "vcl_coreset": {**FEW, "mc_samples": 1, "coreset": 20, "coreset_epochs": 2},
+}  # fmt: skip
 # The command line where Ctrl-C is not ignored, as it is in a shell's background jobs.
 COMMAND_LINE = """
 import signal, sys
@@ -37,7 +43,8 @@ def plan(
     eval_every: runner.EvalEvery = "task",
     **overrides: object,
 ) -> list[Run]:
-    settings = (FEW if strategy.startswith(("bayesbinn", "joint")) else {}) | overrides
+    fitting = max((name for name in SMALL if strategy.startswith(name)), key=len, default="")
+    settings = SMALL.get(fitting, {}) | overrides
     dotted = {key.replace("__", "."): value for key, value in settings.items()}
     return runner.plan(recipe(folder), [strategy], seeds, dotted, eval_every, folder / out)
 
@@ -65,7 +72,10 @@ def stop_at(kind: str, count: int) -> Callable[[Event], None]:
     return on_event
 
 
-@pytest.mark.parametrize("strategy", ["bayesbinn", "bayesbinn_reference", "ste", "adam", "joint"])
+@pytest.mark.parametrize(
+    "strategy",
+    ["bayesbinn", "bayesbinn_reference", "ste", "adam", "joint", "mesu", "vcl", "vcl_coreset"],
+)
 def test_interrupted_run_ends_with_the_same_bytes(tmp_path: Path, strategy: str) -> None:
     (whole,) = plan(tmp_path, strategy, out="whole", eval_every="epoch")
     carry_out([whole])

@@ -84,7 +84,7 @@ def matrix_products(ours: Ours, count: int) -> Callable[[], None]:
     """What does the products of `count` sampled networks with the test batches, and no more."""
     batches = torch.split(ours.materialise(ours.stream.test[0])[0].flatten(1), EVAL_BATCH)
     with ours.strategy.optimizer.posterior_samples(count) as samples:
-        layers: list[Tensor] = [signs.float() for signs in samples.signs]
+        layers: list[Tensor] = [signs.float() for signs in samples.values]
 
     @torch.no_grad()
     def products() -> None:

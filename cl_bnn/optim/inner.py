@@ -13,6 +13,12 @@ from cl_bnn.optim.weights import refuse_vectors, require, some
 Range = tuple[Callable[[float], bool], str]
 
 
+def check(ranges: dict[str, Range], settings: dict[str, Any]) -> None:
+    """Raise `ValueError` naming the first of the `settings` that is outside its range."""
+    for name, (holds, allowed) in ranges.items():
+        require(holds(settings[name]), name, settings[name], allowed)
+
+
 class WithInner(Optimizer):
     """Checks what it is given, and clears and saves the inner optimiser along with itself.
 
@@ -49,9 +55,7 @@ class WithInner(Optimizer):
             ValueError: a setting is outside its range, or a bias or gain would become binary: see
                 `cl_bnn.optim.weights.refuse_vectors`.
         """
-        settings = {**self.defaults, **param_group}
-        for name, (holds, allowed) in self.ranges.items():
-            require(holds(settings[name]), name, settings[name], allowed)
+        check(self.ranges, {**self.defaults, **param_group})
         refuse_vectors(param_group)
         super().add_param_group(param_group)
 

@@ -1,4 +1,4 @@
-"""What all optimisers of binary weights share: swapping weights in for a while, checking values."""
+"""What the optimisers here share: swapping weights in for a while, checking values."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -93,20 +93,21 @@ def draw_signs(natural: Tensor, count: int, generator: torch.Generator | None) -
 
 
 class WeightSamples:
-    """Binary weights drawn once and loaded as often as wanted: iterating loads sample after sample.
+    """Weights drawn once and loaded as often as wanted: iterating loads sample after sample.
 
     Attributes:
-        signs: per parameter an int8 tensor of +-1, of shape `(n_samples, *parameter.shape)`.
+        values: per parameter a tensor of shape `(n_samples, *parameter.shape)`; binary weights as
+            int8.
     """
 
-    def __init__(self, parameters: list[Parameter], signs: list[Tensor]) -> None:
-        self.parameters, self.signs = parameters, signs
+    def __init__(self, parameters: list[Parameter], values: list[Tensor]) -> None:
+        self.parameters, self.values = parameters, values
 
     def __len__(self) -> int:
-        return len(self.signs[0]) if self.signs else 0
+        return len(self.values[0]) if self.values else 0
 
     def __iter__(self) -> Iterator[int]:
         for sample in range(len(self)):
-            for parameter, signs in zip(self.parameters, self.signs, strict=True):
-                parameter.data = signs[sample].to(parameter.dtype)
+            for parameter, values in zip(self.parameters, self.values, strict=True):
+                parameter.data = values[sample].to(parameter.dtype)
             yield sample

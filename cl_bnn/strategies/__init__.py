@@ -9,6 +9,7 @@ from cl_bnn.strategies.der import DER
 from cl_bnn.strategies.ewc import EWC
 from cl_bnn.strategies.joint import JointStrategy
 from cl_bnn.strategies.laplace import KroneckerLaplace
+from cl_bnn.strategies.mesu import MESUStrategy
 from cl_bnn.strategies.metaplastic import MetaplasticStrategy
 from cl_bnn.strategies.pmf import PMFStrategy
 from cl_bnn.strategies.priors import KroneckerPrior, PosteriorAsPrior
@@ -16,6 +17,7 @@ from cl_bnn.strategies.real import AdamStrategy, SGDStrategy
 from cl_bnn.strategies.ste import STEStrategy
 from cl_bnn.strategies.task_aware import TaskAware
 from cl_bnn.strategies.template import Template
+from cl_bnn.strategies.vcl import VCLStrategy
 from cl_bnn.strategies.xnor import XNORStrategy
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "JointStrategy",
     "KroneckerLaplace",
     "KroneckerPrior",
+    "MESUStrategy",
     "MetaplasticStrategy",
     "PMFStrategy",
     "PosteriorAsPrior",
@@ -38,6 +41,7 @@ __all__ = [
     "STEStrategy",
     "TaskAware",
     "Template",
+    "VCLStrategy",
     "XNORStrategy",
     "benn",
     "ensemble_of",

@@ -1,7 +1,7 @@
 """BayesBiNN as an Avalanche strategy: the posterior of task t becomes the prior of task t + 1."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -48,7 +48,7 @@ class DrawWeights(SupervisedPlugin):
 
 
 class PosteriorStrategy(Template):
-    """Trains an optimiser that has a posterior over binary weights, and predicts from it.
+    """Trains an optimiser that has a posterior over its weights, and predicts from it.
 
     Predictions average `eval_samples` networks drawn from the posterior once per evaluation; the
     mode can be evaluated as well (`predictor = "mode"`).
@@ -109,15 +109,30 @@ class PosteriorStrategy(Template):
         found: AbstractContextManager[None] = self.optimizer.mode()
         return found
 
+    def predicting(self) -> AbstractContextManager[None]:
+        """Inside, the optimiser has the posterior that predicts: here that which learns."""
+        return nullcontext()
+
+    @contextmanager
+    def sampled_networks(self) -> Iterator[WeightSamples]:
+        """Inside, iterating over the result loads one network drawn from the posterior after the
+        other.
+        """
+        generator = torch.Generator(self.device).manual_seed(self.eval_seed)
+        with (
+            self.predicting(),
+            self.optimizer.posterior_samples(self.eval_samples, generator) as samples,
+        ):
+            yield samples
+
     @contextmanager
     def evaluation_weights(self) -> Iterator[None]:
         """Inside, the networks that predict: those drawn from the posterior, or the mode."""
         if self.predictor == "mode":
-            with self.optimizer.mode():
+            with self.predicting(), self.optimizer.mode():
                 yield
             return
-        generator = torch.Generator(self.device).manual_seed(self.eval_seed)
-        with self.optimizer.posterior_samples(self.eval_samples, generator) as self._samples:
+        with self.sampled_networks() as self._samples:
             try:
                 yield
             finally:
@@ -138,9 +153,9 @@ class PosteriorStrategy(Template):
         logits: Tensor = super().forward()
         return logits
 
-    def naturals(self) -> list[Tensor]:
-        """The natural parameters lambda of all binary parameters."""
-        naturals: list[Tensor] = self.optimizer.naturals()
+    def naturals(self) -> list[Tensor] | None:
+        """The natural parameters lambda of all binary parameters; None if there are none."""
+        naturals: list[Tensor] | None = self.optimizer.naturals()
         return naturals
 
     # Optimiser -----------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ def test_posterior_samples_are_drawn_once_and_independently() -> None:
         assert torch.equal(loaded(first, samples), drawn), "the same networks again"
         assert not torch.equal(drawn[0], drawn[1])
         assert not torch.equal(drawn[2].flatten(), second)
-        assert [signs.dtype for signs in samples.signs] == [torch.int8, torch.int8]
+        assert [signs.dtype for signs in samples.values] == [torch.int8, torch.int8]
 
 
 def test_posterior_samples_follow_their_generator() -> None:
