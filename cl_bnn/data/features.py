@@ -23,9 +23,9 @@ class Extractor:
     full precision, trained by Adam with a learning rate that falls to 0 along a straight line.
 
     The features are what its convolutions give, 4 x 4 places of each channel of the last one: 1024
-    numbers at an eighth of the width. A linear classifier of 20,000 of CIFAR-10's images gets 69 %
-    of the test right with them, 60 % with what the network's last layer sees, and 53 % with the
-    means of the channels.
+    numbers at an eighth of the width. A linear classifier that has learned 20,000 of CIFAR-10's
+    images gets 69 % of 5,000 others right with them, 60 % with what the network's last layer sees,
+    and 53 % with the means of the channels.
 
     Attributes:
         width: factor on its channels and units.
