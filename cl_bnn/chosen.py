@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from cl_bnn import recipes
-from cl_bnn._recipe_files import names, root
+from cl_bnn._recipe_files import names, root, value_of
 from cl_bnn._search_space import FIRST_SEED, TASKS_SEEN, Value
 from cl_bnn.errors import UserError
 from cl_bnn.report.tables import NOTHING, Table
@@ -75,7 +75,8 @@ def command(search: Search, n_trials: int) -> str:
     if search.seen != TASKS_SEEN:
         words += ["--tasks-seen", str(search.seen)]
     for key, value in search.overrides.items():
-        words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+        plain = isinstance(value, str) and value_of(value) == value  # no true, and no 1e-3
+        words += ["--set", f"{key}={value if plain else json.dumps(value)}"]
     if search.seeds != (FIRST_SEED,):
         words += ["--seeds", "".join(f"{seed}," for seed in search.seeds)]
     return shlex.join(words)

@@ -60,9 +60,20 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         self._build()
         self._restore()
         while self.phase < len(self.phases):
-            self.strategy.train(self.phases[self.phase], eval_streams=[])
+            self._train()
             self._end_of_task()
         return self.rows
+
+    def _train(self) -> None:
+        """Train the current phase. In a trial of settings, numbers that torch refuses are a failure
+        of the settings.
+        """
+        try:
+            self.strategy.train(self.phases[self.phase], eval_streams=[])
+        except (RuntimeError, ArithmeticError) as error:
+            if self.run.tasks_seen is None or isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise UserError(f"{self.run.name}: {' '.join(str(error).split())}") from error
 
     # Building ----------------------------------------------------------------------------------
 
