@@ -186,7 +186,9 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         """Metrics of the first tasks by name, those on held-out training data with `val_` before
         it; no others where there are no test data.
         """
-        held_out = self.recorder.measure(self.strategy, self.stream.validation[:n_tasks])
+        held_out: dict[int, dict[str, float]] = {}
+        if self.stream.validation:
+            held_out = self.recorder.measure(self.strategy, self.stream.validation[:n_tasks])
         found: dict[int, dict[str, float]] = {task: {} for task in range(n_tasks)}
         if self.stream.test:
             distinct = self._distinct(n_tasks)

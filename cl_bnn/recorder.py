@@ -121,7 +121,7 @@ class Recorder(EvaluationPlugin):
         """
         found: dict[int, dict[str, float]] = {}
         self.reliability = {}
-        for predictor in strategy.predictors if experiences else ():
+        for predictor in strategy.predictors:
             suffix = "" if predictor == strategy.predictors[0] else f"_{predictor}"
             strategy.predictor, self.tasks = predictor, {}
             strategy.eval(experiences)

@@ -12,7 +12,8 @@ from avalanche.training.plugins import ReplayPlugin
 from test_execution import Stop, carry_out, plan, stop_at
 from tiny import stream
 
-from cl_bnn.cost import KINDS, Meter, state_bits
+from cl_bnn import cost
+from cl_bnn.cost import Meter, state_bits
 from cl_bnn.nn import mlp
 from cl_bnn.recorder import Recorder
 from cl_bnn.strategies import (
@@ -92,24 +93,28 @@ def test_an_ensemble_costs_its_members(beside: bool) -> None:
     assert found == pytest.approx(3 * one if beside else 3 * (one + 1), abs=one + 1)
 
 
-def test_seconds_and_peaks_belong_to_what_was_under_way() -> None:
+def test_seconds_and_peaks_belong_to_what_was_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    peaks = iter([100, 300, 200])  # before, while and after there is an evaluation
+    monkeypatch.setattr(cost, "_peak", lambda device: next(peaks))
     meter = Meter(torch.device("cpu"))
     time.sleep(0.02)
     with meter.evaluating():
-        held = torch.ones(20_000_000)
         time.sleep(0.03)
-        del held
     time.sleep(0.02)
     meter.read()
     assert meter.seconds["train"] >= 0.04 and meter.seconds["eval"] >= 0.03
+    assert meter.peaks == {"train": 200, "eval": 300}
     told = meter.told()
     assert told["seconds"] == pytest.approx(sum(meter.seconds.values()), abs=0.06)
-    if meter.peaks["eval"]:  # Linux tells it
-        assert meter.peaks["eval"] - meter.peaks["train"] > 40_000_000
+    assert (told["train_peak_memory"], told["eval_peak_memory"]) == (200, 300)
     again = Meter(torch.device("cpu"))
     again.load_state_dict(meter.state_dict())
-    again.read()
-    assert all(again.seconds[kind] >= meter.seconds[kind] for kind in KINDS)
+    assert (again.seconds, again.peaks) == (meter.seconds, meter.peaks)
+
+
+def test_the_peak_of_a_process_is_that_of_its_memory() -> None:
+    peak = cost._peak(torch.device("cpu"))
+    assert peak == 0 or peak > 50_000_000, "0 where the system does not tell it"
 
 
 def test_a_run_tells_its_cost_beside_what_determines_it(tmp_path: Path) -> None:

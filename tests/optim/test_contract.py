@@ -332,7 +332,7 @@ WRONG = [
     (BayesBiNN, "mc_samples", -1, ">= 0"),
     (BayesBiNN, "kl_weight", -1.0, ">= 0"),
     (BayesBiNN, "init_lambda", -10.0, ">= 0"),
-    (BayesBiNN, "mode", "exact", "one of sound, reference"),
+    (BayesBiNN, "mode", "exact", "one of sound, reference, straight"),
     (BayesBiNN, "scale_bound", 0.0, "> 0"),
     (MetaplasticAdam, "lr", 0.0, "> 0"),
     (MetaplasticAdam, "meta", -1.0, ">= 0"),
