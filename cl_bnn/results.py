@@ -120,6 +120,31 @@ def read(directory: Path) -> pd.DataFrame:
     return pd.concat([frame for _, (_, frame) in sorted(runs.items())], ignore_index=True)
 
 
+def read_info(directory: Path) -> pd.DataFrame:
+    """The numbers beside the spec in the JSONs of all runs below `directory`, such as `seconds`.
+
+    Returns:
+        A row for each run with a JSON: `benchmark, strategy, seed`, and a column for every number
+        that any of them holds, NaN where a run has it not.
+
+    Raises:
+        UserError: a JSON is no record of a run.
+    """
+    import pandas as pd
+
+    found: list[dict[Hashable, object]] = []
+    for path in sorted(directory.rglob("seed*.csv")):
+        if _json_path(path).is_file():
+            info = _checked_record(path).get("info", {})
+            numbers: dict[Hashable, object] = {
+                key: value for key, value in info.items() if type(value) in (int, float)
+            }
+            runs = _read_one(path)[RUN].drop_duplicates().to_dict("records")
+            found += [numbers | run for run in runs]
+    keys = sorted({str(key) for record in found for key in record} - set(RUN))
+    return pd.DataFrame(found, columns=[*RUN, *keys])
+
+
 def atomic_write(path: Path, data: bytes) -> None:
     """Replace `path` by `data` in one step: whoever reads it sees the old or the new, never a half.
 

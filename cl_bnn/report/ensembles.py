@@ -8,6 +8,7 @@ import re
 
 import pandas as pd
 
+from cl_bnn.report.order import by_strategy
 from cl_bnn.report.summary import Interval, interval
 from cl_bnn.report.tables import NOTHING, Table, cell
 
@@ -70,12 +71,13 @@ def tables(frame: pd.DataFrame) -> list[Table]:
     sizes = _shown(int(votes["size"].max()) if len(votes) else 0)
     head = ["strategy", "vote", "seeds", *map(str, sizes), "size by validation", "accuracy there"]
     best, rows = chosen(votes), []
-    for (strategy, vote), group in votes.groupby(["strategy", "vote"]):
+    groups = {name: mine.groupby("vote") for name, mine in by_strategy(votes)}
+    for strategy, vote, group in ((s, *pair) for s, pairs in groups.items() for pair in pairs):
         mine = best[(best["strategy"] == strategy) & (best["vote"] == vote)]
         cells = [_at(group, size) for size in sizes]
         size = f"{mine['size'].mean():.1f}" if len(mine) else NOTHING
         rows.append([
-            str(strategy), str(vote), str(group["seed"].nunique()), *cells, size,
+            strategy, str(vote), str(group["seed"].nunique()), *cells, size,
             _cell(interval(mine["test"])) if len(mine) else NOTHING,
         ])  # fmt: skip
     title = "Ensembles: test accuracy [%] of the first members together"
@@ -101,11 +103,11 @@ def _members(frame: pd.DataFrame) -> Table:
     ends = at_end(frame)
     head = ["strategy", "seeds", "first member [%]", "mean member [%]", "disagreement [%]"]
     rows = []
-    for strategy, group in ends[ends["metric"].isin(MEMBERS)].groupby("strategy"):
+    for strategy, group in by_strategy(ends[ends["metric"].isin(MEMBERS)]):
         by_seed = group.groupby(["metric", "seed"])["value"].mean()
         cells = [
             _cell(interval(by_seed[metric])) if metric in by_seed.index else NOTHING
             for metric in MEMBERS
         ]
-        rows.append([str(strategy), str(group["seed"].nunique()), *cells])
+        rows.append([strategy, str(group["seed"].nunique()), *cells])
     return Table("Members alone; how often two of them differ", head, rows)

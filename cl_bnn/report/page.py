@@ -1,56 +1,52 @@
 """The page `results/README.md`: every table, made from the files below one directory.
 
-The page holds no date and nothing of the machine, so that the same files give the same bytes.
+The page holds no date and nothing of the machine that writes it, so that the same files give the
+same bytes.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 
 import pandas as pd
 
-from cl_bnn.report import ensembles, ledger_page, single_tables, statistics_page
+from cl_bnn.report import (
+    capacity,
+    cost,
+    ensembles,
+    ledger_page,
+    single_tables,
+    statistics_page,
+    uncertainty,
+)
+from cl_bnn.report.order import by_strategy
+from cl_bnn.report.scenarios import DEFAULT_SCENARIOS, SCENARIOS, base_of, in_order, scenario_of
 from cl_bnn.report.summary import MEASURES, at_task_ends, is_single, slug, summary
 from cl_bnn.report.tables import (
     Table,
     final_table,
+    folded,
     markdown,
     matrix_table,
     measure_table,
     posterior_tables,
     variants_table,
 )
-from cl_bnn.results import atomic_write, read
+from cl_bnn.results import atomic_write, read, read_info
 
 README, REFERENCE, COMMANDS, FIGURES = "README.md", "reference.csv", "COMMANDS.md", "figures"
-#: The three scenarios of van de Ven and Tolias (2019).
-SCENARIOS = {
-    "task": "task-incremental: the label of the task is given at test time and chooses the head",
-    "domain": "domain-incremental: one head for all tasks, no label of the task at test time",
-    "class": "class-incremental: one head over the classes of all tasks, no label of the task at "
-    "test time",
-}
-#: The scenario of a benchmark whose name does not say it.
-DEFAULT_SCENARIOS = {
-    "permuted_mnist": "domain",
-    "permuted_cifar10": "domain",
-    "rotated_mnist": "domain",
-    "online_mnist": "domain",
-    "mnist_fmnist": "domain",
-    "fmnist_mnist": "domain",
-    "split_mnist": "task",
-    "split_fmnist": "task",
-    "split_cifar10": "task",
-    "split_cifar100": "task",
-}
 #: Figures of one benchmark: the end of the file name, and what it shows.
 FIGURE_KINDS = {
     "curves": "accuracy on each task along training",
+    "average": "mean accuracy on the tasks learned so far, all strategies",
+    "strategies": "mean accuracy on the tasks learned so far, each strategy before the others",
     "matrix": "accuracy matrices",
-    "posterior": "entropy and flips",
+    "state": "accuracy against bits kept per weight",
+    "reliability": "accuracy against confidence, by the age of the task",
+    "posterior": "entropy, saturated and flipped weights",
+    "layers": "the same of every layer",
     "training": "along training",
     "ensembles": "accuracy against the number of members",
     "members": "how members differ, and how samples are weighted",
@@ -100,35 +96,43 @@ def render(directory: Path) -> str:
     figures in `figures/` where these exist. Raises `UserError` as `results.read` does, and for a
     damaged `reference.csv`.
     """
-    frame = read(directory)
+    frame, info = read(directory), read_info(directory)
     runs = summary(frame)
     parts = [HEAD, statistics_page.LEGEND, *ledger_page.section(directory / REFERENCE, frame)]
-    for base, names in groupby(sorted(runs["benchmark"].unique()), key=_base):
+    parts += _figure(directory, "streams", "ACC of all strategies on all streams")
+    for base, names in groupby(in_order(runs["benchmark"]), key=base_of):
         variants = list(names)
         if len(variants) > 1:
             default = DEFAULT_SCENARIOS.get(base)
             heading = f"scenario={default} (default)" if default else "default"
             table = variants_table(runs[runs["benchmark"].isin(variants)], base, heading)
             parts += [f"## {base}: all variants\n", markdown(table)]
+            parts += _figure(directory, f"{slug(base)}_variants", f"{base}: ACC of all strategies")
         for name in variants:
-            parts += _benchmark_section(directory, frame[frame["benchmark"] == name], runs)
+            parts += _benchmark_section(directory, frame[frame["benchmark"] == name], runs, info)
     commands = directory / COMMANDS
     if commands.is_file():
         parts += ["## Commands\n", commands.read_text(encoding="utf-8").rstrip() + "\n"]
     return "\n".join(parts)
 
 
-def _benchmark_section(directory: Path, frame: pd.DataFrame, runs: pd.DataFrame) -> list[str]:
+def _benchmark_section(
+    directory: Path, frame: pd.DataFrame, runs: pd.DataFrame, info: pd.DataFrame
+) -> list[str]:
     """Everything about the one benchmark in `frame`."""
     name = str(frame["benchmark"].iloc[0])
     runs = runs[runs["benchmark"] == name]
     single = is_single(frame)
     own = single_tables.tables(frame) if single else _stream_tables(frame, runs)
+    unsure = uncertainty.single_tables(frame) if single else uncertainty.tables(frame)
     matrices = [] if single else _matrix_tables(frame)
+    along = [] if single else _shown(posterior_tables(frame))
     return [
         f"## {name}\n",
         *_scenario(name),
-        *_shown([*own, *posterior_tables(frame)]),
+        *_shown([*own, *unsure, capacity.table(frame)]),
+        *([folded("The posterior after every task", "\n".join(along))] if along else []),
+        *_shown([cost.table(frame, info)]),
         *statistics_page.section(runs),
         *_shown(matrices),
         *_figures(directory, name),
@@ -161,24 +165,25 @@ def _matrix_tables(frame: pd.DataFrame) -> list[Table]:
     ends = at_task_ends(frame, "accuracy")
     return [
         matrix_table(rows, f"{strategy}: accuracy matrix [%], mean over seeds")
-        for strategy, rows in ends.groupby("strategy")
+        for strategy, rows in by_strategy(ends)
     ]
 
 
 def _scenario(name: str) -> list[str]:
-    named = re.search(r"scenario=(\w+)", name)
-    scenario = named.group(1) if named else DEFAULT_SCENARIOS.get(_base(name), "")
+    scenario = scenario_of(name)
     return [f"Scenario: {SCENARIOS[scenario]}.\n"] if scenario in SCENARIOS else []
 
 
 def _figures(directory: Path, name: str) -> list[str]:
-    paths = {kind: f"{FIGURES}/{slug(name)}_{kind}" for kind in FIGURE_KINDS}
     return [
-        f"![{name}: {FIGURE_KINDS[kind]}]({path}.png)\n\n[as SVG]({path}.svg)\n"
-        for kind, path in paths.items()
-        if (directory / f"{path}.png").is_file()
+        text
+        for kind, meaning in FIGURE_KINDS.items()
+        for text in _figure(directory, f"{slug(name)}_{kind}", f"{name}: {meaning}")
     ]
 
 
-def _base(benchmark: str) -> str:
-    return benchmark.partition("[")[0]
+def _figure(directory: Path, stem: str, meaning: str) -> list[str]:
+    """A figure in Markdown; nothing if it was not drawn."""
+    path = f"{FIGURES}/{stem}"
+    there = (directory / f"{path}.png").is_file()
+    return [f"![{meaning}]({path}.png)\n\n[as SVG]({path}.svg)\n"] if there else []

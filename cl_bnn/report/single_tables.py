@@ -6,29 +6,32 @@ import math
 
 import pandas as pd
 
-from cl_bnn.report import ensembles
+from cl_bnn.report import ensembles, uncertainty
+from cl_bnn.report.order import by_strategy
 from cl_bnn.report.selection import population, selection
 from cl_bnn.report.summary import Interval, interval
 from cl_bnn.report.tables import FORMATS, NOTHING, Table, cell, format_of
 
 
 def tables(frame: pd.DataFrame) -> list[Table]:
-    """Everything measured on the test set at the end, then the epoch that validation selects, then
-    what only ensembles have, where there are any.
+    """What was measured on the test set at the end, then the epoch that validation selects, then
+    what only ensembles have, where there are any. What has a table of its own is left out.
     """
     ends = frame[frame["epoch"].isna() & frame["on"].notna()]
     found = {
         metric
         for metric in ends["metric"]
-        if not metric.startswith("val_") and not ensembles.is_of_ensembles(metric)
+        if not metric.startswith("val_")
+        and not ensembles.is_of_ensembles(metric)
+        and not uncertainty.is_shown_here(metric)
     }
     metrics = sorted(found, key=lambda metric: (_rank(metric), metric))
     head = ["strategy", "seeds", *(format_of(m).heading or m for m in metrics)]
     rows = []
-    for strategy, group in ends.groupby("strategy"):
+    for strategy, group in by_strategy(ends):
         values = [interval(group[group["metric"] == metric]["value"]) for metric in metrics]
         cells = [cell(value, metric) for value, metric in zip(values, metrics, strict=True)]
-        rows.append([str(strategy), str(group["seed"].nunique()), *cells])
+        rows.append([strategy, str(group["seed"].nunique()), *cells])
     own = [Table("At the end of training", head, rows), _selection_table(selection(frame))]
     return [*own, *(table for table in ensembles.tables(frame) if table.rows)]
 
@@ -48,11 +51,11 @@ def _selection_table(selected: pd.DataFrame) -> Table:
         "deviation, as published) and at the last epoch (mean ± interval)"
     )
     rows = []
-    for strategy, group in selected.groupby("strategy"):
+    for strategy, group in by_strategy(selected):
         epochs = sorted({int(group["epoch"].min()) + 1, int(group["epoch"].max()) + 1})
         best = _hundredths(population(group["accuracy_best_val"]))
         last = _hundredths(interval(group["accuracy_last"]))
-        rows.append([str(strategy), str(len(group)), " to ".join(map(str, epochs)), best, last])
+        rows.append([strategy, str(len(group)), " to ".join(map(str, epochs)), best, last])
     return Table(title, ["strategy", "seeds", "epoch", "at best validation", "last epoch"], rows)
 
 

@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from cl_bnn.report.order import ordered
 from cl_bnn.report.summary import CONFIDENCE, Interval, interval
 
 #: The strategy that the others are compared with, where it was run.
@@ -203,7 +204,7 @@ def least_seeds(comparisons: int) -> int:
 
 
 def _names(runs: pd.DataFrame) -> list[str]:
-    return sorted(map(str, runs["strategy"].unique()))
+    return ordered(runs["strategy"])
 
 
 def _corrected(values: Iterable[float]) -> list[P]:

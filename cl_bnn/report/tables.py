@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
+from cl_bnn.report.order import MOST_COLUMNS, MOST_ON_TERMINAL, by_strategy, shown_tasks
+from cl_bnn.report.scenarios import in_order
 from cl_bnn.report.summary import (
     Interval,
     accuracy_matrix,
@@ -31,7 +33,7 @@ class Format(NamedTuple):
     """How a measure is shown: its heading, the factor from the CSV, and the decimals."""
 
     heading: str
-    factor: int = 100
+    factor: float = 100
     decimals: int = 1
 
 
@@ -64,7 +66,17 @@ FORMATS = {
     "entropy": Format("mean entropy [bits]", 1, 3),
     "saturated": Format("saturated weights [%]"),
     "flipped": Format("flipped weights [%]", 100, 2),
+    "brier": Format("Brier", 1, 3),
+    "aleatoric": Format("aleatoric [nats]", 1, 3),
+    "epistemic": Format("epistemic [nats]", 1, 3),
+    "state_bits": Format("state [bits a weight]", 1, 1),
+    "seconds": Format("time [s]", 1, 1),
+    "train_seconds": Format("training [s]", 1, 1),
+    "eval_seconds": Format("evaluation [s]", 1, 1),
+    "peak_memory": Format("peak memory [MB]", 1e-6, 0),
 }
+#: How well data of a name are told from those learned: `auroc_<name>`.
+AUROC = "auroc_"
 #: A metric that nobody has described here is shown as it stands in the CSV.
 UNKNOWN = Format("", 1, 4)
 #: What the end of a metric's name says about how it was measured.
@@ -80,6 +92,8 @@ def format_of(metric: str) -> Format:
     """How a metric is shown; one measured in another way like the metric itself."""
     if metric in FORMATS:
         return FORMATS[metric]
+    if metric.startswith(AUROC):
+        return Format(f"AUROC of {metric.removeprefix(AUROC).replace('_', ' ')}", 1, 3)
     for ending, way in WAYS.items():
         base = FORMATS.get(metric.removesuffix(ending))
         if metric.endswith(ending) and base is not None:
@@ -88,11 +102,12 @@ def format_of(metric: str) -> Format:
 
 
 class Table(NamedTuple):
-    """A table of text: title, headings, rows."""
+    """A table of text: title, headings, rows; a line below it, if any, says what they are."""
 
     title: str
     head: list[str]
     rows: list[list[str]]
+    note: str = ""
 
 
 def cell(value: Interval, metric: str) -> str:
@@ -108,23 +123,27 @@ def measure_table(runs: pd.DataFrame, measures: Sequence[str], title: str) -> Ta
     """Strategies by measures, of the rows of `summary` of one benchmark; mean ± interval."""
     head = ["strategy", "seeds", *(FORMATS[name].heading for name in measures)]
     rows = [
-        [str(strategy), str(len(group)), *(cell(interval(group[m]), m) for m in measures)]
-        for strategy, group in runs.groupby("strategy")
+        [strategy, str(len(group)), *(cell(interval(group[m]), m) for m in measures)]
+        for strategy, group in by_strategy(runs)
         if not group[list(measures)].isna().all(axis=None)
     ]
     return Table(title, head, rows)
 
 
-def matrix_table(frame: pd.DataFrame, title: str) -> Table:
-    """The accuracy matrix of one strategy in percent, the mean over seeds; row: tasks learned."""
-    matrix = accuracy_matrix(frame)
-    head = ["", *(f"task {number}" for number in range(1, len(matrix) + 1))]
+def matrix_table(frame: pd.DataFrame, title: str, most: int = MOST_COLUMNS) -> Table:
+    """The accuracy matrix of one strategy in percent, the mean over seeds; row: tasks learned.
+
+    Of more than `MOST_COLUMNS` tasks the first, every k-th and the last, at most `most`.
+    """
+    matrix = accuracy_matrix(frame).to_numpy()
+    numbers = shown_tasks(len(matrix), most if len(matrix) > MOST_COLUMNS else MOST_COLUMNS)
     rows = [
-        [f"after task {number}", *(_percent(value) for value in line)]
-        for number, line in enumerate(matrix.to_numpy(), start=1)
-        if not all(math.isnan(value) for value in line)
+        [f"after task {after}", *(_percent(matrix[after - 1, on - 1]) for on in numbers)]
+        for after in numbers
+        if not all(math.isnan(value) for value in matrix[after - 1])
     ]
-    return Table(title, head, rows)
+    head = ["", *(f"task {number}" for number in numbers)]
+    return Table(f"{title}{_some(numbers, len(matrix))}", head, rows)
 
 
 def final_table(frame: pd.DataFrame) -> Table:
@@ -151,12 +170,12 @@ def variants_table(runs: pd.DataFrame, base: str, default: str = "default") -> T
 
     `default` is the heading of the benchmark called just `base`.
     """
-    variants = sorted(runs["benchmark"].unique())
+    variants = in_order(runs["benchmark"])
     head = ["strategy", *(name.removeprefix(base).strip("[]") or default for name in variants)]
     rows = [
-        [str(strategy)]
+        [strategy]
         + [cell(interval(group[group["benchmark"] == name]["ACC"]), "ACC") for name in variants]
-        for strategy, group in runs.groupby("strategy")
+        for strategy, group in by_strategy(runs)
     ]
     counts = runs.groupby(["benchmark", "strategy"]).size()
     least, most = int(counts.min()), int(counts.max())
@@ -169,9 +188,9 @@ def terminal_tables(frame: pd.DataFrame) -> list[Table]:
     tables = []
     measures = ["ACC", "BWT", "forgetting_first_last", "forgetting_max_last"]
     for benchmark, group in frame.groupby("benchmark"):
-        for strategy, runs in group.groupby("strategy"):
+        for strategy, runs in by_strategy(group):
             title = f"{benchmark} / {strategy}: accuracy [%], mean of {_seeds(runs)}"
-            tables.append(matrix_table(runs, title))
+            tables.append(matrix_table(runs, title, MOST_ON_TERMINAL))
         title = f"{benchmark}: mean over seeds ± half width of the 95 % interval"
         tables.append(measure_table(summary(group), measures, title))
     return tables
@@ -181,7 +200,8 @@ def markdown(table: Table) -> str:
     """The table in GitHub's Markdown under its title in bold, first column left, others right."""
     rule = ["---", *["---:"] * (len(table.head) - 1)]
     lines = [_markdown_line(cells) for cells in (table.head, rule, *table.rows)]
-    return f"**{table.title}**\n\n" + "\n".join(lines) + "\n"
+    note = f"\n{table.note}\n" if table.note else ""
+    return f"**{table.title}**\n\n" + "\n".join(lines) + "\n" + note
 
 
 def folded(heading: str, text: str) -> str:
@@ -196,7 +216,7 @@ def text_lines(table: Table) -> list[str]:
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
         for row in (table.head, *table.rows)
     ]
-    return [table.title, *lines, ""]
+    return [table.title, *lines, *([table.note] if table.note else []), ""]
 
 
 def rich_table(table: Table) -> rich.table.Table:
@@ -205,6 +225,7 @@ def rich_table(table: Table) -> rich.table.Table:
     from rich.text import Text  # text as it is: "[lr=0.01]" would be read as markup
 
     shown = RichTable(title=Text(table.title), title_justify="left")
+    shown.caption = Text(table.note) if table.note else None
     for index, heading in enumerate(table.head):
         shown.add_column(Text(heading), justify="right" if index else "left", overflow="fold")
     for row in table.rows:
@@ -213,13 +234,24 @@ def rich_table(table: Table) -> rich.table.Table:
 
 
 def _by_task(rows: pd.DataFrame, by: str, word: str, title: str) -> Table:
-    """Strategies by the tasks in column `by`, for rows of one metric and one benchmark."""
-    tasks = sorted(rows[by].unique())
+    """Strategies by the tasks in column `by`, for rows of one metric and one benchmark; of many
+    tasks the first, every k-th and the last.
+    """
+    n_tasks = int(rows[by].max()) + 1 if len(rows) else 0
+    measured = set(rows[by])
+    numbers = [n for n in shown_tasks(n_tasks, MOST_COLUMNS) if n - 1 in measured]
     body = []
-    for strategy, group in rows.groupby("strategy"):
-        cells = [_values(group[group[by] == task]) for task in tasks]
-        body.append([str(strategy), str(group["seed"].nunique()), *cells])
-    return Table(title, ["strategy", "seeds", *(f"{word} {task + 1}" for task in tasks)], body)
+    for strategy, group in by_strategy(rows):
+        cells = [_values(group[group[by] == number - 1]) for number in numbers]
+        body.append([strategy, str(group["seed"].nunique()), *cells])
+    head = ["strategy", "seeds", *(f"{word} {number}" for number in numbers)]
+    some = _some(numbers, n_tasks) if len(numbers) < len(measured) else ""
+    return Table(f"{title}{some}", head, body)
+
+
+def _some(numbers: Sequence[int], n_tasks: int) -> str:
+    """What a title adds where only these of so many tasks are shown."""
+    return "" if len(numbers) == n_tasks else f" ({len(numbers)} of {n_tasks} tasks)"
 
 
 def _values(rows: pd.DataFrame) -> str:

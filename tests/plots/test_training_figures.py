@@ -52,11 +52,11 @@ def test_a_stream_has_no_such_figure_and_a_single_task_no_matrix(tmp_path: Path)
 def test_tables_of_the_end_and_of_the_selected_epoch() -> None:
     ends, selected = single_tables.tables(frame_of(rows()))
     assert ends.head == ["strategy", "seeds", "accuracy [%]"]
-    assert ends.rows[0] == ["adam", "1", "90.0 ± –"]
-    assert ends.rows[1][:2] == ["ste", "2"] and ends.rows[1][2].startswith("70.0 ± ")
+    assert ends.rows[1] == ["adam", "1", "90.0 ± –"]
+    assert ends.rows[0][:2] == ["ste", "2"] and ends.rows[0][2].startswith("70.0 ± ")
     # STE: 0.8 at the second epoch of seed 0 and 0.7 at the first of seed 1.
-    assert selected.rows[1][:4] == ["ste", "2", "1 to 2", "75.00 ± 5.00"]
-    assert selected.rows[1][4].startswith("70.00 ± 127")
+    assert selected.rows[0][:4] == ["ste", "2", "1 to 2", "75.00 ± 5.00"]
+    assert selected.rows[0][4].startswith("70.00 ± 127")
 
 
 @pytest.mark.parametrize("percent", [False, True])

@@ -59,7 +59,7 @@ def test_variants_of_a_benchmark_share_a_table(tmp_path: Path) -> None:
         results_in(tmp_path, name, tasks=2)
     page = report.render(tmp_path)
     assert page.count("## split_mnist: all variants") == 1
-    head = "| strategy | scenario=task (default) | scenario=class | scenario=domain |"
+    head = "| strategy | scenario=task (default) | scenario=domain | scenario=class |"
     assert head in page
     for kind in ("task", "class", "domain"):
         assert page.count(f"Scenario: {kind}-incremental") == 1

@@ -56,7 +56,7 @@ def test_variants_stand_side_by_side_with_a_dash_where_not_run() -> None:
     runs = summary(frame_of(task + other))
     table = tables.variants_table(runs, "toy", "scenario=task")
     assert table.head == ["strategy", "scenario=task", "scenario=class"]
-    assert table.rows == [["adam", "–", "70.0 ± –"], ["ste", "70.0 ± –", "–"]]
+    assert table.rows == [["ste", "70.0 ± –", "–"], ["adam", "–", "70.0 ± –"]]
     assert table.title.endswith("seeds: 1")
 
 

@@ -1,0 +1,48 @@
+"""What a strategy costs: bits kept for each weight, time and memory."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from cl_bnn.report.order import by_strategy
+from cl_bnn.report.summary import at_task_ends, interval
+from cl_bnn.report.tables import Table, cell, format_of
+from cl_bnn.results import RUN
+
+STATE = "state_bits"
+#: What the table shows, and what that is: rows of the CSV, then what the JSON of a run may hold
+#: besides what determined its numbers.
+COSTS = {
+    STATE: "state = bits kept from one task to the next, for each weight of the network",
+    "seconds": "time = wall time of the whole run, on the machine it ran on",
+    "train_seconds": "training = the part of it that training took",
+    "eval_seconds": "evaluation = the part of it that evaluation took",
+    "peak_memory": "peak memory = the most that was in use at once, 1 MB = 10⁶ bytes",
+}
+
+
+def last_state(frame: pd.DataFrame) -> pd.DataFrame:
+    """The `state_bits` of every run after its last task: the columns of a frame of results."""
+    rows = at_task_ends(frame, STATE)
+    return rows[rows["after"] == rows.groupby(RUN)["after"].transform("max")]
+
+
+def table(frame: pd.DataFrame, info: pd.DataFrame) -> Table:
+    """The costs of each strategy on the one benchmark in `frame`; without rows if none is known.
+
+    `info` is what `results.read_info` returns of the same directory.
+    """
+    here = info[info["benchmark"].isin(frame["benchmark"])]
+    bits = last_state(frame).rename(columns={"value": STATE})[[*RUN, STATE]]
+    known = [name for name in COSTS if name in here and here[name].notna().any()]
+    columns = [name for name in COSTS if name in known or (name == STATE and len(bits))]
+    runs = frame[RUN].drop_duplicates().merge(bits, on=RUN, how="left")
+    runs = runs.merge(here[[*RUN, *known]], on=RUN, how="left")
+    rows = [
+        [name, str(len(group)), *(cell(interval(group[column]), column) for column in columns)]
+        for name, group in by_strategy(runs)
+        if not group[columns].isna().all(axis=None)
+    ]
+    head = ["strategy", "seeds", *(format_of(column).heading for column in columns)]
+    note = "; ".join(COSTS[column] for column in columns)
+    return Table("Cost of a run", head, rows, f"{note[:1].upper()}{note[1:]}.")

@@ -1,0 +1,83 @@
+"""Names of benchmarks: the scenario of a stream, and the variants of one benchmark side by side."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+#: The three scenarios of van de Ven and Tolias (2019), in the order in which they get harder.
+SCENARIOS = {
+    "task": "task-incremental: the label of the task is given at test time and chooses the head",
+    "domain": "domain-incremental: one head for all tasks, no label of the task at test time",
+    "class": "class-incremental: one head over the classes of all tasks, no label of the task at "
+    "test time",
+}
+#: The scenario of a benchmark whose name does not say it.
+DEFAULT_SCENARIOS = {
+    "permuted_mnist": "domain",
+    "permuted_cifar10": "domain",
+    "rotated_mnist": "domain",
+    "online_mnist": "domain",
+    "mnist_fmnist": "domain",
+    "fmnist_mnist": "domain",
+    "split_mnist": "task",
+    "split_fmnist": "task",
+    "split_cifar10": "task",
+    "split_cifar100": "task",
+}
+_SCENARIO = re.compile(r"scenario=(\w+)")
+
+
+def base_of(benchmark: str) -> str:
+    """The recipe of a label: `split_mnist` of `split_mnist[scenario=class]`."""
+    return benchmark.partition("[")[0]
+
+
+def scenario_of(benchmark: str) -> str:
+    """The scenario of a stream, "" where it is not known."""
+    named = _SCENARIO.search(benchmark)
+    return named.group(1) if named else DEFAULT_SCENARIOS.get(base_of(benchmark), "")
+
+
+def in_order(benchmarks: Iterable[str]) -> list[str]:
+    """Each label once: by recipe, then by the other settings, the scenarios task, domain, class."""
+    return sorted({str(benchmark) for benchmark in benchmarks}, key=_rank)
+
+
+def column_names(benchmarks: Sequence[str]) -> list[str]:
+    """What each is called beside the others: by its recipe where they differ in it, and on a line
+    of its own by its scenario and settings where several have the same recipe.
+    """
+    several = len({base_of(benchmark) for benchmark in benchmarks}) > 1
+    names = []
+    for benchmark in benchmarks:
+        base = base_of(benchmark)
+        own = _name_within([other for other in benchmarks if base_of(other) == base], benchmark)
+        names.append("\n".join(filter(None, (base, own))) if several else own or "default")
+    return names
+
+
+def _name_within(variants: Sequence[str], benchmark: str) -> str:
+    """The settings of one of the variants of a benchmark; the scenario first, by name, where they
+    differ in it.
+    """
+    scenario, settings = scenario_of(benchmark), _settings(benchmark)
+    if scenario and len({scenario_of(other) for other in variants}) > 1:
+        settings = [scenario, *(setting for setting in settings if not _is_scenario(setting))]
+    return ",".join(settings)
+
+
+def _rank(benchmark: str) -> tuple[str, list[str], int, str]:
+    others = [setting for setting in _settings(benchmark) if not _is_scenario(setting)]
+    scenario = scenario_of(benchmark)
+    place = ["", *SCENARIOS].index(scenario) if scenario in SCENARIOS else 0
+    return base_of(benchmark), others, place, benchmark
+
+
+def _settings(benchmark: str) -> list[str]:
+    inside = benchmark.partition("[")[2].removesuffix("]")
+    return inside.split(",") if inside else []
+
+
+def _is_scenario(setting: str) -> bool:
+    return _SCENARIO.fullmatch(setting) is not None

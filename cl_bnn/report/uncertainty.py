@@ -1,0 +1,95 @@
+"""How well a network knows what it does not know, once the last task is learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from cl_bnn.report.order import by_strategy
+from cl_bnn.report.summary import interval
+from cl_bnn.report.tables import NOTHING, Table, cell, format_of
+
+#: Of predictions on the tasks learned, with p the predicted probabilities of a sample of class y, q
+#: those of one network of the posterior, and the mean over samples.
+PREDICTIVE = {
+    "nll": "NLL = −ln p[y]",
+    "ece": "ECE = Σ over 15 equal bins of confidence of share × |accuracy − confidence|",
+    "brier": "Brier = Σ over classes c of (p[c] − 1[c = y])²",
+    "aleatoric": "aleatoric = mean over the networks of the posterior of −Σ q[c] ln q[c]",
+    "epistemic": "epistemic = −Σ p[c] ln p[c] − aleatoric",
+}
+#: Those that have no other table.
+NEW = ("brier", "aleatoric", "epistemic")
+#: How far uncertainty tells data not seen from a task: `auroc_<name>`.
+UNSEEN = "auroc_"
+OLD, CURRENT = "old", "current"
+TASKS = "Old: the mean over i < T; current: i = T."
+UNSEEN_NOTE = (
+    "AUROC = P(u' > u) + ½ P(u' = u) of the uncertainty u of a test sample of the task and u' of a "
+    "sample of the other data; ½ is chance"
+)
+
+
+def tables(frame: pd.DataFrame) -> list[Table]:
+    """Predictive uncertainty and data not seen, on old tasks and the current (last) one of the one
+    benchmark in `frame`; without rows where nothing was measured.
+    """
+    unseen = sorted({name for name in frame["metric"].unique() if name.startswith(UNSEEN)})
+    notes = dict.fromkeys(unseen, UNSEEN_NOTE)
+    return [
+        _table(frame, PREDICTIVE, "Uncertainty after the last task"),
+        _table(frame, notes, "Data not seen, told from the tasks learned"),
+    ]
+
+
+def single_tables(frame: pd.DataFrame) -> list[Table]:
+    """The same of a single task, where NLL and ECE stand beside the accuracy: only if there is more
+    than these.
+    """
+    predictive, unseen = tables(frame)
+    return [*([predictive] if frame["metric"].isin(NEW).any() else []), unseen]
+
+
+def is_shown_here(metric: str) -> bool:
+    """Whether a metric has its place in these tables, or in the figure of reliability, alone."""
+    return metric in NEW or metric.startswith((UNSEEN, "bin_"))
+
+
+def means(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """`metric` of every run of one benchmark after the last task, averaged over tasks.
+
+    Returns:
+        The columns `strategy, seed, age, value`; age is `OLD` (tasks before the last) or `CURRENT`.
+    """
+    rows = frame[frame["epoch"].isna() & (frame["metric"] == metric) & frame["on"].notna()]
+    last = frame["after"].max()
+    rows = rows[rows["after"] == last]
+    age = (rows["on"] == last).map({True: CURRENT, False: OLD})
+    keys = ["strategy", "seed", "age"]
+    found: pd.DataFrame = rows.assign(age=age).groupby(keys)["value"].mean().reset_index()
+    return found
+
+
+def _table(frame: pd.DataFrame, notes: Mapping[str, str], title: str) -> Table:
+    """The metrics that `notes` explain, those that were measured."""
+    found = {metric: means(frame, metric) for metric in notes}
+    columns = [
+        (metric, age)
+        for metric, rows in found.items()
+        for age in (OLD, CURRENT)
+        if (rows["age"] == age).any()
+    ]
+    head = ["strategy", "seeds", *(f"{format_of(m).heading}, {age}" for m, age in columns)]
+    body = []
+    for strategy, group in by_strategy(frame):
+        cells = [_cell(found[metric], strategy, metric, age) for metric, age in columns]
+        if set(cells) - {NOTHING}:
+            body.append([strategy, str(group["seed"].nunique()), *cells])
+    said = dict.fromkeys(notes[metric] for metric, _ in columns)
+    return Table(title, head, body, f"{'; '.join(said)}. {TASKS}")
+
+
+def _cell(rows: pd.DataFrame, strategy: str, metric: str, age: str) -> str:
+    mine = rows[(rows["strategy"] == strategy) & (rows["age"] == age)]
+    return cell(interval(mine["value"]), metric)
