@@ -11,9 +11,11 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from cl_bnn.plots.figures import band, errorbar, legend, line_over_seeds, panels, style
+from cl_bnn.plots.figures import errorbar, legend, line_over_seeds, marked, panels, style
+from cl_bnn.plots.looks import looks
 from cl_bnn.report.ensembles import VOTES, at_end, together
 from cl_bnn.report.ledger import Published
+from cl_bnn.report.order import ordered
 
 #: Accuracies in percent are drawn by the logarithm of the errors, plus this share of them, so that
 #: 97 and 98 lie as far apart as 80 and 87; and where a stretched axis has its ticks, as far as they
@@ -37,7 +39,7 @@ def sizes(frame: pd.DataFrame, published: list[Published]) -> Figure | None:
     if not len(votes):
         return None
     benchmark = str(frame["benchmark"].iloc[0])
-    strategies = sorted(votes["strategy"].unique())
+    strategies = looks(frame["strategy"], votes["strategy"])
     numbers = _reported(published, benchmark)
     shade = f"; shaded: published, {min(numbers):.1f} to {max(numbers):.1f} %" if numbers else ""
     title = f"{benchmark}: ensembles\nmean and 95 % interval over seeds{shade}"
@@ -49,9 +51,9 @@ def sizes(frame: pd.DataFrame, published: list[Published]) -> Figure | None:
         )  # fmt: skip
         for axis, vote in zip(axes, shown, strict=True):
             rows = votes[votes["vote"] == vote].rename(columns={"test": "value"})
-            for index, strategy in enumerate(strategies):
+            for strategy, look in strategies.items():
                 mine = rows[rows["strategy"] == strategy]
-                band(axis, line_over_seeds(mine, mine["size"]), index)
+                marked(axis, line_over_seeds(mine, mine["size"]), look)
             if numbers:
                 axis.axhspan(min(numbers), max(numbers), color="0.85", zorder=0)
             axis.locator_params(axis="x", integer=True)
@@ -70,20 +72,20 @@ def members(frame: pd.DataFrame) -> Figure | None:
     weights = weights[weights["after"] == frame["after"].max()]
     if not len(ends):
         return None
-    boosting = sorted(weights["strategy"].unique())
+    boosting = ordered(weights["strategy"])
     titles = ["pairs of members that differ [%]", *(f"{name}: sample weights" for name in boosting)]
     title = f"{frame['benchmark'].iloc[0]}: members\nmean and 95 % interval over seeds"
     with style():
         figure, axes = panels(titles, (2.2, 1.75), title)
-        names = sorted(ends["strategy"].unique())
-        for index, strategy in enumerate(names):
+        strategies = looks(frame["strategy"], ends["strategy"])
+        for index, (strategy, look) in enumerate(strategies.items()):
             mine = ends[ends["strategy"] == strategy]
             line = line_over_seeds(mine, pd.Series(index, index=mine.index))
-            errorbar(axes[0], line, index, "")
+            errorbar(axes[0], line, look, "")
         axes[0].set_xticks([])
         for axis, strategy in zip(axes[1:], boosting, strict=True):
             _histograms(axis, weights[weights["strategy"] == strategy])
-        legend(figure, names)
+        legend(figure, strategies)
     return figure
 
 

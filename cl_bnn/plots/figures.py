@@ -1,4 +1,4 @@
-"""What all figures share: sizes, colours, a grid of panels, and files of the same bytes each time.
+"""What all figures share: sizes, a grid of panels, lines with intervals; files of the same bytes.
 
 Figures are made with Matplotlib's objects and without pyplot, from Matplotlib's own defaults and
 not the user's, so that the same data give the same files; nothing global is left changed.
@@ -10,10 +10,10 @@ import io
 import math
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -23,6 +23,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from cl_bnn.plots.looks import Dash, Look
+from cl_bnn.report.order import shown_tasks
 from cl_bnn.report.summary import interval
 from cl_bnn.results import atomic_write
 
@@ -39,11 +41,12 @@ SMALL, LARGE = 7, 8
 CHARACTER = 0.58
 #: Height of a line of text in inches.
 LINE = 0.15
-#: The palette of Okabe and Ito (2008), told apart with every kind of colour vision, dark first.
-OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-LineStyle = Literal["-", "--", "-.", ":"]
-DASHES: tuple[LineStyle, ...] = ("-", "--", "-.", ":")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+#: So many numbers fit below a small panel.
+MOST_TICKS = 6
+#: Beyond so many places on a line only some have markers, and intervals are bands and not bars.
+MOST_MARKERS = 15
+#: What bands and bars are, for the titles.
+SPREAD = "mean and 95 % interval over seeds"
 #: Pixels an inch of a PNG: sharp on a screen, and still small.
 DPI = 200
 
@@ -81,21 +84,6 @@ def style() -> Iterator[None]:
         yield
 
 
-def colour(index: int) -> str:
-    """The colour of task or strategy number `index`; they repeat after seven."""
-    return OKABE_ITO[index % len(OKABE_ITO)]
-
-
-def dash(index: int) -> LineStyle:
-    """The line style of task number `index`: another one for each round through the colours."""
-    return DASHES[index // len(OKABE_ITO) % len(DASHES)]
-
-
-def marker(index: int) -> str:
-    """The marker of task or strategy number `index`."""
-    return MARKERS[index % len(MARKERS)]
-
-
 def panels(
     titles: Sequence[str],
     size: tuple[float, float],
@@ -130,30 +118,47 @@ def panels(
 
 def wrapped(text: str, width: float, points: float) -> str:
     """`text` with its lines broken, after spaces and commas, to fit into `width` inches at a font
-    size of `points`.
+    size of `points`; a longer word is broken after "_", "=" or "+" where it has one.
     """
     characters = max(int(width * 72 / (CHARACTER * points)), 8)
+
+    def broken(match: re.Match[str]) -> str:
+        word = match.group()
+        return word if len(word) <= characters else re.sub(r"(?<=[_=+])(?=\w)", "\0 ", word)
+
     spaced = re.sub(r",(?=\S)", ",\0 ", text)  # a space to break at, which is taken out again
+    spaced = re.sub(r"[^\s\0]+", broken, spaced)
     lines = [textwrap.wrap(line, characters, break_on_hyphens=False) for line in spaced.split("\n")]
     joined = "\n".join(part for line in lines for part in line)
     return joined.replace("\0 ", "").replace("\0", "")
 
 
-def legend(figure: Figure, labels: Sequence[str]) -> None:
-    """Labels number 0, 1, ... with their colours, dashes and markers, below all panels."""
-    width, before = figure.get_figwidth(), 0.45  # inches; the line before the text
-    texts = [wrapped(label, width - before, SMALL) for label in labels]
+def legend(figure: Figure, looks: Mapping[str, Look]) -> None:
+    """Labels with their colours, dashes and markers, below all panels."""
+    width, before = figure.get_figwidth(), 0.55  # inches; the line before the text
+    texts = [wrapped(label, width - before, SMALL) for label in looks]
     handles = [
-        Line2D([], [], color=colour(k), linestyle=dash(k), marker=marker(k), label=text)
-        for k, text in enumerate(texts)
+        Line2D([], [], label=text, **drawn(look))
+        for text, look in zip(texts, looks.values(), strict=True)
     ]
     lines = [line for text in texts for line in text.split("\n")]
     widest = max(map(len, lines)) * CHARACTER * SMALL / 72 + before
-    rows = math.ceil(len(labels) / max(1, int(width / widest)))
-    columns = math.ceil(len(labels) / rows)
+    rows = math.ceil(len(looks) / max(1, int(width / widest)))
+    columns = math.ceil(len(looks) / rows)
     height = LINE * (rows + len(lines) - len(texts)) + 0.1  # 0.1: the margin around it
     figure.set_figheight(figure.get_figheight() + height)
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=columns, frameon=False, handlelength=3
+    )
+
+
+def drawn(look: Look) -> dict[str, Any]:
+    """The properties of a line that looks so."""
+    inside = look.colour if look.filled else "white"
+    return {
+        "color": look.colour, "linestyle": look.dash, "marker": look.marker,
+        "markerfacecolor": inside,
+    }  # fmt: skip
 
 
 def line_over_seeds(rows: pd.DataFrame, place: pd.Series[int], factor: float = 100) -> Line:
@@ -163,19 +168,53 @@ def line_over_seeds(rows: pd.DataFrame, place: pd.Series[int], factor: float = 1
     return Line(x, factor * mean, factor * half)
 
 
-def band(axis: Axes, line: Line, index: int) -> None:
+def band(axis: Axes, line: Line, look: Look) -> None:
     """A line, and a band of its interval where there is one."""
-    axis.plot(line.x, line.mean, color=colour(index), linestyle=dash(index))
+    axis.plot(line.x, line.mean, color=look.colour, linestyle=look.dash)
     if not np.isnan(line.half).all():
         low, high = line.mean - line.half, line.mean + line.half
-        axis.fill_between(line.x, low, high, color=colour(index), alpha=0.2, linewidth=0)
+        axis.fill_between(line.x, low, high, color=look.colour, alpha=0.2, linewidth=0)
 
 
-def errorbar(axis: Axes, line: Line, index: int, linestyle: str) -> None:
-    """Markers with bars; no bar where there is one seed."""
+def errorbar(axis: Axes, line: Line, look: Look, linestyle: Dash | None = None) -> None:
+    """Markers with bars, joined by `linestyle` or that of the look; no bar for a single seed."""
     bars = None if np.isnan(line.half).all() else np.nan_to_num(line.half)
-    kind: dict[str, Any] = {"color": colour(index), "marker": marker(index), "linestyle": linestyle}
+    kind = drawn(look) | ({} if linestyle is None else {"linestyle": linestyle})
     axis.errorbar(line.x, line.mean, bars, capsize=1.5, elinewidth=0.8, **kind)
+
+
+def points(axis: Axes, line: Line, look: Look, n_places: int) -> None:
+    """The markers of a line with their bars; only some, without bars, where an axis has many
+    places.
+    """
+    if n_places <= MOST_MARKERS:
+        errorbar(axis, line, look, "")
+        return
+    _markers(axis, line, look, n_places)
+
+
+def marked(axis: Axes, line: Line, look: Look) -> None:
+    """A line with its band, and markers without bars."""
+    band(axis, line, look)
+    _markers(axis, line, look, len(line.x))
+
+
+def along(axis: Axes, line: Line, look: Look) -> None:
+    """A line with markers and its intervals: bars, or a band where there are many places."""
+    if len(line.x) <= MOST_MARKERS:
+        errorbar(axis, line, look)
+    else:
+        marked(axis, line, look)
+
+
+def task_ticks(n_tasks: int, epochs: int = 0) -> list[int]:
+    """The numbers of all tasks on an axis, or of the first, every k-th and the last where all would
+    touch; with `epochs` a task the ends of all or of every k-th.
+    """
+    if not epochs:
+        return shown_tasks(n_tasks, MOST_TICKS)
+    step = math.ceil(n_tasks / MOST_TICKS)
+    return list(range(0, n_tasks * epochs + 1, step * epochs))
 
 
 def save(figure: Figure, out: Path, stem: str) -> list[Path]:
@@ -189,6 +228,11 @@ def save(figure: Figure, out: Path, stem: str) -> list[Path]:
         atomic_write(path, data.getvalue())
         paths.append(path)
     return paths
+
+
+def _markers(axis: Axes, line: Line, look: Look, n_places: int) -> None:
+    every = max(1, math.ceil(n_places / MOST_MARKERS))
+    axis.plot(line.x, line.mean, **drawn(look) | {"linestyle": ""}, markevery=every)
 
 
 def _label_rim(axes: Sequence[Axes], columns: int, labels: tuple[str, str]) -> None:

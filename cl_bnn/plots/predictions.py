@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from cl_bnn.plots.figures import LINE, colour, panels, save, style
+from cl_bnn.plots.figures import LINE, panels, save, style
+from cl_bnn.plots.looks import BLUE, RED
 from cl_bnn.predictions import DATA, PREFIX, read
 from cl_bnn.report.summary import slug
 
@@ -113,9 +114,9 @@ def bands(benchmark: str, shown: list[Shown]) -> Figure:
         axes[0].set_ylim(y.min() - room, y.max() + room)
         _legend(figure, [
             _points(".", "0.35", "0.35", "training data"),
-            Line2D([], [], color=colour(1), linestyle="--", label="one network: mode, or weights"),
-            Line2D([], [], color=colour(0), label="mean of sampled networks"),
-            Patch(color=colour(0), alpha=0.25, linewidth=0, label="± 2 standard deviations"),
+            Line2D([], [], color=RED, linestyle="--", label="one network: mode, or weights"),
+            Line2D([], [], color=BLUE, label="mean of sampled networks"),
+            Patch(color=BLUE, alpha=0.25, linewidth=0, label="± 2 standard deviations"),
         ])  # fmt: skip
     return figure
 
@@ -168,11 +169,11 @@ def _band(axis: Axes, shown: Shown, statistics: str) -> None:
     for predictor in shown.predictors():
         if predictor != "mean":
             one = shown.of(predictor, statistics)
-            axis.plot(one["x"], one["value"], "--", color=colour(1))
-    axis.plot(mean["x"], mean["value"], color=colour(0))
+            axis.plot(one["x"], one["value"], "--", color=RED)
+    axis.plot(mean["x"], mean["value"], color=BLUE)
     if len(std):
         low, high = (mean["value"].to_numpy() + k * std["value"].to_numpy() for k in (-2, 2))
-        axis.fill_between(mean["x"], low, high, color=colour(0), alpha=0.25, linewidth=0)
+        axis.fill_between(mean["x"], low, high, color=BLUE, alpha=0.25, linewidth=0)
     axis.set_xlim(float(np.min(shown.frame["x"])), float(np.max(shown.frame["x"])))
 
 

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from cl_bnn.plots.figures import band, errorbar, legend, line_over_seeds, panels, style
+from cl_bnn.plots.figures import legend, line_over_seeds, marked, panels, style
+from cl_bnn.plots.looks import looks
 
 PERCENT = 100
 
@@ -33,8 +34,6 @@ PANELS = (
     Panel("train_accuracy", "training accuracy [%]", PERCENT),
     Panel("train_loss", "training loss"),
 )
-#: Up to so many epochs each is marked.
-MARKED_UP_TO = 15
 
 
 def _logarithmic(axis: Axes) -> None:
@@ -58,18 +57,16 @@ def training(frame: pd.DataFrame) -> Figure | None:
     shown = [panel for panel in PANELS if (rows["metric"] == panel.metric).any()]
     if not shown:
         return None
-    strategies = sorted(rows["strategy"].unique())
+    strategies = looks(frame["strategy"], rows["strategy"])
     title = f"{rows['benchmark'].iloc[0]}: along training\nmean and 95 % interval over seeds"
     with style():
         figure, axes = panels([panel.title for panel in shown], (2.2, 1.75), title)
         for axis, panel in zip(axes, shown, strict=True):
             measured = rows[rows["metric"] == panel.metric]
-            for index, strategy in enumerate(strategies):
+            for strategy, look in strategies.items():
                 mine = measured[measured["strategy"] == strategy]
                 line = line_over_seeds(mine, mine["epoch"] + 1, panel.factor)
-                band(axis, line, index)
-                if len(line.x) <= MARKED_UP_TO:
-                    errorbar(axis, line._replace(half=np.full_like(line.half, np.nan)), index, "")
+                marked(axis, line, look)
             axis.set_xlabel("epochs")
             axis.locator_params(axis="x", integer=True)
             if panel.factor == PERCENT:

@@ -18,6 +18,7 @@ from matplotlib.text import Text
 from cl_bnn import plots
 from cl_bnn.errors import UserError
 from cl_bnn.plots import figures
+from cl_bnn.plots.looks import OKABE_ITO
 
 PERMUTED = "permuted_mnist[n_experiences=3]"
 MATRIX = [[0.8, 0.1], [0.5, 0.9]]
@@ -38,7 +39,7 @@ def curve(axis: Axes, task: int) -> tuple[list[float], list[float]]:
     lines = [
         line
         for line in axis.lines
-        if line.get_color() == figures.colour(task) and line.get_linestyle() != "None"
+        if line.get_color() == OKABE_ITO[task] and line.get_linestyle() != "None"
     ]
     assert len(lines) == 1
     x, y = lines[0].get_data()
@@ -51,11 +52,13 @@ def test_draw_writes_png_and_svg_of_every_benchmark(tmp_path: Path) -> None:
     assert sorted(path.name for path in paths) == [
         f"{stem}.{kind}"
         for stem in (
+            "permuted_mnist_n_experiences=3_average",
             "permuted_mnist_n_experiences=3_curves",
             "permuted_mnist_n_experiences=3_matrix",
             "permuted_mnist_n_experiences=3_posterior",
             "split_mnist_curves",
             "split_mnist_matrix",
+            "streams",
         )
         for kind in ("png", "svg")
     ]
@@ -127,11 +130,11 @@ def test_curves_with_epochs_run_over_the_epochs_of_the_stream() -> None:
 def test_curves_have_a_panel_per_strategy_with_shared_axes_and_a_legend() -> None:
     figure = plots.curves(plausible())
     assert titles(figure) == [
-        "adam 3 seeds",
         "bayesbinn 3 seeds",
         "bayesbinn_fixed_prior 3 seeds",
-        "joint 3 seeds, all tasks at once",
         "ste 3 seeds",
+        "adam 3 seeds",
+        "joint 3 seeds, all tasks at once",
     ]
     assert len({axis.get_ylim() for axis in figure.axes}) == 1
     assert len({axis.get_xlim() for axis in figure.axes}) == 1
@@ -160,7 +163,7 @@ def test_lines_are_of_the_seeds_with_epochs_and_bars_of_all() -> None:
 
 def test_joint_is_a_level_over_the_whole_stream() -> None:
     frame = plausible(strategies=["joint", "ste"], seeds=[0], epochs=2)
-    joint = plots.curves(frame).axes[0]
+    joint = plots.curves(frame).axes[1]
     final = frame.query("strategy == 'joint' and metric == 'accuracy' and epoch.isna()")
     x, y = curve(joint, 1)
     assert x == [0, 6]
@@ -179,7 +182,7 @@ def test_matrices_carry_their_numbers_in_percent() -> None:
 
 
 def test_matrix_of_joint_has_numbers_in_its_last_row_only() -> None:
-    joint, ste = plots.matrices(plausible(strategies=["joint", "ste"])).axes
+    ste, joint = plots.matrices(plausible(strategies=["joint", "ste"])).axes
     assert [text.get_position()[1] for text in joint.texts] == [3, 3, 3]
     assert len(ste.texts) == 9
 
@@ -187,23 +190,26 @@ def test_matrix_of_joint_has_numbers_in_its_last_row_only() -> None:
 def test_numbers_in_cells_are_readable_on_their_ground() -> None:
     (axis,) = plots.matrices(frame_of(matrix_rows(MATRIX))).axes
     colours = {text.get_text(): text.get_color() for text in axis.texts}
-    assert colours == {"80.0": "black", "10.0": "white", "50.0": "white", "90.0": "black"}
+    assert colours == {"80.0": "black", "10.0": "white", "50.0": "black", "90.0": "black"}
 
 
 def test_posterior_has_entropy_and_flips_of_strategies_with_a_posterior() -> None:
     figure = plots.posterior(plausible())
     assert figure is not None
-    assert titles(figure) == ["mean entropy [bits]", "flipped weights [%]"]
+    assert titles(figure) == [
+        "mean entropy [bits]", "saturated weights [%]", "flipped weights [%]",
+    ]  # fmt: skip
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["bayesbinn", "bayesbinn_fixed_prior"]
-    entropy, flipped = figure.axes
+    entropy, saturated, flipped = figure.axes
+    assert list(saturated.containers[0][0].get_ydata()) == pytest.approx([20, 25, 30])
     assert list(entropy.containers[0][0].get_ydata()) == pytest.approx([0.8, 0.7, 0.6])
     assert list(flipped.containers[0][0].get_ydata()) == pytest.approx([10, 5])
 
 
 def test_posterior_without_flips_or_without_posterior() -> None:
     single = plots.posterior(plausible(tasks=1))
-    assert single is not None and titles(single) == ["mean entropy [bits]"]
+    assert single is not None and titles(single) == ["mean entropy [bits]", "saturated weights [%]"]
     assert plots.posterior(plausible(strategies=["ste", "joint"])) is None
 
 

@@ -1,0 +1,120 @@
+"""ACC of all strategies on all streams: what is in the cells, and that it can be read."""
+
+import math
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from frames import frame_of, matrix_rows, plausible
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from wide_frames import wide
+
+from cl_bnn import plots
+from cl_bnn.plots import heat
+from cl_bnn.report.summary import summary
+
+SPLIT = ("split_mnist[scenario=class]", "split_mnist", "split_mnist[scenario=domain]")
+
+
+def runs(*rows: tuple[str, str, float]) -> pd.DataFrame:
+    """Rows of a summary from benchmark, strategy and ACC."""
+    return pd.DataFrame(rows, columns=["benchmark", "strategy", "ACC"])
+
+
+def labels(axis: Axes) -> tuple[list[str], list[str]]:
+    """The names of rows and columns."""
+    rows = [text.get_text() for text in axis.get_yticklabels()]
+    return rows, [text.get_text() for text in axis.get_xticklabels()]
+
+
+def written(axis: Axes) -> dict[tuple[float, float], str]:
+    """What stands in each cell, by column and row from 1."""
+    return {text.get_position(): text.get_text() for text in axis.texts}
+
+
+def test_every_cell_has_its_mean_and_interval_or_says_not_run() -> None:
+    """0.8 and 0.9: mean 85, and t(0.975, 1) s / sqrt(2) = 12.706 x 0.05 = 63.5 points."""
+    figure = heat.scenarios(
+        runs(
+            (SPLIT[0], "ste", 0.2), (SPLIT[1], "ste", 0.8), (SPLIT[1], "ste", 0.9),
+            (SPLIT[2], "bayesbinn", 0.5),
+        ),
+        "split_mnist",
+    )  # fmt: skip
+    assert figure is not None
+    (axis,) = figure.axes
+    assert labels(axis) == (["bayesbinn", "ste"], ["task", "domain", "class"])
+    assert written(axis) == {
+        (1, 1): "not run", (2, 1): "50.0 ± –", (3, 1): "not run",
+        (1, 2): "85.0 ± 63.5", (2, 2): "not run", (3, 2): "20.0 ± –",
+    }  # fmt: skip
+    assert figure.get_suptitle().startswith("split_mnist: ACC [%]")
+
+
+def test_one_benchmark_has_no_columns_to_compare() -> None:
+    assert heat.scenarios(runs(("toy", "ste", 0.5), ("toy", "adam", 0.5)), "toy") is None
+
+
+def test_many_streams_stand_in_blocks_of_equal_width() -> None:
+    names = [f"stream{number}" for number in range(20)]
+    figure = heat.scenarios(runs(*((name, "ste", 0.5) for name in names)), "all streams")
+    assert figure is not None and figure.get_figwidth() <= 6.8
+    shown = [name for axis in figure.axes for name in labels(axis)[1]]
+    assert sorted(shown) == sorted(names) and len(figure.axes) > 1
+    assert len({axis.get_xlim() for axis in figure.axes}) == 1
+
+
+def contrast(one: str, other: tuple[float, ...]) -> float:
+    """The ratio of contrast of WCAG 2.2."""
+    light = []
+    for colour in (to_rgb(one), other[:3]):
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]
+        light.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05)
+    return max(light) / min(light)
+
+
+@pytest.mark.parametrize("share", np.linspace(0, 1, 21))
+def test_numbers_are_readable_on_every_ground(share: float) -> None:
+    ground = matplotlib.colormaps[heat.COLOUR_MAP](share)
+    chosen = heat.text_colour(ground)
+    other = {"black": "white", "white": "black"}[chosen]
+    assert contrast(chosen, ground) > 4.5 and contrast(chosen, ground) >= contrast(other, ground)
+
+
+def test_not_run_is_readable_and_its_ground_is_grey() -> None:
+    assert contrast("0.3", to_rgb(heat.EMPTY)) > 4.5
+    figure = heat.scenarios(runs(("a", "ste", 0.5), ("b", "bop", 0.5)), "all")
+    assert figure is not None
+    mesh = figure.axes[0].collections[0]
+    figure.draw_without_rendering()
+    colours = np.reshape(mesh.get_facecolors(), (-1, 4))
+    assert sum(np.allclose(colour[:3], 0.9, atol=0.01) for colour in colours) == 2
+
+
+def test_a_matrix_of_many_tasks_has_colours_and_a_bar_instead_of_numbers() -> None:
+    numbers = [[(after * 11 + on) / 121 for on in range(11)] for after in range(11)]
+    figure = plots.matrices(frame_of(matrix_rows(numbers)))
+    matrix, bar = figure.axes
+    assert not matrix.texts and bar.get_xlabel() == "accuracy [%]"
+    shown = np.ma.filled(matrix.collections[0].get_array(), math.nan)
+    np.testing.assert_allclose(np.ravel(shown), 100 * np.arange(121) / 121)
+
+
+def test_draw_sets_variants_and_all_streams_side_by_side(tmp_path: Path) -> None:
+    frame = pd.concat([plausible(name, ["ste"], tasks=2) for name in (*SPLIT, "rotated_mnist")])
+    single = plausible("mnist", ["ste"], tasks=1)
+    names = {path.stem for path in plots.draw(pd.concat([frame, single]), tmp_path)}
+    assert {"split_mnist_variants", "streams"} <= names
+    assert "rotated_mnist_variants" not in names
+    assert not [name for name in names if name.startswith("mnist")]
+
+
+def test_acc_is_that_of_the_summary() -> None:
+    frame = pd.concat([wide(["ste"], tasks=3, benchmark=name) for name in SPLIT[:2]])
+    figure = heat.scenarios(summary(frame), "split_mnist")
+    assert figure is not None
+    mean = frame.query("metric == 'accuracy' and after == 2")["value"].mean()
+    assert written(figure.axes[0])[1, 1].startswith(f"{100 * mean:.1f} ± ")
