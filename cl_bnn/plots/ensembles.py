@@ -11,7 +11,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from cl_bnn.plots.figures import band, errorbar, legend, line_over_seeds, panels, style
+from cl_bnn.plots.figures import errorbar, legend, line_over_seeds, marked, panels, style
 from cl_bnn.plots.looks import looks
 from cl_bnn.report.ensembles import VOTES, at_end, together
 from cl_bnn.report.ledger import Published
@@ -53,7 +53,7 @@ def sizes(frame: pd.DataFrame, published: list[Published]) -> Figure | None:
             rows = votes[votes["vote"] == vote].rename(columns={"test": "value"})
             for strategy, look in strategies.items():
                 mine = rows[rows["strategy"] == strategy]
-                band(axis, line_over_seeds(mine, mine["size"]), look)
+                marked(axis, line_over_seeds(mine, mine["size"]), look)
             if numbers:
                 axis.axhspan(min(numbers), max(numbers), color="0.85", zorder=0)
             axis.locator_params(axis="x", integer=True)

@@ -190,8 +190,13 @@ def points(axis: Axes, line: Line, look: Look, n_places: int) -> None:
     if n_places <= MOST_MARKERS:
         errorbar(axis, line, look, "")
         return
-    every = math.ceil(n_places / MOST_MARKERS)
-    axis.plot(line.x, line.mean, **drawn(look) | {"linestyle": ""}, markevery=every)
+    _markers(axis, line, look, n_places)
+
+
+def marked(axis: Axes, line: Line, look: Look) -> None:
+    """A line with its band, and markers without bars."""
+    band(axis, line, look)
+    _markers(axis, line, look, len(line.x))
 
 
 def along(axis: Axes, line: Line, look: Look) -> None:
@@ -199,8 +204,7 @@ def along(axis: Axes, line: Line, look: Look) -> None:
     if len(line.x) <= MOST_MARKERS:
         errorbar(axis, line, look)
     else:
-        band(axis, line, look)
-        points(axis, line, look, len(line.x))
+        marked(axis, line, look)
 
 
 def task_ticks(n_tasks: int, epochs: int = 0) -> list[int]:
@@ -224,6 +228,11 @@ def save(figure: Figure, out: Path, stem: str) -> list[Path]:
         atomic_write(path, data.getvalue())
         paths.append(path)
     return paths
+
+
+def _markers(axis: Axes, line: Line, look: Look, n_places: int) -> None:
+    every = max(1, math.ceil(n_places / MOST_MARKERS))
+    axis.plot(line.x, line.mean, **drawn(look) | {"linestyle": ""}, markevery=every)
 
 
 def _label_rim(axes: Sequence[Axes], columns: int, labels: tuple[str, str]) -> None:

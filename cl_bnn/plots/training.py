@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from cl_bnn.plots.figures import band, errorbar, legend, line_over_seeds, panels, style
+from cl_bnn.plots.figures import legend, line_over_seeds, marked, panels, style
 from cl_bnn.plots.looks import looks
 
 PERCENT = 100
@@ -34,8 +34,6 @@ PANELS = (
     Panel("train_accuracy", "training accuracy [%]", PERCENT),
     Panel("train_loss", "training loss"),
 )
-#: Up to so many epochs each is marked.
-MARKED_UP_TO = 15
 
 
 def _logarithmic(axis: Axes) -> None:
@@ -68,9 +66,7 @@ def training(frame: pd.DataFrame) -> Figure | None:
             for strategy, look in strategies.items():
                 mine = measured[measured["strategy"] == strategy]
                 line = line_over_seeds(mine, mine["epoch"] + 1, panel.factor)
-                band(axis, line, look)
-                if len(line.x) <= MARKED_UP_TO:
-                    errorbar(axis, line._replace(half=np.full_like(line.half, np.nan)), look, "")
+                marked(axis, line, look)
             axis.set_xlabel("epochs")
             axis.locator_params(axis="x", integer=True)
             if panel.factor == PERCENT:

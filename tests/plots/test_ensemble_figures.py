@@ -9,6 +9,7 @@ from frames import frame_of, plausible
 
 from cl_bnn import plots
 from cl_bnn.plots import ensembles
+from cl_bnn.plots.looks import looks
 from cl_bnn.report import ensembles as tables
 from cl_bnn.report import single_tables
 from cl_bnn.report.ledger import read as read_reference
@@ -87,7 +88,8 @@ def test_a_panel_a_vote_and_the_published_range(tmp_path: Path) -> None:
     assert figure is not None
     titles = [axis.get_title() for axis in figure.axes]
     assert titles[0].startswith("soft_outputs") and titles[1].startswith("hard")
-    (line,) = figure.axes[1].lines
+    line, markers = figure.axes[1].lines
+    assert markers.get_marker() == looks(["benn"])["benn"].marker  # of the only variant
     np.testing.assert_allclose(np.asarray(line.get_ydata(), dtype=float), [50, 65, 70])
     assert "shaded: published, 62.0 to 68.0 %" in figure.get_suptitle()
 
