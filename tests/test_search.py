@@ -204,7 +204,8 @@ def test_no_metric_of_the_test_set_is_on_file() -> None:
     make(planned, 2)
     frame = results.read(planned.folder / "runs")
     assert set(frame.metric) == {
-        "train_loss", "train_accuracy", "val_accuracy", "val_nll", "val_ece",
+        "train_loss", "train_accuracy", "val_accuracy", "val_nll", "val_ece", "val_brier",
+        "state_bits",
     }  # fmt: skip
     assert frame.after.max() == frame.on.max() == 2, "the first 3 of 5 tasks"
     assert frame[frame.metric == "val_accuracy"].epoch.isna().all(), "not every epoch"

@@ -183,7 +183,7 @@ def test_without_samples_the_mode_predicts() -> None:
     torch.testing.assert_close(trainer.predict(x, samples=0), expected)
     found = trainer.evaluate(x, y, samples=0)
     assert found["accuracy"] == (expected.argmax(1) == y).double().mean().item()
-    assert set(found) == {"accuracy", "nll", "ece"}
+    assert set(found) == {"accuracy", "nll", "ece", "brier"}
     with_samples = trainer.evaluate(x, y)
     assert with_samples["accuracy_mode"] == found["accuracy"] and "nll" in with_samples
 
