@@ -175,9 +175,10 @@ class VCLStrategy(GaussianStrategy):
             return nullcontext()
         if self._prediction is None:
             buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
-            self._prediction = Prediction(self.optimizer.held(), buffers)
-            with self._exchanged(self._prediction):
+            found = Prediction(self.optimizer.held(), buffers)
+            with self._exchanged(found):
                 self._learn_coresets()
+            self._prediction = found
         return self._exchanged(self._prediction)
 
     @contextmanager
