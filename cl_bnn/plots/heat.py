@@ -145,7 +145,8 @@ def _matrix(axis: Axes, table: Array) -> QuadMesh:
     decimals = 1 if n <= DECIMAL_UP_TO else 0
     texts = [["" if math.isnan(v) else f"{v:z.{decimals}f}" for v in line] for line in table]
     mesh = cells(axis, table, texts if n <= NUMBER_UP_TO else ())
-    axis.set_aspect("equal")
+    if n <= NUMBER_UP_TO:  # beside a bar of colours the layout cannot keep cells square
+        axis.set_aspect("equal")
     axis.set(xlabel="task measured", ylabel="tasks learned")
     axis.set(xticks=task_ticks(n), yticks=task_ticks(n))
     return mesh
