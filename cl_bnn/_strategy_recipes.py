@@ -111,19 +111,7 @@ def _load(name_or_path: str) -> StrategyRecipe:
     path = find("strategies", name_or_path)
     table = _read(path)
     if "build" in table:
-        defaults = table.get("defaults", {})
-        return StrategyRecipe(
-            name=path.stem,
-            title=table["title"],
-            paper=table.get("paper", ""),
-            build=table["build"],
-            part=table.get("part", ""),
-            defaults=defaults,
-            on=table.get("on", {}),
-            path=path,
-            optimizer=name_or_path,
-            search=read_axes(table.get("search", {}), defaults, f"{path}: search."),
-        )
+        return _of_a_class(name_or_path, path, table)
     base = _load(table["optimizer"])
     base = replace(
         base, name=path.stem, title=table["title"], paper=table.get("paper", ""), path=path
@@ -137,6 +125,23 @@ def _load(name_or_path: str) -> StrategyRecipe:
     defaults = base.defaults | mine["defaults"]
     search = base.search | read_axes(mine["search"], defaults, f"{path}: search.")
     return replace(base, defaults=defaults, on=on, plugins=plugins, search=search)
+
+
+def _of_a_class(name_or_path: str, path: Path, table: dict[str, Any]) -> StrategyRecipe:
+    """The recipe of a strategy class, without plugins."""
+    defaults = table.get("defaults", {})
+    return StrategyRecipe(
+        name=path.stem,
+        title=table["title"],
+        paper=table.get("paper", ""),
+        build=table["build"],
+        part=table.get("part", ""),
+        defaults=defaults,
+        on=table.get("on", {}),
+        path=path,
+        optimizer=name_or_path,
+        search=read_axes(table.get("search", {}), defaults, f"{path}: search."),
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -97,11 +97,17 @@ def _fill_search(parser: argparse.ArgumentParser) -> None:
     seeds_help = f"2: {FIRST_SEED} and {FIRST_SEED + 1}; 7,8: these (default {FIRST_SEED})"
     seeds = partial(_seeds, first=FIRST_SEED)
     add("--seeds", type=seeds, default=[FIRST_SEED], help=seeds_help)
-    add("--jobs", metavar="N", type=_count, default=1, help="runs side by side (default 1)")
     set_help = "a setting that is not searched then; as in 'cl-bnn run'"
     add("--set", metavar="KEY=VALUE", action="append", type=_setting, default=[], help=set_help)
     stop_help = "end training after N epochs of a task; schedules still span all epochs"
     add("--stop-after", metavar="N", type=_count, help=stop_help)
+    _fill_searching(parser)
+
+
+def _fill_searching(parser: argparse.ArgumentParser) -> None:
+    """How a search is carried out, and where what it finds goes."""
+    add = parser.add_argument
+    add("--jobs", metavar="N", type=_count, default=1, help="runs side by side (default 1)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     add("--out", metavar="DIR", type=Path, default=Path("searches"), help="default: searches")
     add("--data-root", metavar="DIR", type=Path, help="default: CL_BNN_DATA, else the cache")

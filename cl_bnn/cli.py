@@ -261,8 +261,8 @@ def _bench(arguments: argparse.Namespace) -> None:
 COMMANDS = {
     "run": _run,
     "sweep": _sweep,
-    "search": _search,
     "list": _list,
+    "search": _search,
     "report": _report,
     "plot": _plot,
     "data": _data,

@@ -397,7 +397,7 @@ def test_the_command_says_so_if_all_failed(
         ({"strategy": "constant"}, "constant: nothing to be searched, its recipe has no .search."),
         ({"lr": 1e-2}, "searched: nothing to be searched, all that it has is set by --set"),
         ({"schedule": "sometimes"}, "schedule = 'sometimes': expected one of"),
-        ({"stream__validation": 0.0}, "held-out training data, and there are none"),
+        ({"stream__validation": 0.0}, "held-out training data, and this stream holds none out"),
         ({"stream__validation": 2.0}, r"validation must be in \[0, 1\), got 2.0"),
         ({"benchmark": "gone"}, "cannot read the recipe"),
     ],
@@ -434,7 +434,7 @@ def test_what_is_set_is_not_searched() -> None:
 
 
 def test_streams_without_held_out_images() -> None:
-    with pytest.raises(UserError, match="held-out training data, and there are none"):
+    with pytest.raises(UserError, match="held-out training data, and this stream holds none out"):
         trials.plan("two_moons", "ste", {}, [0], 3, Path("out"), None)
 
 

@@ -109,7 +109,10 @@ class Stream:
             UserError: nothing is held out.
         """
         if not self.validation:
-            raise UserError("settings are chosen on held-out training data, and there are none")
+            raise UserError(
+                "settings are chosen on held-out training data, and this stream holds none out: "
+                "--set stream.validation=0.1 where it can"
+            )
         seen = min(n_tasks, max(self.n_tasks - 1, min(self.n_tasks, FEWEST)))
         halves = {"train": self.train, "validation": self.validation}
         streams = [make_stream(name, list(half[:seen])) for name, half in halves.items()]

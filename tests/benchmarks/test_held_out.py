@@ -175,5 +175,5 @@ def test_a_beginning_has_the_tasks_and_the_heads_of_the_whole(root: Path) -> Non
 
 
 def test_a_beginning_needs_held_out_images(root: Path) -> None:
-    with pytest.raises(UserError, match="held-out training data, and there are none"):
+    with pytest.raises(UserError, match="held-out training data, and this stream holds none out"):
         split(data=FILE, n_experiences=3, data_root=root).beginning(2)
