@@ -101,7 +101,7 @@ def error(capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("", "a command is missing: one of run, sweep, search, list"),
+        ("", "a command is missing: one of run, sweep, list"),
         ("rum", "unknown command 'rum'; did you mean 'run'? known: bench, "),
         ("--frob", "unknown argument '--frob'"),
         ("run", "the following arguments are required: BENCHMARK"),
