@@ -75,9 +75,9 @@ class Meter:
 
     def told(self) -> dict[str, float]:
         """`seconds`, and of training and evaluation `<kind>_seconds` and `<kind>_peak_memory`."""
-        found: dict[str, float] = {"seconds": round(sum(self.seconds.values()), 1)}
+        found: dict[str, float] = {"seconds": round(sum(self.seconds.values()), 3)}
         for kind in KINDS:
-            found[f"{kind}_seconds"] = round(self.seconds[kind], 1)
+            found[f"{kind}_seconds"] = round(self.seconds[kind], 3)
             if self.peaks[kind]:
                 found[f"{kind}_peak_memory"] = self.peaks[kind]
         return found
