@@ -3,7 +3,6 @@
 import math
 
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
 N_BINS = 15  # of the calibration error, the usual choice since Guo et al. 2017 (arXiv:1706.04599)
@@ -106,6 +105,8 @@ def auroc(inside: Tensor, outside: Tensor) -> float:
         inside: scores (n,) of what is known.
         outside: scores (m,) of what is not.
     """
+    from scipy.stats import rankdata  # takes a second, and only this needs it
+
     both = torch.cat([outside, inside]).cpu().numpy()
     ranks = rankdata(both)[: len(outside)].sum()
     pairs = len(outside) * len(inside)
@@ -177,20 +178,18 @@ def posterior(naturals: list[Tensor], modes_before: list[Tensor] | None) -> dict
         modes_before: where the mode was +1 at the end of the last task (bool, same shapes), or
             None.
     """
-    layers = [natural.flatten() for natural in naturals]
-    before = None if modes_before is None else [modes.flatten() for modes in modes_before]
-    found = _capacity(torch.cat(layers), None if before is None else torch.cat(before))
-    for k, layer in enumerate(layers if len(layers) > 1 else [], 1):
-        own = _capacity(layer, None if before is None else before[k - 1])
-        found |= {f"{name}_layer{k}": value for name, value in own.items()}
-    return found
-
-
-def _capacity(natural: Tensor, before: Tensor | None) -> dict[str, float]:
-    found = {
-        "entropy": entropy_bits(natural).mean().item(),
-        "saturated": (natural.double().tanh().abs() > SATURATED_MEAN).double().mean().item(),
+    natural = torch.cat([natural.flatten() for natural in naturals])
+    values = {
+        "entropy": entropy_bits(natural),
+        "saturated": (natural.double().tanh().abs() > SATURATED_MEAN).double(),
     }
-    if before is not None:
-        found["flipped"] = ((natural > 0) != before).double().mean().item()
+    if modes_before is not None:
+        before = torch.cat([modes.flatten() for modes in modes_before])
+        values["flipped"] = ((natural > 0) != before).double()
+    found = {name: value.mean().item() for name, value in values.items()}
+    sizes = [natural.numel() for natural in naturals]
+    layers = {name: value.split(sizes) for name, value in values.items()}
+    for k in range(len(sizes) if len(sizes) > 1 else 0):
+        for name, parts in layers.items():
+            found[f"{name}_layer{k + 1}"] = parts[k].mean().item()
     return found
