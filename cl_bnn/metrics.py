@@ -188,7 +188,7 @@ def posterior(naturals: list[Tensor], modes_before: list[Tensor] | None) -> dict
         values["flipped"] = ((natural > 0) != before).double()
     found = {name: value.mean().item() for name, value in values.items()}
     sizes = [natural.numel() for natural in naturals]
-    layers = {name: value.split(sizes) for name, value in values.items()}
+    layers = {name: torch.split(value, sizes) for name, value in values.items()}
     for k in range(len(sizes) if len(sizes) > 1 else 0):
         for name, parts in layers.items():
             found[f"{name}_layer{k + 1}"] = parts[k].mean().item()

@@ -6,15 +6,14 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 from torch.nn import Parameter
-from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from cl_bnn.optim.equations import gradient_scale, natural_step, relaxed_weights
 from cl_bnn.optim.inner import Range
 from cl_bnn.optim.inplace import blocks, move_natural, scale_gradient, scale_gradient_bounded
-from cl_bnn.optim.kronecker import Factors, mean_pull
+from cl_bnn.optim.kronecker import Factors, grown, mean_pull, remembered
 from cl_bnn.optim.relaxed import RelaxedPosterior
-from cl_bnn.optim.weights import require
+from cl_bnn.optim.weights import group_of, require
 
 __all__ = ["BayesBiNN", "Mode", "gradient_scale", "natural_step", "relaxed_weights"]
 
@@ -148,12 +147,13 @@ class BayesBiNN(RelaxedPosterior):
         """
         super().posterior_to_prior()
         for parameter, found in (factors or {}).items():
-            group, state = self._group_of(parameter), self.state[parameter]
-            learned = state.get("factor_tasks", 0)
-            a, g = (state["inputs"], state["outputs"]) if learned else map(torch.zeros_like, found)
-            state["inputs"] = group["prior_power"] * a + group["train_set_size"] * found.inputs
-            state["outputs"] = torch.lerp(g, found.outputs, 1 / (learned + 1))
-            state["factor_tasks"] = learned + 1
+            group, state = group_of(self, parameter), self.state[parameter]
+            n_tasks = state.get("factor_tasks", 0)
+            state["inputs"], state["outputs"] = remembered(
+                _factors(state), found, n_tasks,
+                power=group["prior_power"], count=group["train_set_size"],
+            )  # fmt: skip
+            state["factor_tasks"] = n_tasks + 1
         for _, _, state in self._posteriors():
             if "inputs" in state:
                 state["anchor"] = state["natural"].tanh()
@@ -168,9 +168,8 @@ class BayesBiNN(RelaxedPosterior):
             state = self.state[new]
             state["factor_tasks"], state["anchor"] = before["factor_tasks"], state["natural"].tanh()
             state["anchor"][tuple(map(slice, old.shape))] = before["anchor"]
-            for key, size in (("inputs", new[0].numel()), ("outputs", len(new))):
-                missing = size - len(before[key])
-                state[key] = F.pad(before[key], (0, missing, 0, missing))
+            state["inputs"] = grown(before["inputs"], new[0].numel())
+            state["outputs"] = grown(before["outputs"], len(new))
 
     # Arithmetic ----------------------------------------------------------------------------------
 
@@ -250,8 +249,12 @@ class BayesBiNN(RelaxedPosterior):
 
     def _pull(self, group: dict[str, Any], state: dict[str, Any]) -> Tensor | None:
         """Where the Kronecker factors of old tasks pull lambda; None where there are none."""
-        if "inputs" not in state or not group["prior_strength"]:
+        factors = _factors(state)
+        if factors is None or not group["prior_strength"]:
             return None
-        factors = Factors(state["inputs"], state["outputs"])
         pull = mean_pull(state["natural"].tanh(), state["anchor"], factors)
         return pull.mul_(group["prior_strength"])
+
+
+def _factors(state: dict[str, Any]) -> Factors | None:
+    return Factors(state["inputs"], state["outputs"]) if "inputs" in state else None

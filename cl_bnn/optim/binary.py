@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from cl_bnn.optim.inner import WithInner
-from cl_bnn.optim.weights import replace_in_groups, restored
+from cl_bnn.optim.weights import carry_over, replace_in_groups, require_drawn, restored
 
 
 class BinaryOptimizer(WithInner):
@@ -62,9 +62,8 @@ class BinaryOptimizer(WithInner):
             self.draw()
             with torch.enable_grad():
                 loss = closure()
-        elif not self._drawn:
-            name = type(self).__name__
-            raise RuntimeError(f"{name} has gradients at weights it did not draw: call draw()")
+        else:
+            require_drawn(self)
         for group, parameter in self._binary():
             if parameter.grad is not None:
                 self._update(group, parameter, parameter.grad)
@@ -93,14 +92,8 @@ class BinaryOptimizer(WithInner):
         """
         replace_in_groups(self, old, new)
         before = self.state.pop(old, None)
-        if not before:
-            return
-        overlap: tuple[Any, ...] = (..., *(slice(0, length) for length in old.shape))
-        for key, value in self._state_of(new).items():
-            if isinstance(value, Tensor):
-                value[overlap] = before[key]
-            else:
-                self.state[new][key] = before[key]
+        if before:
+            carry_over(before, self._state_of(new), old.shape)
 
     # State ---------------------------------------------------------------------------------------
 

@@ -12,7 +12,16 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from cl_bnn.optim.inner import Range, check
-from cl_bnn.optim.weights import WeightSamples, replace_in_groups, require, restored
+from cl_bnn.optim.weights import (
+    WeightSamples,
+    carry_over,
+    group_of,
+    replace_in_groups,
+    require,
+    require_drawn,
+    restored,
+    sampled_loss,
+)
 
 
 @dataclass
@@ -122,11 +131,7 @@ class GaussianPosterior(Optimizer):
         Raises:
             RuntimeError: no weights were drawn since the last step.
         """
-        if not self._drawn:
-            name = type(self).__name__
-            raise RuntimeError(
-                f"{name} has gradients at weights it did not draw: call draw() first"
-            )
+        require_drawn(self)
         for parameter in self._parameters():
             g, parameter.grad = parameter.grad, None
             if g is None:
@@ -148,7 +153,7 @@ class GaussianPosterior(Optimizer):
         """
         loss = None
         if closure is not None:
-            loss = sum(self._sampled_loss(closure) for _ in range(self.mc_samples))
+            loss = sum(sampled_loss(self, closure) for _ in range(self.mc_samples))
             loss = loss / self.mc_samples
         elif self._drawn or not self._n_samples:
             self.accumulate()
@@ -161,13 +166,6 @@ class GaussianPosterior(Optimizer):
                 self._update(group, parameter.data, state, *slopes)
         self._n_samples = 0
         return loss
-
-    def _sampled_loss(self, closure: Callable[[], Any]) -> Any:
-        self.draw()
-        with torch.enable_grad():
-            loss = closure()
-        self.accumulate()
-        return loss.detach() if isinstance(loss, Tensor) else loss
 
     # Predicting ----------------------------------------------------------------------------------
 
@@ -250,16 +248,11 @@ class GaussianPosterior(Optimizer):
         its prior.
         """
         replace_in_groups(self, old, new)
-        overlap: tuple[Any, ...] = (..., *(slice(0, n) for n in old.shape))
-        new.data[overlap] = self._mean_of(old)
+        new.data[tuple(map(slice, old.shape))] = self._mean_of(old)
         before = self.state.pop(old, None)
         if not before:
             return
-        for key, value in self._posterior_of(self._group_of(new), new).items():
-            if isinstance(value, Tensor) and value.dim():
-                value[overlap] = before[key]
-            else:
-                self.state[new][key] = before[key]
+        carry_over(before, self._posterior_of(group_of(self, new), new), old.shape)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` returned; weights drawn but not yet used are forgotten."""
@@ -285,6 +278,3 @@ class GaussianPosterior(Optimizer):
 
     def _mean_of(self, parameter: Tensor) -> Tensor:
         return self._means.get(parameter, parameter.data)
-
-    def _group_of(self, parameter: Tensor) -> dict[str, Any]:
-        return next(g for g in self.param_groups if any(p is parameter for p in g["params"]))

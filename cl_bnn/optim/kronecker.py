@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Factors", "FactorMeter", "layers_of", "mean_pull"]
+__all__ = ["Factors", "FactorMeter", "grown", "layers_of", "mean_pull", "remembered"]
 
 
 class Factors(NamedTuple):
@@ -25,6 +25,34 @@ class Factors(NamedTuple):
 
     inputs: Tensor
     outputs: Tensor
+
+
+def grown(factor: Tensor, size: int) -> Tensor:
+    """A square factor of a layer that grew to `size`: old tasks do not mind what is new."""
+    missing = size - len(factor)
+    return F.pad(factor, (0, missing, 0, missing))
+
+
+def remembered(
+    before: Factors | None, found: Factors, n_tasks: int, *, power: float = 1.0, count: float = 1.0
+) -> Factors:
+    """The factors of all tasks, now that another one has been learned.
+
+        A <- rho A + N A_task,    G <- the mean of G_task over tasks
+
+    Args:
+        before: A and G of the `n_tasks` before it, of a layer that may have been smaller; None if
+            there were none.
+        found: A_task and G_task.
+        n_tasks: how many tasks there were before it.
+        power: rho.
+        count: N.
+    """
+    if before is None:
+        return Factors(count * found.inputs, found.outputs)
+    a, g = (grown(old, len(new)) for old, new in zip(before, found, strict=True))
+    inputs = power * a + count * found.inputs
+    return Factors(inputs, torch.lerp(g, found.outputs, 1 / (n_tasks + 1)))
 
 
 def mean_pull(mean: Tensor, anchor: Tensor, factors: Factors) -> Tensor:

@@ -9,7 +9,15 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from cl_bnn.optim.inner import WithInner
-from cl_bnn.optim.weights import WeightSamples, draw_signs, replace_in_groups, require, restored
+from cl_bnn.optim.weights import (
+    WeightSamples,
+    carry_over,
+    draw_signs,
+    group_of,
+    replace_in_groups,
+    require,
+    restored,
+)
 
 
 class BernoulliPosterior(WithInner):
@@ -73,12 +81,7 @@ class BernoulliPosterior(WithInner):
         before = self.state.pop(old, None)
         if before is None:
             return
-        overlap = tuple(slice(0, n) for n in old.shape)
-        for key, value in self._posterior_of(self._group_of(new), new).items():
-            if isinstance(value, Tensor):
-                value[overlap] = before[key]
-            else:
-                self.state[new][key] = before[key]
+        carry_over(before, self._posterior_of(group_of(self, new), new), old.shape)
 
     # State ---------------------------------------------------------------------------------------
 
@@ -103,6 +106,3 @@ class BernoulliPosterior(WithInner):
         """A tensor whose sign is the mode."""
         natural: Tensor = state["natural"]
         return natural
-
-    def _group_of(self, parameter: Tensor) -> dict[str, Any]:
-        return next(g for g in self.param_groups if any(p is parameter for p in g["params"]))

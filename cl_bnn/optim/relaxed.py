@@ -16,6 +16,7 @@ from cl_bnn.optim.inplace import (
     load_saturated,
 )
 from cl_bnn.optim.posterior import BernoulliPosterior
+from cl_bnn.optim.weights import require_drawn, sampled_loss
 
 
 class RelaxedPosterior(BernoulliPosterior):
@@ -96,11 +97,7 @@ class RelaxedPosterior(BernoulliPosterior):
         Raises:
             RuntimeError: no weights were drawn since the last step.
         """
-        if not self._drawn:
-            name = type(self).__name__
-            raise RuntimeError(
-                f"{name} has gradients at weights it did not draw: call draw() first"
-            )
+        require_drawn(self)
         for _, parameter, _ in self._posteriors():
             if parameter.grad is not None:
                 self._fresh[parameter], parameter.grad = parameter.grad, None
@@ -118,7 +115,7 @@ class RelaxedPosterior(BernoulliPosterior):
         """
         loss = None
         if closure is not None:
-            loss = sum(self._sampled_loss(closure) for _ in range(self._draws)) / self._draws
+            loss = sum(sampled_loss(self, closure) for _ in range(self._draws)) / self._draws
         elif self._drawn or not self._n_samples:
             self.accumulate()
         if self._n_samples > 1:
@@ -139,13 +136,6 @@ class RelaxedPosterior(BernoulliPosterior):
     @property
     def _draws(self) -> int:
         return max(self.mc_samples, 1)
-
-    def _sampled_loss(self, closure: Callable[[], Any]) -> Any:
-        self.draw()
-        with torch.enable_grad():
-            loss = closure()
-        self.accumulate()
-        return loss.detach() if isinstance(loss, Tensor) else loss
 
     def _add_fresh(self) -> None:
         """Add what the last sample says to the sum."""

@@ -1,6 +1,6 @@
 """What the optimisers here share: swapping weights in for a while, checking values."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -53,6 +53,44 @@ def replace_in_groups(optimizer: Optimizer, old: Parameter, new: Parameter) -> N
     """Let `optimizer` optimise `new` where it optimised `old`; its state is left as it is."""
     for group in optimizer.param_groups:
         group["params"] = [new if p is old else p for p in group["params"]]
+
+
+def group_of(optimizer: Optimizer, parameter: Tensor) -> dict[str, Any]:
+    """The group of `optimizer` that holds `parameter`."""
+    return next(g for g in optimizer.param_groups if any(p is parameter for p in g["params"]))
+
+
+def carry_over(before: dict[str, Any], state: dict[str, Any], shape: torch.Size) -> None:
+    """Bring what was known of a smaller parameter into the state of a larger one: the beginning of
+    every tensor, and every number.
+
+    Args:
+        before: the state of the smaller one, with at least the keys of `state`.
+        state: that of the larger one.
+        shape: of the smaller one; tensors may have more dimensions in front.
+    """
+    overlap: tuple[Any, ...] = (..., *(slice(0, length) for length in shape))
+    for key, value in state.items():
+        if isinstance(value, Tensor) and value.dim():
+            value[overlap] = before[key]
+        else:
+            state[key] = before[key]
+
+
+def require_drawn(optimizer: Any) -> None:
+    """Raise `RuntimeError` unless `optimizer` drew weights since it last took their gradients."""
+    if not optimizer._drawn:
+        name = type(optimizer).__name__
+        raise RuntimeError(f"{name} has gradients at weights it did not draw: call draw() first")
+
+
+def sampled_loss(optimizer: Any, closure: Callable[[], Any]) -> Any:
+    """The loss of a closure at weights drawn for it, whose gradients `optimizer` accumulates."""
+    optimizer.draw()
+    with torch.enable_grad():
+        loss = closure()
+    optimizer.accumulate()
+    return loss.detach() if isinstance(loss, Tensor) else loss
 
 
 @contextmanager

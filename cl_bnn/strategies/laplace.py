@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import torch
 from avalanche.core import SupervisedPlugin
 from torch import Tensor, nn
 
-from cl_bnn.optim.kronecker import Factors
+from cl_bnn.optim.kronecker import Factors, remembered
 from cl_bnn.optim.weights import require
 from cl_bnn.strategies.priors import measured
 
@@ -67,17 +66,11 @@ class KroneckerLaplace(SupervisedPlugin, supports_distributed=True):  # type: ig
             if name in self.inputs:
                 self.anchor[name] = w.detach().clone()
 
-    @torch.no_grad()
     def _consolidate(self, name: str, found: Factors) -> None:
-        learned = self.tasks.get(name, 0)
-        a, g = torch.zeros_like(found.inputs), torch.zeros_like(found.outputs)
-        if learned:
-            before = self.inputs[name], self.outputs[name]
-            for new, old in zip((a, g), before, strict=True):
-                new[tuple(map(slice, old.shape))] = old
-        self.inputs[name] = a + found.inputs
-        self.outputs[name] = torch.lerp(g, found.outputs, 1 / (learned + 1))
-        self.tasks[name] = learned + 1
+        n_tasks = self.tasks.get(name, 0)
+        before = Factors(self.inputs[name], self.outputs[name]) if n_tasks else None
+        self.inputs[name], self.outputs[name] = remembered(before, found, n_tasks)
+        self.tasks[name] = n_tasks + 1
 
     def state_dict(self) -> dict[str, Any]:
         """A, G, C and the number of tasks, for `load_state_dict`."""
