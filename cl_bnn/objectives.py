@@ -33,6 +33,11 @@ class Objective:
     hits: Callable[[Tensor, Tensor], Tensor] | None
     score: str
 
+    @property
+    def of_classes(self) -> bool:
+        """Whether outputs are logits (batch, classes), of which one is right."""
+        return self.hits is _hits
+
 
 def _measure_classes(outputs: Tensor, targets: Tensor) -> dict[str, float]:
     return metrics.prediction(outputs.log_softmax(1), targets)

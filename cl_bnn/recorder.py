@@ -109,7 +109,7 @@ class Recorder(EvaluationPlugin):
         task = strategy.experience.current_experience
         self.tasks[task] = found
         preferred = strategy.predictor == strategy.predictors[0]
-        if preferred and self.objective.hits is CLASSIFICATION.hits:
+        if preferred and self.objective.of_classes:
             self.reliability[task] = metrics.reliability(outputs.log_softmax(1), targets)
 
     def measure(self, strategy: Any, experiences: Any) -> dict[int, dict[str, float]]:

@@ -12,7 +12,6 @@ from cl_bnn import data as datasets
 from cl_bnn import metrics
 from cl_bnn.data.dataset import Split
 from cl_bnn.data.task import TaskView, spread
-from cl_bnn.objectives import CLASSIFICATION
 from cl_bnn.strategies.loading import view_behind
 
 #: Images of a test set that are looked at, evenly spread, and as many of every other kind: the area
@@ -82,7 +81,7 @@ def measure(strategy: Any, experiences: Sequence[Any], root: Path | None) -> lis
         other data sets of the same shape. Nothing where there are no classes to predict, and no
         `auroc_` where the inputs are no square images.
     """
-    if strategy.objective.hits is not CLASSIFICATION.hits:
+    if not strategy.objective.of_classes:
         return [{} for _ in experiences]
     views = [view_behind(experience.dataset) for experience in experiences]
     kinds = _kinds([view for view in views if isinstance(view, TaskView)], root)

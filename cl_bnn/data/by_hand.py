@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cl_bnn.data import isbi, synthetic
-from cl_bnn.data.sources import has_files
+from cl_bnn.data.files import has_files
 from cl_bnn.errors import UserError
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from cl_bnn.data import own
+from cl_bnn.data import files, own
 from cl_bnn.data.dataset import Dataset
 from cl_bnn.errors import UserError
 
@@ -99,11 +99,8 @@ class Features:
         """
         path = self.find(root)
         if path is None:
-            raise UserError(
-                f"{self.title} is not in {self.where(root)}; run `cl-bnn data fetch {self.name}`, "
-                f"or give the folder that holds {self.folder} as --data-root or in CL_BNN_DATA"
-            )
-        mend = f"mend it with `cl-bnn data fetch {self.name}`"
+            raise files.missing(self.name, self.title, self.where(root), self.folder)
+        mend = files.mend(self.name)
         try:
             *arrays, made_by = own.read_arrays(path, (*own.ARRAYS, CONSTANTS))
             found = own.dataset_of(str(path), *arrays)

@@ -7,19 +7,11 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from cl_bnn.data import cifar, own
+from cl_bnn.data import cifar, files, own
 from cl_bnn.data.dataset import Dataset, Split
 from cl_bnn.data.features import FEATURES, Features
 from cl_bnn.data.idx import IdxFile
 from cl_bnn.errors import UserError, near
-
-
-def has_files(folder: Path) -> bool:
-    """Whether the folder is there with something in it; UserError if it cannot be read."""
-    try:
-        return folder.is_dir() and any(folder.iterdir())
-    except OSError as error:
-        raise UserError(f"{folder} cannot be read: {error.strerror}") from error
 
 
 @dataclass(frozen=True)
@@ -47,16 +39,13 @@ class Source:
 
     def present(self, root: Path) -> bool:
         """Whether the folder is there with a file in it; whether it is whole, `read` tells."""
-        return has_files(self.where(root))
+        return files.has_files(self.where(root))
 
     def read(self, root: Path) -> tuple[Split, Split]:
         """Training and test split, every byte checked; UserError if one is missing or damaged."""
         folder = self.where(root)
         if not self.present(root):
-            raise UserError(
-                f"{self.title} is not in {folder}; run `cl-bnn data fetch {self.name}`, or give "
-                f"the folder that holds {self.folder} as --data-root or in CL_BNN_DATA"
-            )
+            raise files.missing(self.name, self.title, folder, self.folder)
         if self.files:
             return self._read_idx(folder)
         return cifar.read(str(self.torchvision), root, self.mend)
@@ -78,7 +67,7 @@ class Source:
         """What to do about a damaged file, as the end of a message."""
         if self.torchvision is None:
             return "mend it by installing cl_bnn again"
-        return f"mend it with `cl-bnn data fetch {self.name}`"
+        return files.mend(self.name)
 
 
 def _idx_files(train_x: str, train_y: str, test_x: str, test_y: str) -> tuple[IdxFile, ...]:

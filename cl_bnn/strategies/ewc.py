@@ -8,7 +8,9 @@ from avalanche.models.utils import avalanche_forward
 from torch import Tensor
 
 from cl_bnn.errors import UserError
+from cl_bnn.objectives import CLASSIFICATION
 from cl_bnn.optim.weights import require
+from cl_bnn.strategies.loading import samples_of
 
 Labels = Literal["all", "sampled", "true"]
 LABELS: tuple[Labels, ...] = ("all", "sampled", "true")
@@ -90,17 +92,16 @@ class EWC(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg
         Raises:
             UserError: the network does not predict classes.
         """
-        objective = getattr(strategy, "objective", None)
-        if objective is not None and objective.hits is None:
+        if not getattr(strategy, "objective", CLASSIFICATION).of_classes:
             raise UserError("EWC needs a benchmark of classification: this one has no classes")
         named = {name: p for name, p in strategy.model.named_parameters() if p.requires_grad}
         data = strategy.experience.dataset
         total = {name: torch.zeros_like(p) for name, p in named.items()}
         touched: set[str] = set()
         strategy.model.eval()
-        rows = torch.randperm(len(data))[: self.samples].tolist()
-        for row in rows:
-            x, y, task = (torch.as_tensor(value)[None].to(strategy.device) for value in data[row])
+        rows = torch.randperm(len(data))[: self.samples]
+        for row in torch.split(rows, 1):
+            x, y, task = samples_of(data, row, strategy.device)
             log_p = avalanche_forward(strategy.model, x, task).log_softmax(1)[0]
             for weight, label in self._weighted(log_p.detach().exp(), int(y)):
                 found = torch.autograd.grad(

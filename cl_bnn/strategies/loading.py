@@ -38,6 +38,12 @@ def view_behind(dataset: Any) -> View | None:
     return view
 
 
+def samples_of(dataset: Any, rows: Tensor, device: torch.device) -> list[Tensor]:
+    """Some samples of an Avalanche data set, as a batch `[x, y, task label]` on a device."""
+    columns = zip(*(dataset[row] for row in rows.tolist()), strict=True)
+    return [torch.stack([torch.as_tensor(v) for v in c]).to(device) for c in columns]
+
+
 class Batches:
     """Mini-batches `[x, y, task label]` of one or several tasks, in one shuffled or the given
     order.

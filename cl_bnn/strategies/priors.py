@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cl_bnn.errors import UserError
 from cl_bnn.objectives import CLASSIFICATION
 from cl_bnn.optim.kronecker import FactorMeter, Factors, layers_of
+from cl_bnn.strategies.loading import samples_of
 
 # Samples that go through one sampled network together.
 BATCH = 100
@@ -80,8 +81,7 @@ def measured(
         UserError: the network does not predict classes.
         ValueError: a layer of which the factors are not known.
     """
-    objective = getattr(strategy, "objective", CLASSIFICATION)
-    if objective.hits is not CLASSIFICATION.hits:
+    if not getattr(strategy, "objective", CLASSIFICATION).of_classes:
         raise UserError("Kronecker factors need a benchmark of classification")
     data, model = strategy.experience.dataset, strategy.model
     meter = FactorMeter(layers_of(model, weights))
@@ -91,16 +91,14 @@ def measured(
     loaded = nullcontext(range(len(batches))) if networks is None else networks(len(batches))
     with loaded as held, meter.listening():
         for batch, _ in zip(batches, held, strict=True):
-            _pass(model, [data[row] for row in batch.tolist()], strategy.device)
+            _pass(model, *samples_of(data, batch, strategy.device))
     model.train()
     strategy.optimizer.zero_grad()
     return meter.factors(len(rows))
 
 
-def _pass(model: nn.Module, samples: list[Any], device: torch.device) -> None:
+def _pass(model: nn.Module, x: Tensor, _: Tensor, tasks: Tensor) -> None:
     """Samples through the network and back, the loss that of a label drawn for each."""
-    columns = zip(*((x, task) for x, _, task in samples), strict=True)
-    x, tasks = (torch.stack([torch.as_tensor(v) for v in c]).to(device) for c in columns)
     log_p = avalanche_forward(model, x, tasks).log_softmax(1)
     labels = torch.multinomial(log_p.detach().exp(), 1)
     (-log_p.gather(1, labels).sum()).backward()

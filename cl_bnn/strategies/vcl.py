@@ -16,7 +16,7 @@ from cl_bnn.optim.gaussian import Held
 from cl_bnn.optim.prediction import Average
 from cl_bnn.optim.weights import require
 from cl_bnn.strategies.gaussian import GaussianStrategy
-from cl_bnn.strategies.loading import Batches, StreamedBatches
+from cl_bnn.strategies.loading import Batches, StreamedBatches, samples_of
 from cl_bnn.strategies.priors import PosteriorAsPrior
 from cl_bnn.strategies.schedules import Schedule
 
@@ -128,19 +128,17 @@ class VCLStrategy(GaussianStrategy):
         with self._drawing(self.experience.current_experience):
             rows = torch.randperm(count)
             self._shown = rows[self.coreset :]
-            self._remember(rows[: self.coreset].tolist())
+            self._remember(rows[: self.coreset])
         if isinstance(self.dataloader, Batches | StreamedBatches):
             self.dataloader.order = self._order
 
     def _order(self) -> Tensor:
         return self._shown[torch.randperm(len(self._shown))]
 
-    def _remember(self, rows: list[int]) -> None:
+    def _remember(self, rows: Tensor) -> None:
         """Keep some samples of the task as its coreset, the same whenever it is called."""
-        samples = [self.adapted_dataset[row] for row in rows]
-        columns = ([torch.as_tensor(v) for v in values] for values in zip(*samples, strict=True))
         name = f"coreset{self.experience.current_experience}"
-        self.coresets[name] = [torch.stack(column).to(self.device) for column in columns]
+        self.coresets[name] = samples_of(self.adapted_dataset, rows, self.device)
 
     @contextmanager
     def _drawing(self, place: int) -> Iterator[None]:
