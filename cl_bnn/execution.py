@@ -166,9 +166,7 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         self._record(None, None, {"state_bits": cost.state_bits(self.strategy)})
         naturals = self.strategy.naturals()
         self.modes = None if naturals is None else [n > 0 for n in naturals]
-        score = self.stream.objective.score
-        if not self.stream.test:
-            score = f"{HELD_OUT}{score}"
+        score = ("" if self.stream.test else HELD_OUT) + self.stream.objective.score
         mean = sum(values[score] for values in seen.values()) / len(seen)
         self._tell("task", score=score, value=mean)
         self.phase += 1

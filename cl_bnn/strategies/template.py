@@ -1,7 +1,7 @@
 """What all strategies share: Avalanche's supervised template, fed with tensors and resumable."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from cl_bnn.data.folder import View
 from cl_bnn.errors import UserError
 from cl_bnn.nn import binary_parameters, reinitialise
 from cl_bnn.objectives import CLASSIFICATION, Objective
-from cl_bnn.optim.weights import replace_in_groups
+from cl_bnn.optim.weights import replace_in_groups, require
 from cl_bnn.strategies.composed import Composed
 from cl_bnn.strategies.loading import Batches, StreamedBatches, batches_of, view_behind
 from cl_bnn.strategies.precision import PRECISIONS, Precision, gpu_arithmetic
@@ -65,26 +65,18 @@ class Template(SupervisedTemplate):
     is_training: bool
 
     def __init__(
-        self,
-        *,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        schedule: Schedule = "constant",
-        objective: Objective = CLASSIFICATION,
-        stop_after: int | None = None,
-        precision: Precision = "float32",
-        channels_last: bool = False,
-        **template: Any,
-    ) -> None:
-        if schedule not in SCHEDULES:
-            raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}")
+        self, *, model: nn.Module, optimizer: torch.optim.Optimizer,
+        schedule: Schedule = "constant", objective: Objective = CLASSIFICATION,
+        stop_after: int | None = None, precision: Precision = "float32",
+        channels_last: bool = False, **template: Any,
+    ) -> None:  # fmt: skip
+        require(schedule in SCHEDULES, "schedule", schedule, f"one of {', '.join(SCHEDULES)}")
         if schedule == "cosine_early" and template.get("train_epochs", 1) < 2:
             raise ValueError(
                 "schedule 'cosine_early' learns nothing in the last epoch of a task: it needs at "
                 "least 2 epochs"
             )
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+        require(precision in PRECISIONS, "precision", precision, f"one of {', '.join(PRECISIONS)}")
         template.setdefault("criterion", objective.loss)
         super().__init__(model=model, optimizer=optimizer, **template)
         self.objective = objective
@@ -240,10 +232,9 @@ class Template(SupervisedTemplate):
         """Inside, between two steps, the model holds the network's weights: here those it has."""
         return nullcontext()
 
-    @contextmanager
-    def evaluation_weights(self) -> Iterator[None]:
+    def evaluation_weights(self) -> AbstractContextManager[None]:
         """Inside, the model holds the weights that predict; here they are those of training."""
-        yield
+        return nullcontext()
 
     def eval(self, experiences: Any, **kwargs: Any) -> Any:
         """Avalanche's `eval` under `evaluation_weights`; the training weights come back."""
