@@ -110,7 +110,7 @@ def state_bits(strategy: Any) -> float:
         network, list(strategy.model.buffers()), strategy.optimizer.state_dict(),
         strategy.parts(), strategy.extra_state(), plugins,
     ]  # fmt: skip
-    seen: set[int] = set()
+    seen: set[tuple[str, int]] = set()
     n_weights: int = strategy.n_weights
     return sum(_bits(root, seen) for root in roots) / n_weights
 
@@ -119,22 +119,19 @@ def _state_of(strategy: Any, parameter: Tensor) -> Any:
     return strategy.optimizer.state.get(parameter, {})
 
 
-def _bits(value: Any, seen: set[int]) -> int:
+def _bits(value: Any, seen: set[tuple[str, int]]) -> int:
     """Bits of all numbers that are reached from a value, each tensor and object counted once."""
-    if isinstance(value, Tensor):
-        if value.data_ptr() in seen:
-            return 0
-        seen.add(value.data_ptr())
+    tensor = isinstance(value, Tensor)
+    key = ("memory", value.data_ptr()) if tensor else ("object", id(value))
+    if key in seen:
+        return 0
+    seen.add(key)
+    if tensor:
         binary = value.is_floating_point() and bool((value.detach().abs() == 1).all())
         return value.numel() * (1 if binary else 8 * value.element_size())
-    if id(value) in seen:
-        return 0
-    parts = _parts(value)
-    if parts:
-        seen.add(id(value))
     if isinstance(value, AvalancheDataset):
         return len(value) * _sample_bits(value) if len(value) else 0
-    return sum(_bits(part, seen) for part in parts)
+    return sum(_bits(part, seen) for part in _parts(value))
 
 
 def _parts(value: Any) -> list[Any]:
@@ -145,8 +142,6 @@ def _parts(value: Any) -> list[Any]:
         return list(value)
     if isinstance(value, nn.Module):
         return [*value.parameters(), *value.buffers()]
-    if isinstance(value, AvalancheDataset):
-        return [value]
     known = ("avalanche.training", "avalanche.models", "cl_bnn.strategies")
     return list(vars(value).values()) if type(value).__module__.startswith(known) else []
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from avalanche.benchmarks import tensors_benchmark
+import two_blobs
 from avalanche.core import SupervisedPlugin
 from avalanche.evaluation.metrics import accuracy_metrics, forgetting_metrics, loss_metrics
 from avalanche.logging import TextLogger
@@ -37,20 +37,6 @@ def seeded() -> None:
     torch.manual_seed(0)
 
 
-def blobs(task: int, count: int = 60) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two well separated classes in ten dimensions, other dimensions and labels for every task."""
-    y = torch.arange(count) % 2
-    x = torch.randn(count, 10) * 0.3
-    x[torch.arange(count), 2 * task + y] += 3
-    return x, y + 2 * task
-
-
-def stock_benchmark(n_tasks: int = 3) -> Any:
-    train = [blobs(task) for task in range(n_tasks)]
-    test = [blobs(task, 20) for task in range(n_tasks)]
-    return tensors_benchmark(train_tensors=train, test_tensors=test, task_labels=[0] * n_tasks)
-
-
 def quiet() -> EvaluationPlugin:
     return EvaluationPlugin(
         accuracy_metrics(experience=True, stream=True),
@@ -66,7 +52,7 @@ def settings(**more: Any) -> dict[str, Any]:
 
 def test_stock_benchmark_evaluator_and_replay() -> None:
     """Replay brings a loader of its own, so this is Avalanche's ordinary way through the data."""
-    benchmark, replay = stock_benchmark(), ReplayPlugin(mem_size=60)
+    benchmark, replay = two_blobs.benchmark(3, new_classes=True), ReplayPlugin(mem_size=60)
     strategy = BayesBiNNStrategy(
         model=SimpleMLP(num_classes=6, input_size=10, hidden_size=50, drop_rate=0.0),
         lr=1e-2, eval_samples=20, evaluator=quiet(), plugins=[replay],
@@ -99,7 +85,7 @@ def test_posterior_as_prior_on_a_strategy_of_the_users_own() -> None:
         model=model, optimizer=optimizer, plugins=[PosteriorAsPrior()], evaluator=quiet(),
         **settings(),
     )  # fmt: skip
-    for experience in stock_benchmark(2).train_stream:
+    for experience in two_blobs.benchmark(2, new_classes=True).train_stream:
         before = [optimizer.state[p].get("prior") for p in model.parameters()]
         strategy.train(experience, eval_streams=[])
         for natural, parameter, old in zip(
@@ -128,7 +114,7 @@ def test_stock_naive_trains_binary_weights(optimiser: str) -> None:
         model=model, optimizer=chosen, plugins=[DrawWeights(), Look()], evaluator=quiet(),
         **settings(train_epochs=20),
     )  # fmt: skip
-    benchmark = stock_benchmark(1)
+    benchmark = two_blobs.benchmark(1, new_classes=True)
     strategy.train(benchmark.train_stream[0], eval_streams=[])
     found = strategy.eval(benchmark.test_stream)
     assert found["Top1_Acc_Stream/eval_phase/test_stream/Task000"] == 1.0
@@ -149,7 +135,7 @@ class Growing(nn.Module):
 
 
 def test_a_head_that_grows_keeps_its_posterior() -> None:
-    benchmark, model = stock_benchmark(), Growing()
+    benchmark, model = two_blobs.benchmark(3, new_classes=True), Growing()
     strategy = BayesBiNNStrategy(model=model, eval_samples=0, evaluator=quiet(), **settings())
     strategy.train(benchmark.train_stream[0], eval_streams=[])
     old = model.head.classifier.weight

@@ -1,19 +1,15 @@
 """BiMU and the BayesBiNN of its study as strategies: summed losses, new heads, stops, recipes."""
 
 import copy
-import io
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from avalanche.benchmarks import tensors_benchmark
-from avalanche.core import SupervisedPlugin
-from avalanche.evaluation.metrics import accuracy_metrics
-from avalanche.logging import TextLogger
 from avalanche.models import SimpleMLP, as_multitask
-from avalanche.training.plugins import EvaluationPlugin
 from torch import nn
+from two_blobs import At, benchmark, settings
 
 from cl_bnn import recipes
 from cl_bnn.nn import mlp
@@ -23,27 +19,6 @@ from cl_bnn.strategies import BayesBiNNStrategy, BiMUStrategy, TaskAware
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     torch.manual_seed(0)
-
-
-def blobs(task: int, count: int = 60) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two well separated classes in ten dimensions, other dimensions for every task."""
-    y = torch.arange(count) % 2
-    x = torch.randn(count, 10) * 0.3
-    x[torch.arange(count), 2 * task + y] += 3
-    return x, y
-
-
-def benchmark(n_tasks: int, labels: bool = False) -> Any:
-    return tensors_benchmark(
-        train_tensors=[blobs(task) for task in range(n_tasks)],
-        test_tensors=[blobs(task, 20) for task in range(n_tasks)],
-        task_labels=list(range(n_tasks)) if labels else [0] * n_tasks,
-    )
-
-
-def settings(**more: Any) -> dict[str, Any]:
-    quiet = EvaluationPlugin(accuracy_metrics(stream=True), loggers=[TextLogger(io.StringIO())])
-    return dict(evaluator=quiet, train_mb_size=10, train_epochs=2, eval_mb_size=20) | more
 
 
 def network() -> nn.Module:
@@ -62,17 +37,6 @@ STRATEGIES: dict[str, Callable[..., Any]] = {"bimu": BiMUStrategy, "bayesbinn_bi
 @pytest.fixture(params=list(STRATEGIES))
 def build(request: pytest.FixtureRequest) -> Callable[..., Any]:
     return STRATEGIES[request.param]
-
-
-class At(SupervisedPlugin):
-    """Calls a function at the beginning of every epoch."""
-
-    def __init__(self, look: Callable[[Any], None]) -> None:
-        super().__init__()
-        self.look = look
-
-    def before_training_epoch(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
-        self.look(strategy)
 
 
 @pytest.mark.parametrize("predictor", ["posterior", "mode"])

@@ -1,21 +1,19 @@
 """Bop, PMF and SGD as strategies: schedules, streams whose networks grow, stops and predictions."""
 
 import copy
-import io
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+import two_blobs
 from avalanche.benchmarks import tensors_benchmark
 from avalanche.core import SupervisedPlugin
-from avalanche.evaluation.metrics import accuracy_metrics
-from avalanche.logging import TextLogger
 from avalanche.models import IncrementalClassifier, SimpleMLP, as_multitask
-from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.supervised import Naive
 from tiny import stream
 from torch import nn
+from two_blobs import At
 
 from cl_bnn import recipes
 from cl_bnn.nn import BinaryLinear, mlp, real_parameters, xnornet
@@ -55,33 +53,13 @@ def build(request: pytest.FixtureRequest) -> Callable[..., Any]:
     return STRATEGIES[request.param]
 
 
-def blobs(task: int, count: int = 60) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two well separated classes in ten dimensions, other dimensions and labels for every task."""
-    y = torch.arange(count) % 2
-    x = torch.randn(count, 10) * 0.3
-    x[torch.arange(count), 2 * task + y] += 3
-    return x, y + 2 * task
-
-
 def benchmark(n_tasks: int, labels: bool = False) -> Any:
-    train = [blobs(task) for task in range(n_tasks)]
-    test = [blobs(task, 20) for task in range(n_tasks)]
-    if labels:
-        train, test = ([(x, y % 2) for x, y in part] for part in (train, test))
-    return tensors_benchmark(
-        train_tensors=train, test_tensors=test,
-        task_labels=list(range(n_tasks)) if labels else [0] * n_tasks,
-    )  # fmt: skip
-
-
-def quiet() -> EvaluationPlugin:
-    return EvaluationPlugin(
-        accuracy_metrics(experience=True, stream=True), loggers=[TextLogger(io.StringIO())]
-    )
+    """New classes for every task, unless it has a label."""
+    return two_blobs.benchmark(n_tasks, labels, new_classes=not labels)
 
 
 def settings(**more: Any) -> dict[str, Any]:
-    return dict(evaluator=quiet(), train_mb_size=10, train_epochs=4, eval_mb_size=20) | more
+    return two_blobs.settings(train_epochs=4) | more
 
 
 def network() -> nn.Module:
@@ -89,28 +67,6 @@ def network() -> nn.Module:
         nn.Linear(10, 30, bias=False), nn.BatchNorm1d(30), nn.ReLU(),
         nn.Linear(30, 6, bias=False), nn.BatchNorm1d(6),
     )  # fmt: skip
-
-
-class At(SupervisedPlugin):
-    """Calls a function at the beginning of every epoch."""
-
-    def __init__(self, look: Callable[[Any], None]) -> None:
-        super().__init__()
-        self.look = look
-
-    def before_training_epoch(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
-        self.look(strategy)
-
-
-class AtStep(SupervisedPlugin):
-    """Calls a function at the beginning of every iteration."""
-
-    def __init__(self, look: Callable[[Any], None]) -> None:
-        super().__init__()
-        self.look = look
-
-    def before_training_iteration(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
-        self.look(strategy)
 
 
 # Schedules ---------------------------------------------------------------------------------------
@@ -168,7 +124,7 @@ def test_settings_follow_their_courses_and_begin_anew_with_every_task() -> None:
         model=network(), threshold=1e-4, threshold_schedule="exponential", threshold_end=1e-8,
         gamma=0.5, gamma_schedule="steps", steps_every=2, sigma=0.1, sigma_schedule="linear",
         sigma_end=0.5, real_lr=0.4, real_lr_schedule="linear", real_lr_end=0.2,
-        plugins=[AtStep(look)], **settings(train_mb_size=30),
+        plugins=[At(look, "before_training_iteration")], **settings(train_mb_size=30),
     )  # fmt: skip
     strategy.train(benchmark(2).train_stream, eval_streams=[])
     expected = [  # two steps an epoch
@@ -432,7 +388,7 @@ def test_continues_within_a_task_as_if_never_stopped(build: Callable[..., Any]) 
 
 def test_sgd_by_hand() -> None:
     """One batch an epoch: v <- beta v + g + c w, w <- w - a v."""
-    x, y = blobs(0)
+    x, y = two_blobs.blobs(0)
     model = nn.Linear(10, 2, bias=False)
     w, v = model.weight.detach().clone(), torch.zeros(2, 10)
     for _ in range(3):

@@ -7,14 +7,12 @@ from typing import Any
 import pytest
 import tiny
 import torch
+import two_blobs
 from avalanche.benchmarks import tensors_benchmark
-from avalanche.core import SupervisedPlugin
-from avalanche.evaluation.metrics import accuracy_metrics
-from avalanche.logging import TextLogger
 from avalanche.models import SimpleMLP, as_multitask
-from avalanche.training.plugins import EvaluationPlugin
 from torch import Tensor, nn
 from torch.nn import functional as F
+from two_blobs import At, benchmark
 
 from cl_bnn import Trainer, recipes
 from cl_bnn.errors import UserError
@@ -33,25 +31,8 @@ def build(request: pytest.FixtureRequest) -> Callable[..., Any]:
     return STRATEGIES[request.param]
 
 
-def blobs(task: int, count: int = 60) -> tuple[Tensor, Tensor]:
-    """Two well separated classes in ten dimensions, other dimensions for every task."""
-    y = torch.arange(count) % 2
-    x = torch.randn(count, 10) * 0.3
-    x[torch.arange(count), 2 * task + y] += 3
-    return x, y
-
-
-def benchmark(n_tasks: int, labels: bool = False) -> Any:
-    return tensors_benchmark(
-        train_tensors=[blobs(task) for task in range(n_tasks)],
-        test_tensors=[blobs(task, 20) for task in range(n_tasks)],
-        task_labels=list(range(n_tasks)) if labels else [0] * n_tasks,
-    )
-
-
 def settings(**more: Any) -> dict[str, Any]:
-    quiet = EvaluationPlugin(accuracy_metrics(stream=True), loggers=[TextLogger(io.StringIO())])
-    return dict(evaluator=quiet, train_mb_size=10, train_epochs=2, eval_mb_size=20) | FEW | more
+    return two_blobs.settings(**FEW) | more
 
 
 def network() -> nn.Module:
@@ -69,14 +50,6 @@ def digits(
     given = dict(evaluator=Recorder(), train_mb_size=20, train_epochs=2, eval_mb_size=200)
     given |= FEW | dict(coreset=20, coreset_epochs=3) | more
     return VCLStrategy(model=TaskAware(model), **given), stream  # type: ignore[arg-type]
-
-
-class At(SupervisedPlugin):
-    """Calls a function at a hook."""
-
-    def __init__(self, hook: str, look: Callable[[Any], None]) -> None:
-        super().__init__()
-        setattr(self, hook, lambda strategy, *args, **kwargs: look(strategy))
 
 
 @pytest.mark.parametrize("predictor", ["posterior", "mode"])
@@ -153,9 +126,7 @@ def test_the_divergence_counts_once_for_all_samples_of_a_task() -> None:
         seen.append(strategy.optimizer.param_groups[0]["train_set_size"])
 
     for more in ({}, {"train_set_size": 7}):
-        strategy = VCLStrategy(
-            model=network(), plugins=[At("before_training_epoch", look)], **settings(**more)
-        )
+        strategy = VCLStrategy(model=network(), plugins=[At(look)], **settings(**more))
         strategy.train(benchmark(1).train_stream, eval_streams=[])
         assert strategy.learned() == {"kl": 0.0}, "of the posterior that has become the prior"
     assert seen == [60, 60, 7, 7]
@@ -165,7 +136,7 @@ def test_how_far_the_posterior_is_from_its_prior_is_told() -> None:
     seen: list[float] = []
     strategy = VCLStrategy(
         model=network(),
-        plugins=[At("after_training_epoch", lambda s: seen.append(s.learned()["kl"]))],
+        plugins=[At(lambda s: seen.append(s.learned()["kl"]), "after_training_epoch")],
         **settings(),
     )
     strategy.train(benchmark(1).train_stream, eval_streams=[])
@@ -210,7 +181,7 @@ def test_a_head_that_grows_keeps_its_posterior(build: Callable[..., Any]) -> Non
 
 
 def test_plain_networks_learn_with_the_trainer() -> None:
-    x, y = blobs(0, 200)
+    x, y = two_blobs.blobs(0, 200)
     for optimiser in (
         lambda p: MESU(p, batch_size=20, clip=1.0, mc_samples=2),
         lambda p: VCL(p, 1e-2, train_set_size=200, mc_samples=2),
@@ -236,7 +207,7 @@ def test_a_plugin_beside_them_sees_the_means(build: Callable[..., Any]) -> None:
 
 def test_a_coreset_is_held_out_of_training() -> None:
     seen: list[Tensor] = []
-    strategy, stream = digits(plugins=[At("before_forward", lambda s: seen.append(s.mb_x))])
+    strategy, stream = digits(plugins=[At(lambda s: seen.append(s.mb_x), "before_forward")])
     counts = []
     for name, experience in zip(("coreset0", "coreset1"), stream.train, strict=True):
         seen.clear()

@@ -1,20 +1,15 @@
 """Synaptic metaplasticity as a strategy: a new optimiser a task, a value a layer."""
 
 import copy
-import io
 import math
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from avalanche.benchmarks import tensors_benchmark
 from avalanche.core import SupervisedPlugin
-from avalanche.evaluation.metrics import accuracy_metrics
-from avalanche.logging import TextLogger
 from avalanche.models import SimpleMLP, as_multitask
-from avalanche.training.plugins import EvaluationPlugin
 from torch import nn
+from two_blobs import At, benchmark, settings
 
 from cl_bnn import recipes
 from cl_bnn.nn import BinaryActivation, BinaryLinear, real_parameters
@@ -26,43 +21,11 @@ def seeded() -> None:
     torch.manual_seed(0)
 
 
-def blobs(task: int, count: int = 60) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two well separated classes in ten dimensions, other dimensions for every task."""
-    y = torch.arange(count) % 2
-    x = torch.randn(count, 10) * 0.3
-    x[torch.arange(count), 2 * task + y] += 3
-    return x, y
-
-
-def benchmark(n_tasks: int, labels: bool = False) -> Any:
-    return tensors_benchmark(
-        train_tensors=[blobs(task) for task in range(n_tasks)],
-        test_tensors=[blobs(task, 20) for task in range(n_tasks)],
-        task_labels=list(range(n_tasks)) if labels else [0] * n_tasks,
-    )
-
-
-def settings(**more: Any) -> dict[str, Any]:
-    quiet = EvaluationPlugin(accuracy_metrics(stream=True), loggers=[TextLogger(io.StringIO())])
-    return dict(evaluator=quiet, train_mb_size=10, train_epochs=2, eval_mb_size=20) | more
-
-
 def network() -> nn.Module:
     return nn.Sequential(
         nn.Linear(10, 30, bias=False), nn.BatchNorm1d(30), BinaryActivation(),
         nn.Linear(30, 2, bias=False), nn.BatchNorm1d(2),
     )  # fmt: skip
-
-
-class At(SupervisedPlugin):
-    """Calls a function at the beginning of every epoch."""
-
-    def __init__(self, look: Callable[[Any], None]) -> None:
-        super().__init__()
-        self.look = look
-
-    def before_training_epoch(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
-        self.look(strategy)
 
 
 def test_learns_and_predicts_with_binary_weights() -> None:
