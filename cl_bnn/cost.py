@@ -121,12 +121,11 @@ def _state_of(strategy: Any, parameter: Tensor) -> Any:
 
 def _bits(value: Any, seen: set[tuple[str, int]]) -> int:
     """Bits of all numbers that are reached from a value, each tensor and object counted once."""
-    tensor = isinstance(value, Tensor)
-    key = ("memory", value.data_ptr()) if tensor else ("object", id(value))
-    if key in seen:
+    own = ("memory", value.data_ptr()) if isinstance(value, Tensor) else ("object", id(value))
+    if own in seen:
         return 0
-    seen.add(key)
-    if tensor:
+    seen.add(own)
+    if isinstance(value, Tensor):
         binary = value.is_floating_point() and bool((value.detach().abs() == 1).all())
         return value.numel() * (1 if binary else 8 * value.element_size())
     if isinstance(value, AvalancheDataset):
