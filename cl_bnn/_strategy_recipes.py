@@ -67,13 +67,15 @@ class StrategyRecipe:
 
 
 def load_strategy(name_or_path: str) -> StrategyRecipe:
-    """The strategy recipe of this name or in this TOML file; `a+b` is a with the plugin b.
+    """The strategy recipe of this name or in this TOML file; `a+b` is a with the plugin b, unless
+    a recipe of this name comes with the package.
 
     Raises:
         UserError: unknown name, unreadable file, broken TOML, unknown or missing keys, or parts
             that do not go together.
     """
-    parts = [name_or_path] if "/" in name_or_path else PART.findall(name_or_path)
+    whole = "/" in name_or_path or name_or_path in names("strategies")
+    parts = [name_or_path] if whole else PART.findall(name_or_path)
     first, *others = parts or [name_or_path]
     recipe = _load(first)
     if not others:

@@ -85,7 +85,8 @@ def command(search: Search, n_trials: int) -> str:
 def _strategy(search: Search) -> str:
     """The name of a strategy, or the path of its recipe."""
     recipe = search.strategy
-    return recipe.name if "+" in recipe.name else _name("strategies", recipe.path)
+    whole = recipe.path.stem == recipe.name
+    return _name("strategies", recipe.path) if whole else recipe.name
 
 
 def _name(kind: recipes.Kind, path: Path) -> str:
@@ -170,7 +171,7 @@ def _has_recipe(search: Search) -> bool:
     if not recipe.plugins:
         return True
     written = tomllib.loads(recipe.path.read_text(encoding="utf-8"))
-    return "+" not in recipe.name and "plugins" in written
+    return recipe.path.stem == recipe.name and "plugins" in written
 
 
 def _head(search: Search) -> list[str]:
