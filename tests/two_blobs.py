@@ -1,5 +1,6 @@
 """Tasks of two classes in ten dimensions as Avalanche's own benchmark, and what watches them."""
 
+import copy
 import io
 from collections.abc import Callable
 from typing import Any
@@ -47,3 +48,32 @@ class At(SupervisedPlugin):
     def __init__(self, look: Callable[[Any], None], hook: str = "before_training_epoch") -> None:
         super().__init__()
         setattr(self, hook, lambda strategy, *args, **kwargs: look(strategy))
+
+
+def continued(build: Callable[..., Any], data: Any, epoch: int) -> tuple[Any, Any]:
+    """A strategy that has learned two tasks, and another one that took over from a saved state at
+    this epoch of the second.
+
+    Args:
+        build: makes a strategy that has not learned anything, with the plugins it is given.
+        data: a benchmark of two tasks.
+        epoch: of the second task.
+    """
+    saved: dict[str, Any] = {}
+
+    def save(strategy: Any) -> None:
+        if strategy.epoch == epoch and strategy.experience.current_experience == 1:
+            saved.update(
+                model=copy.deepcopy(strategy.model.state_dict()), rng=torch.get_rng_state(),
+                optimizer=copy.deepcopy(strategy.optimizer.state_dict()),
+            )  # fmt: skip
+
+    whole = build(plugins=[At(save)])
+    whole.train(data.train_stream, eval_streams=[])
+    torch.manual_seed(1)
+    again = build(plugins=[])
+    again.model.load_state_dict(saved["model"])
+    again.optimizer.load_state_dict(saved["optimizer"])
+    again.resume(epoch, lambda: torch.set_rng_state(saved["rng"]))
+    again.train(data.train_stream[1], eval_streams=[])
+    return whole, again

@@ -1,6 +1,5 @@
 """BiMU and the BayesBiNN of its study as strategies: summed losses, new heads, stops, recipes."""
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +8,7 @@ import torch
 from avalanche.benchmarks import tensors_benchmark
 from avalanche.models import SimpleMLP, as_multitask
 from torch import nn
-from two_blobs import At, benchmark, settings
+from two_blobs import benchmark, continued, settings
 
 from cl_bnn import recipes
 from cl_bnn.nn import mlp
@@ -138,24 +137,9 @@ def test_priors_after_a_task() -> None:
 
 
 def test_continues_within_a_task_as_if_never_stopped(build: Callable[..., Any]) -> None:
-    data = benchmark(2)
-    saved: dict[str, Any] = {}
-
-    def save(strategy: Any) -> None:
-        if strategy.epoch == 1 and strategy.experience.current_experience == 1:
-            saved.update(
-                model=copy.deepcopy(strategy.model.state_dict()), rng=torch.get_rng_state(),
-                optimizer=copy.deepcopy(strategy.optimizer.state_dict()),
-            )  # fmt: skip
-
-    whole = build(model=network(), plugins=[At(save)], **settings())
-    whole.train(data.train_stream, eval_streams=[])
-    torch.manual_seed(1)
-    again = build(model=network(), **settings())
-    again.model.load_state_dict(saved["model"])
-    again.optimizer.load_state_dict(saved["optimizer"])
-    again.resume(1, lambda: torch.set_rng_state(saved["rng"]))
-    again.train(data.train_stream[1], eval_streams=[])
+    whole, again = continued(
+        lambda plugins: build(model=network(), plugins=plugins, **settings()), benchmark(2), 1
+    )
     for ours, theirs in zip(again.naturals(), whole.naturals(), strict=True):
         assert torch.equal(ours, theirs)
 

@@ -13,7 +13,7 @@ from avalanche.models import IncrementalClassifier, SimpleMLP, as_multitask
 from avalanche.training.supervised import Naive
 from tiny import stream
 from torch import nn
-from two_blobs import At
+from two_blobs import At, continued
 
 from cl_bnn import recipes
 from cl_bnn.nn import BinaryLinear, mlp, real_parameters, xnornet
@@ -360,24 +360,9 @@ def test_a_real_parameter_that_appears_first_gets_an_optimiser() -> None:
 
 
 def test_continues_within_a_task_as_if_never_stopped(build: Callable[..., Any]) -> None:
-    data = benchmark(2)
-    saved: dict[str, Any] = {}
-
-    def save(strategy: Any) -> None:
-        if strategy.epoch == 2 and strategy.experience.current_experience == 1:
-            saved.update(
-                model=copy.deepcopy(strategy.model.state_dict()), rng=torch.get_rng_state(),
-                optimizer=copy.deepcopy(strategy.optimizer.state_dict()),
-            )  # fmt: skip
-
-    whole = build(model=network(), plugins=[At(save)], **settings())
-    whole.train(data.train_stream, eval_streams=[])
-    torch.manual_seed(1)
-    again = build(model=network(), **settings())
-    again.model.load_state_dict(saved["model"])
-    again.optimizer.load_state_dict(saved["optimizer"])
-    again.resume(2, lambda: torch.set_rng_state(saved["rng"]))
-    again.train(data.train_stream[1], eval_streams=[])
+    whole, again = continued(
+        lambda plugins: build(model=network(), plugins=plugins, **settings()), benchmark(2), 2
+    )
     with whole.optimizer.mode(), again.optimizer.mode():
         for name, value in whole.model.state_dict().items():
             assert torch.equal(again.model.state_dict()[name], value), name

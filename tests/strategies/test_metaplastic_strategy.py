@@ -1,6 +1,5 @@
 """Synaptic metaplasticity as a strategy: a new optimiser a task, a value a layer."""
 
-import copy
 import math
 from typing import Any
 
@@ -9,7 +8,7 @@ import torch
 from avalanche.core import SupervisedPlugin
 from avalanche.models import SimpleMLP, as_multitask
 from torch import nn
-from two_blobs import At, benchmark, settings
+from two_blobs import At, benchmark, continued, settings
 
 from cl_bnn import recipes
 from cl_bnn.nn import BinaryActivation, BinaryLinear, real_parameters
@@ -143,23 +142,10 @@ def test_heads_that_appear_have_the_meta_of_the_last_layer() -> None:
 
 
 def test_continues_within_a_task_as_if_never_stopped() -> None:
-    data = benchmark(2)
-    saved: dict[str, Any] = {}
+    def build(plugins: Any) -> MetaplasticStrategy:
+        return MetaplasticStrategy(model=network(), meta=[0.5, 2.0], plugins=plugins, **settings())
 
-    def save(strategy: Any) -> None:
-        if strategy.epoch == 1 and strategy.experience.current_experience == 1:
-            saved.update(
-                model=copy.deepcopy(strategy.model.state_dict()), rng=torch.get_rng_state(),
-                optimizer=copy.deepcopy(strategy.optimizer.state_dict()),
-            )  # fmt: skip
-
-    whole = MetaplasticStrategy(model=network(), meta=[0.5, 2.0], plugins=[At(save)], **settings())
-    whole.train(data.train_stream, eval_streams=[])
-    again = MetaplasticStrategy(model=network(), meta=[0.5, 2.0], **settings())
-    again.model.load_state_dict(saved["model"])
-    again.optimizer.load_state_dict(saved["optimizer"])
-    again.resume(1, lambda: torch.set_rng_state(saved["rng"]))
-    again.train(data.train_stream[1], eval_streams=[])
+    whole, again = continued(build, benchmark(2), 1)
     for name, value in whole.model.state_dict().items():
         assert torch.equal(again.model.state_dict()[name], value), name
 
