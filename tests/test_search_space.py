@@ -134,7 +134,7 @@ def test_a_recipe_of_an_optimiser_with_plugins_has_a_search_of_its_own(tmp_path:
     found, bop = space(tmp_path, "", recipe), recipes.load_strategy("bop").space
     assert found["gamma"] == Choices((1e-4,)) and found["threshold"] == bop["threshold"]
     assert found["ewc.decay"] == Span(0.5, 1.0)
-    assert {"ewc.strength", "ewc.labels", "si.si_lambda"} <= set(found)
+    assert {"ewc.strength", "ewc.labels", "si.strength"} <= set(found)
     with pytest.raises(UserError, match=r"search.ewc.deccay: .*did you mean 'decay'"):
         space(tmp_path, "", recipe.replace("ewc.decay", "ewc.deccay"))
 

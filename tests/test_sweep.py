@@ -50,23 +50,29 @@ def test_the_product_has_every_pair_early_and_scenarios_where_there_are_some() -
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_run_that_fails_does_not_stop_the_others(tmp_path: Path, jobs: int) -> None:
-    runs = swept(tmp_path, ["bayesbinn+si", "ste"])
+    runs = swept(tmp_path, ["bayesbinn+si_avalanche", "ste"])
     events = carry_out(runs, jobs=jobs)
     assert sorted(kinds(events, "failed", "finished")) == [
-        ("failed", "bayesbinn+si"), ("finished", "ste"),
+        ("failed", "bayesbinn+si_avalanche"), ("finished", "ste"),
     ]  # fmt: skip
     (failed,) = (event for event in events if event.kind == "failed")
     assert "take ste, bop, pmf or full precision" in failed.text
     again = carry_out(runs, jobs=jobs)
     assert sorted(kinds(again, "failed", "skipped")) == [
-        ("failed", "bayesbinn+si"), ("skipped", "ste"),
+        ("failed", "bayesbinn+si_avalanche"), ("skipped", "ste"),
     ]  # fmt: skip
 
 
 def test_the_command_tells_of_failures_at_the_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["sweep", "--benchmarks", recipe(tmp_path), "--strategies", "bayesbinn+si,ste"]
+    words = [
+        "sweep",
+        "--benchmarks",
+        recipe(tmp_path),
+        "--strategies",
+        "bayesbinn+si_avalanche,ste",
+    ]
     words += ["--tasks", "2", "--epochs", "1", "--out", str(tmp_path / "out"), "--no-plot"]
     assert cli.main(words) == 2
     out, err = capsys.readouterr()
@@ -80,7 +86,7 @@ def test_a_ray_cluster_of_two_nodes_writes_the_same_files(tmp_path: Path) -> Non
 
     here = swept(tmp_path, ["ste", "adam"], "here", (0, 1))
     carry_out(here)
-    there = swept(tmp_path, ["ste", "adam", "bayesbinn+si"], "there", (0, 1))
+    there = swept(tmp_path, ["ste", "adam", "bayesbinn+si_avalanche"], "there", (0, 1))
     events: list[Event] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -99,7 +105,7 @@ def test_a_ray_cluster_of_two_nodes_writes_the_same_files(tmp_path: Path) -> Non
     assert not ray.is_initialized()
     ended = kinds(events, "finished", "failed")
     assert sorted(ended) == sorted(
-        [("finished", "ste"), ("finished", "adam"), ("failed", "bayesbinn+si")] * 2
+        [("finished", "ste"), ("finished", "adam"), ("failed", "bayesbinn+si_avalanche")] * 2
     )
     for run in here:
         twin = Path(str(run.path).replace("/here/", "/there/"))

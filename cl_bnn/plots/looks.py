@@ -60,6 +60,7 @@ KNOWN = {
     "online_ewc": (BLUE, "v"),
     "ewc_avalanche": (RED, "D"),
     "si": (BLUE, "^"),
+    "si_avalanche": (GREEN, "D"),
     "mas": (SKY, "X"),
     "lwf": (GREEN, "^"),
     "er": (PINK, "o"),

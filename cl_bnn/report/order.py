@@ -26,7 +26,7 @@ FAMILIES = {
     "beside": (),
     "real": (
         "adam", "sgd", "mesu", "vcl", "vcl_coreset", "kfl", "ewc", "online_ewc", "ewc_avalanche",
-        "si", "mas", "lwf", "er", "der", "der++", "replay", "agem", "gem",
+        "si", "si_avalanche", "mas", "lwf", "er", "der", "der++", "replay", "agem", "gem",
     ),
     "yardstick": ("constant", "joint"),
     "other": (),

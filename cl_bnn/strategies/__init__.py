@@ -14,6 +14,7 @@ from cl_bnn.strategies.metaplastic import MetaplasticStrategy
 from cl_bnn.strategies.pmf import PMFStrategy
 from cl_bnn.strategies.priors import KroneckerPrior, PosteriorAsPrior
 from cl_bnn.strategies.real import AdamStrategy, SGDStrategy
+from cl_bnn.strategies.si import SI
 from cl_bnn.strategies.ste import STEStrategy
 from cl_bnn.strategies.task_aware import TaskAware
 from cl_bnn.strategies.template import Template
@@ -23,6 +24,7 @@ from cl_bnn.strategies.xnor import XNORStrategy
 __all__ = [
     "DER",
     "EWC",
+    "SI",
     "AdamStrategy",
     "BayesBiNNStrategy",
     "BiMUStrategy",

@@ -317,6 +317,7 @@ def test_loss_of_dark_experience_replay_is_that_of_the_paper(tasks: Tasks) -> No
         "ste+der++",
         "bayesbinn+er",
         "ste+der+ewc",
+        "bayesbinn+si",
     ],
 )
 def test_an_interrupted_run_with_ours_ends_with_the_same_bytes(tmp_path: Path, name: str) -> None:
@@ -332,7 +333,7 @@ def test_an_interrupted_run_with_ours_ends_with_the_same_bytes(tmp_path: Path, n
     assert pieces.path.read_bytes() == whole.path.read_bytes()
 
 
-STOCK = ["ewc_avalanche", "si", "mas", "lwf", "replay", "agem", "gem"]
+STOCK = ["ewc_avalanche", "si_avalanche", "mas", "lwf", "replay", "agem", "gem"]
 
 
 @pytest.mark.parametrize("name", STOCK)
@@ -356,7 +357,7 @@ def test_avalanches_plugins_run_beside_binary_weights(
 
 
 def test_si_needs_gradients_that_bayesbinn_does_not_keep(tmp_path: Path) -> None:
-    (run,) = plan(tmp_path, "bayesbinn+si")
+    (run,) = plan(tmp_path, "bayesbinn+si_avalanche")
     with pytest.raises(UserError, match="take ste, bop, pmf or full precision"):
         carry_out([run])
 

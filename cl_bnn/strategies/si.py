@@ -1,0 +1,117 @@
+"""Synaptic intelligence: weights are held by what their way has done for the loss."""
+
+from typing import Any
+
+import torch
+from avalanche.core import SupervisedPlugin
+from torch import Tensor
+
+from cl_bnn.optim.weights import require
+
+State = dict[str, Tensor]
+
+
+class SI(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg]
+    r"""Synaptic intelligence (Zenke, Poole, Ganguli 2017, arXiv:1703.04200) for any strategy of
+    this package or of Avalanche.
+
+        loss + strength sum_i Omega_i (w_i - c_i)^2
+
+    Along a task every weight gathers how far it has brought the loss down, and after it becomes
+    important by that (eqs 3 to 5), with w_0 the weights at the beginning of the task:
+
+        omega <- omega - g (w_after - w_before)     at every step, g that of the loss alone
+        Omega <- Omega + max(omega, 0) / ((w - w_0)^2 + damping),    c <- w
+
+    Weights that brought the loss up are not important, as in the authors' code: a negative Omega
+    would drive its weight away. Of several samples of the weights in a step, g is that of the last.
+
+    Avalanche's own plugin keeps views of the weights instead of copies: on a processor nothing of
+    full-precision weights is held, whatever the strength.
+
+    Args:
+        strength: c of the paper, >= 0.
+        damping: xi > 0.
+
+    Raises:
+        ValueError: a value is outside its range.
+    """
+
+    def __init__(self, *, strength: float = 1.0, damping: float = 0.1) -> None:
+        super().__init__()
+        require(strength >= 0, "strength", strength, ">= 0")
+        require(damping > 0, "damping", damping, "> 0")
+        self.strength, self.damping = strength, damping
+        self.importance: State = {}  # Omega by the name of the parameter
+        self.anchor: State = {}  # c
+        self.start: State = {}  # w_0, while a task is learned
+        self.path: State = {}  # omega, while a task is learned
+        self._before: State = {}
+        self._gradients: State = {}
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Set out; a run that was interrupted is on its way already."""
+        if not self.path:
+            self.start = _weights(strategy)
+            self.path = {name: torch.zeros_like(w) for name, w in self.start.items()}
+
+    def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        """Note where the step begins."""
+        self._before = _weights(strategy)
+
+    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+        """Add the penalty to the loss."""
+        for name, w in strategy.model.named_parameters():
+            if name in self.importance:
+                a, c = self.importance[name], self.anchor[name]
+                away = w[tuple(map(slice, a.shape))] - c
+                strategy.loss = strategy.loss + self.strength * (a * away.square()).sum()
+
+    @torch.no_grad()
+    def after_backward(self, strategy: Any, **kwargs: Any) -> None:
+        """Note the gradient of the loss without the penalty."""
+        self._gradients = {}
+        for name, w in strategy.model.named_parameters():
+            if w.grad is None:
+                continue
+            g = self._gradients[name] = w.grad.clone()
+            if name in self.importance:
+                a, c = self.importance[name], self.anchor[name]
+                inside = tuple(map(slice, a.shape))
+                g[inside] -= 2 * self.strength * a * (w[inside] - c)
+
+    @torch.no_grad()
+    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        """Add what the step has done."""
+        for name, w in strategy.model.named_parameters():
+            if name in self._gradients:
+                self.path[name] -= self._gradients[name] * (w - self._before[name])
+
+    @torch.no_grad()
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Make important what brought the loss down."""
+        for name, w in _weights(strategy).items():
+            moved = (w - self.start[name]).square()
+            found = self.path[name].clamp_min(0) / (moved + self.damping)
+            if name in self.importance:
+                found[tuple(map(slice, self.importance[name].shape))] += self.importance[name]
+            self.importance[name], self.anchor[name] = found, w
+        self.start, self.path, self._before, self._gradients = {}, {}, {}, {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is known between two steps, for `load_state_dict`."""
+        return {
+            "importance": self.importance, "anchor": self.anchor, "start": self.start,
+            "path": self.path,
+        }  # fmt: skip
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.importance, self.anchor = state["importance"], state["anchor"]
+        self.start, self.path = state["start"], state["path"]
+
+
+def _weights(strategy: Any) -> State:
+    """Copies of the trained weights that the model holds, by name."""
+    named = strategy.model.named_parameters()
+    return {name: w.detach().clone() for name, w in named if w.requires_grad}
