@@ -180,7 +180,8 @@ def test_the_strategies_to_be_compared_have_a_search() -> None:
     wanted = "bayesbinn bayesbinn_bimu bimu ste bop metaplastic pmf adam"
     wanted += " ewc online_ewc si mas lwf der der++ er"
     assert set(wanted.split()) <= set(SEARCHED)
-    assert all(2 <= len(recipes.load_strategy(name).space) <= 4 for name in SEARCHED)
+    single = [name for name in SEARCHED if "+" not in name]  # a+b searches what both do
+    assert all(2 <= len(recipes.load_strategy(name).space) <= 4 for name in single)
 
 
 @pytest.mark.parametrize("name", SEARCHED)
