@@ -79,31 +79,35 @@ def seeds_title(strategy: str, rows: pd.DataFrame) -> str:
 
 def scenarios(runs: pd.DataFrame, name: str) -> Figure | None:
     """ACC of every strategy on every benchmark in `runs`, mean and 95 % interval in each cell; None
-    for a single benchmark. More benchmarks than fit on a page stand in blocks below one another.
+    for a single benchmark. More benchmarks than fit on a page stand in blocks below one another,
+    each with the strategies that were run on one of its own.
 
     Args:
         runs: the columns `benchmark, strategy, ACC` with a row a run, as `summary` returns them.
         name: what all the benchmarks are called, for the title.
     """
-    benchmarks, strategies = in_order(runs["benchmark"]), ordered(runs["strategy"])
+    benchmarks = in_order(runs["benchmark"])
     if len(benchmarks) < 2:
         return None
-    rows = [wrapped(strategy, NAME_WIDTH, SMALL) for strategy in strategies]
-    left = _width(rows) + 0.15  # inches; 0.15: the margins
+    names = {name: wrapped(name, NAME_WIDTH, SMALL) for name in ordered(runs["strategy"])}
+    left = _width([*names.values()]) + 0.15  # inches; 0.15: the margins
     blocks = math.ceil(len(benchmarks) / int((PAGE - left) / CELL_WIDTH))
     columns = math.ceil(len(benchmarks) / blocks)
     width = min(COLUMN_WIDTH, (PAGE - left) / columns)
     heads = [wrapped(name, width - 0.05, SMALL) for name in column_names(benchmarks)]
-    size = (max(COLUMN, left + width * columns), _height(rows, heads, blocks))
+    parts = [slice(block * columns, (block + 1) * columns) for block in range(blocks)]
+    shown = [ordered(runs[runs["benchmark"].isin(benchmarks[part])]["strategy"]) for part in parts]
+    heights = [_height([names[name] for name in strategies], heads) for strategies in shown]
+    size = (max(COLUMN, left + width * columns), sum(heights))
     title = f"{name}: ACC [%], mean ± half width of the 95 % interval over seeds"
     with style():
-        figure, axes = _blocks(size, blocks, title)
-        for block, axis in enumerate(axes):
-            part = slice(block * columns, (block + 1) * columns)
+        figure, axes = _blocks(size, heights, title)
+        for axis, part, strategies in zip(axes, parts, shown, strict=True):
             _acc_cells(axis, runs, strategies, benchmarks[part])
             axis.set_xlim(0.5, columns + 0.5)  # also in a block that is not full
             axis.set_xticks(range(1, len(heads[part]) + 1), heads[part])
-            axis.set_yticks(range(1, len(rows) + 1), rows)
+            rows = range(1, len(strategies) + 1)
+            axis.set_yticks(rows, [names[name] for name in strategies])
             axis.xaxis.tick_top()
     return figure
 
@@ -163,14 +167,17 @@ def _acc_cells(
     cells(axis, means, [[cell(v, "ACC") if v.n else NOT_RUN for v in line] for line in table])
 
 
-def _blocks(size: tuple[float, float], blocks: int, title: str) -> tuple[Figure, list[Axes]]:
-    """A figure with so many panels one below the other in `size` inches, and a title above them."""
+def _blocks(
+    size: tuple[float, float], heights: Sequence[float], title: str
+) -> tuple[Figure, list[Axes]]:
+    """A figure with panels of these heights one below the other in `size` inches, and a title."""
     heading = wrapped(title, size[0], LARGE)
     height = size[1] + LINE * (heading.count("\n") + 1.5)
     figure = Figure((size[0], height), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(heading)
-    return figure, list(figure.subplots(blocks, 1, squeeze=False).flat)
+    axes = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)
+    return figure, list(axes.flat)
 
 
 def _width(texts: Sequence[str]) -> float:
@@ -178,8 +185,8 @@ def _width(texts: Sequence[str]) -> float:
     return max(len(line) for text in texts for line in text.split("\n")) * CHARACTER * SMALL / 72
 
 
-def _height(rows: Sequence[str], heads: Sequence[str], blocks: int) -> float:
-    """The height in inches of so many blocks of these rows under the tallest of these heads."""
+def _height(rows: Sequence[str], heads: Sequence[str]) -> float:
+    """The height in inches of a block of these rows under the tallest of these heads."""
     row = max(CELL_HEIGHT, LINE * (max(text.count("\n") for text in rows) + 1))
     head = LINE * (max(text.count("\n") for text in heads) + 1)
-    return blocks * (row * len(rows) + head + 0.1)  # 0.1: the gap between head and cells
+    return row * len(rows) + head + 0.1  # 0.1: the gap between head and cells

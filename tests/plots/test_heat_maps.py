@@ -67,6 +67,15 @@ def test_many_streams_stand_in_blocks_of_equal_width() -> None:
     assert len({axis.get_xlim() for axis in figure.axes}) == 1
 
 
+def test_a_block_has_the_strategies_that_were_run_there() -> None:
+    names = [f"stream{number:02}" for number in range(20)]
+    rows = [(name, "ste", 0.5) for name in names] + [(names[0], "adam", 0.5)]
+    figure = heat.scenarios(runs(*rows), "all streams")
+    assert figure is not None
+    first, *others = (labels(axis)[0] for axis in figure.axes)
+    assert first == ["ste", "adam"] and others and all(rows == ["ste"] for rows in others)
+
+
 def contrast(one: str, other: tuple[float, ...]) -> float:
     """The ratio of contrast of WCAG 2.2."""
     light = []
