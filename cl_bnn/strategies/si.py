@@ -46,26 +46,22 @@ class SI(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg]
         self.anchor: State = {}  # c
         self.start: State = {}  # w_0, while a task is learned
         self.path: State = {}  # omega, while a task is learned
-        self._before: State = {}
-        self._gradients: State = {}
+        self._before: State = {}  # the weights where the step under way began
+        self._gradients: State = {}  # g at it
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Set out; a run that was interrupted is on its way already."""
         if not self.path:
             self.start = _weights(strategy)
             self.path = {name: torch.zeros_like(w) for name, w in self.start.items()}
-
-    def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        """Note where the step begins."""
         self._before = _weights(strategy)
 
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
         """Add the penalty to the loss."""
         for name, w in strategy.model.named_parameters():
             if name in self.importance:
-                a, c = self.importance[name], self.anchor[name]
-                away = w[tuple(map(slice, a.shape))] - c
-                strategy.loss = strategy.loss + self.strength * (a * away.square()).sum()
+                cost = (self.importance[name] * self._away(name, w).square()).sum()
+                strategy.loss = strategy.loss + self.strength * cost
 
     @torch.no_grad()
     def after_backward(self, strategy: Any, **kwargs: Any) -> None:
@@ -76,16 +72,16 @@ class SI(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg]
                 continue
             g = self._gradients[name] = w.grad.clone()
             if name in self.importance:
-                a, c = self.importance[name], self.anchor[name]
-                inside = tuple(map(slice, a.shape))
-                g[inside] -= 2 * self.strength * a * (w[inside] - c)
+                pull = self.importance[name] * self._away(name, w)
+                g[tuple(map(slice, pull.shape))] -= 2 * self.strength * pull
 
     @torch.no_grad()
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Add what the step has done."""
-        for name, w in strategy.model.named_parameters():
-            if name in self._gradients:
-                self.path[name] -= self._gradients[name] * (w - self._before[name])
+        after = _weights(strategy)
+        for name, g in self._gradients.items():
+            self.path[name] -= g * (after[name] - self._before[name])
+        self._before = after
 
     @torch.no_grad()
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
@@ -97,6 +93,11 @@ class SI(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg]
                 found[tuple(map(slice, self.importance[name].shape))] += self.importance[name]
             self.importance[name], self.anchor[name] = found, w
         self.start, self.path, self._before, self._gradients = {}, {}, {}, {}
+
+    def _away(self, name: str, w: Tensor) -> Tensor:
+        """How far the weights that are held, those that a grown parameter had, are from c."""
+        c = self.anchor[name]
+        return w[tuple(map(slice, c.shape))] - c
 
     def state_dict(self) -> dict[str, Any]:
         """All that is known between two steps, for `load_state_dict`."""
