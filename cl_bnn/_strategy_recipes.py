@@ -55,6 +55,11 @@ class StrategyRecipe:
     search: dict[str, Axis] = field(default_factory=dict)
 
     @property
+    def written(self) -> bool:
+        """Whether it is a file of its own, and not put together from the parts of its name."""
+        return self.path.stem == self.name
+
+    @property
     def paths(self) -> list[Path]:
         """The files that the recipe was read from."""
         return [self.path, *(plugin.path for plugin in self.plugins)]

@@ -85,8 +85,7 @@ def command(search: Search, n_trials: int) -> str:
 def _strategy(search: Search) -> str:
     """The name of a strategy, or the path of its recipe."""
     recipe = search.strategy
-    whole = recipe.path.stem == recipe.name
-    return _name("strategies", recipe.path) if whole else recipe.name
+    return _name("strategies", recipe.path) if recipe.written else recipe.name
 
 
 def _name(kind: recipes.Kind, path: Path) -> str:
@@ -170,8 +169,8 @@ def _has_recipe(search: Search) -> bool:
     recipe = search.strategy
     if not recipe.plugins:
         return True
-    written = tomllib.loads(recipe.path.read_text(encoding="utf-8"))
-    return recipe.path.stem == recipe.name and "plugins" in written
+    keys = tomllib.loads(recipe.path.read_text(encoding="utf-8"))
+    return recipe.written and "plugins" in keys
 
 
 def _head(search: Search) -> list[str]:

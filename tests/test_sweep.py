@@ -16,6 +16,8 @@ from cl_bnn.execution import Execution
 from cl_bnn.runner import Run
 
 SHORT = {"epochs": 1, "stream.n_experiences": 2}
+# A strategy that its plugin refuses when training begins.
+REFUSED = "bayesbinn+si_avalanche"
 
 
 def swept(folder: Path, strategies: list[str], out: str = "out", seeds: tuple[int, ...] = (0,)):
@@ -50,29 +52,23 @@ def test_the_product_has_every_pair_early_and_scenarios_where_there_are_some() -
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_run_that_fails_does_not_stop_the_others(tmp_path: Path, jobs: int) -> None:
-    runs = swept(tmp_path, ["bayesbinn+si_avalanche", "ste"])
+    runs = swept(tmp_path, [REFUSED, "ste"])
     events = carry_out(runs, jobs=jobs)
     assert sorted(kinds(events, "failed", "finished")) == [
-        ("failed", "bayesbinn+si_avalanche"), ("finished", "ste"),
+        ("failed", REFUSED), ("finished", "ste"),
     ]  # fmt: skip
     (failed,) = (event for event in events if event.kind == "failed")
     assert "take ste, bop, pmf or full precision" in failed.text
     again = carry_out(runs, jobs=jobs)
     assert sorted(kinds(again, "failed", "skipped")) == [
-        ("failed", "bayesbinn+si_avalanche"), ("skipped", "ste"),
+        ("failed", REFUSED), ("skipped", "ste"),
     ]  # fmt: skip
 
 
 def test_the_command_tells_of_failures_at_the_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [
-        "sweep",
-        "--benchmarks",
-        recipe(tmp_path),
-        "--strategies",
-        "bayesbinn+si_avalanche,ste",
-    ]
+    words = ["sweep", "--benchmarks", recipe(tmp_path), "--strategies", f"{REFUSED},ste"]
     words += ["--tasks", "2", "--epochs", "1", "--out", str(tmp_path / "out"), "--no-plot"]
     assert cli.main(words) == 2
     out, err = capsys.readouterr()
@@ -86,7 +82,7 @@ def test_a_ray_cluster_of_two_nodes_writes_the_same_files(tmp_path: Path) -> Non
 
     here = swept(tmp_path, ["ste", "adam"], "here", (0, 1))
     carry_out(here)
-    there = swept(tmp_path, ["ste", "adam", "bayesbinn+si_avalanche"], "there", (0, 1))
+    there = swept(tmp_path, ["ste", "adam", REFUSED], "there", (0, 1))
     events: list[Event] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -105,7 +101,7 @@ def test_a_ray_cluster_of_two_nodes_writes_the_same_files(tmp_path: Path) -> Non
     assert not ray.is_initialized()
     ended = kinds(events, "finished", "failed")
     assert sorted(ended) == sorted(
-        [("finished", "ste"), ("finished", "adam"), ("failed", "bayesbinn+si_avalanche")] * 2
+        [("finished", "ste"), ("finished", "adam"), ("failed", REFUSED)] * 2
     )
     for run in here:
         twin = Path(str(run.path).replace("/here/", "/there/"))
