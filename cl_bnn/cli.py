@@ -204,7 +204,7 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    """Write DIR/README.md, the tables of all results in DIR (default: results)."""
+    """Write the tables of all results in DIR (default: results), DIR/README.md and DIR/tables."""
     from cl_bnn.report import write_readme
 
     print(write_readme(arguments.directory))

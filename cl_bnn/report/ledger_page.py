@@ -1,4 +1,4 @@
-"""The section of the page of results on published numbers: ours beside each, and the verdict."""
+"""The page of published numbers: ours beside each, and the verdict."""
 
 from __future__ import annotations
 
@@ -51,43 +51,48 @@ source gives.
 """
 
 
-def section(path: Path, frame: pd.DataFrame) -> list[str]:
-    """The part of the page on the published numbers in `path`, in Markdown; nothing without them.
+Beside = Sequence[tuple[Published, Ours]]
 
-    `frame` is what `results.read` returns. First a table of the numbers beside which we have one,
-    then those that were not run, folded by benchmark, then the sources. Raises `UserError` for a
-    damaged file.
+
+def beside(path: Path, frame: pd.DataFrame) -> Beside:
+    """The published numbers in `path`, none if there is no such file, each with ours.
+
+    `frame` is what `results.read` returns. Raises `UserError` for a damaged file.
     """
     runs = group_runs(frame)
-    beside = [(number, ours(number, runs)) for number in read(path)]
-    if not beside:
-        return []
-    known = [number for number, _ in beside]
-    measured = [(number, mine) for number, mine in beside if mine.value.n]
-    missing = [number for number, mine in beside if not mine.value.n]
+    return [(number, ours(number, runs)) for number in read(path)]
+
+
+def render(numbers: Beside) -> str:
+    """The page on published numbers in Markdown: a table of those beside which we have one, then
+    those that were not run, folded by benchmark, then the sources.
+    """
+    known = [number for number, _ in numbers]
+    measured = [(number, mine) for number, mine in numbers if mine.value.n]
+    missing = [number for number, mine in numbers if not mine.value.n]
     sources = list(dict.fromkeys((number.source, number.protocol) for number in known))
     streams = {_base(number) for number in known if number.after}
-    return [
-        "## Next to published numbers\n",
-        _counts(beside),
+    parts = [
+        "# Next to published numbers\n",
+        counts(numbers),
         *([markdown(_measured_table(measured, sources, streams))] if measured else []),
         LEGEND,
         _definitions(known),
         *_without_ours(missing, sources, streams),
         _sources(sources),
     ]
+    return "\n".join(parts)
 
 
-def _counts(beside: Sequence[tuple[Published, Ours]]) -> str:
-    given = [verdict(number, mine) for number, mine in beside]
-    counts = ", ".join(f"{given.count(name)} {name}" for name in VERDICTS if name != NOTHING)
+def counts(numbers: Beside) -> str:
+    """How many published numbers there are, by verdict."""
+    given = [verdict(number, mine) for number, mine in numbers]
+    each = ", ".join(f"{given.count(name)} {name}" for name in VERDICTS if name != NOTHING)
     none = f", {given.count(NOTHING)} without a verdict" if NOTHING in given else ""
-    return f"{len(given)} published numbers in `reference.csv`: {counts}{none}.\n"
+    return f"{len(given)} published numbers in `reference.csv`: {each}{none}.\n"
 
 
-def _measured_table(
-    beside: Sequence[tuple[Published, Ours]], sources: list[tuple[str, str]], streams: set[str]
-) -> Table:
+def _measured_table(beside: Beside, sources: list[tuple[str, str]], streams: set[str]) -> Table:
     head = ["benchmark", "strategy", "measure", "published", "allowed", "ours", "seeds", "verdict"]
     rows = []
     for number, mine in beside:

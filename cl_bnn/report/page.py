@@ -1,57 +1,26 @@
-"""The page `results/README.md`: every table, made from the files below one directory.
+"""The pages of a directory of results: `README.md` with the overview, `tables/` with the rest.
 
-The page holds no date and nothing of the machine that writes it, so that the same files give the
+The pages hold no date and nothing of the machine that writes them, so that the same files give the
 same bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 
 import pandas as pd
 
-from cl_bnn.report import (
-    capacity,
-    cost,
-    ensembles,
-    ledger_page,
-    single_tables,
-    statistics_page,
-    uncertainty,
-)
-from cl_bnn.report.order import by_strategy
-from cl_bnn.report.scenarios import DEFAULT_SCENARIOS, SCENARIOS, base_of, in_order, scenario_of
-from cl_bnn.report.summary import MEASURES, at_task_ends, is_single, slug, summary
-from cl_bnn.report.tables import (
-    Table,
-    final_table,
-    folded,
-    markdown,
-    matrix_table,
-    measure_table,
-    posterior_tables,
-    variants_table,
-)
+from cl_bnn.report import benchmark_page, ledger_page, statistics_page
+from cl_bnn.report.benchmark_page import TABLES, figure
+from cl_bnn.report.scenarios import DEFAULT_SCENARIOS, base_of, in_order
+from cl_bnn.report.summary import slug, summary
+from cl_bnn.report.tables import markdown, variants_table
 from cl_bnn.results import atomic_write, read, read_info
 
-README, REFERENCE, COMMANDS, FIGURES = "README.md", "reference.csv", "COMMANDS.md", "figures"
-#: Figures of one benchmark: the end of the file name, and what it shows.
-FIGURE_KINDS = {
-    "curves": "accuracy on each task along training",
-    "average": "mean accuracy on the tasks learned so far, all strategies",
-    "strategies": "mean accuracy on the tasks learned so far, each strategy before the others",
-    "matrix": "accuracy matrices",
-    "state": "accuracy against bits kept per weight",
-    "reliability": "accuracy against confidence, by the age of the task",
-    "posterior": "entropy, saturated and flipped weights",
-    "layers": "the same of every layer",
-    "training": "along training",
-    "ensembles": "accuracy against the number of members",
-    "members": "how members differ, and how samples are weighted",
-    "predictions": "predictions of one network of each strategy",
-}
+README, REFERENCE, COMMANDS = "README.md", "reference.csv", "COMMANDS.md"
+#: The page of the published numbers.
+PUBLISHED = f"{TABLES}/published_numbers.md"
 
 HEAD = """\
 # Results
@@ -83,107 +52,63 @@ the baseline cancels, so that a difference in one is a difference in the other.
 
 
 def write_readme(directory: Path) -> Path:
-    """Write `README.md` into `directory` from the results below it, and return its path."""
-    path = directory / README
-    atomic_write(path, render(directory).encode())
-    return path
+    """Write `README.md` and the pages in `tables/` into `directory` from the results below it.
+
+    Returns the path of `README.md`.
+    """
+    for name, text in render(directory).items():
+        path = directory / name
+        path.parent.mkdir(exist_ok=True)
+        atomic_write(path, text.encode())
+    return directory / README
 
 
-def render(directory: Path) -> str:
+def render(directory: Path) -> dict[str, str]:
     """The report on all results below `directory` in Markdown; the same files, the same text.
 
-    Takes in `reference.csv` (published numbers), `COMMANDS.md` (as it stands) and links to the
-    figures in `figures/` where these exist. Raises `UserError` as `results.read` does, and for a
-    damaged `reference.csv`.
+    Takes in `reference.csv` (published numbers), and links to `COMMANDS.md` and to the figures in
+    `figures/` where these exist. Raises `UserError` as `results.read` does, and for a damaged
+    `reference.csv`.
+
+    Returns:
+        The text of every page, by its place in `directory`.
     """
     frame, info = read(directory), read_info(directory)
     runs = summary(frame)
-    parts = [HEAD, statistics_page.LEGEND, *ledger_page.section(directory / REFERENCE, frame)]
-    parts += _figure(directory, "streams", "ACC of all strategies on all streams")
+    published = ledger_page.beside(directory / REFERENCE, frame)
+    pages = {PUBLISHED: ledger_page.render(published)} if published else {}
+    parts = [HEAD, statistics_page.LEGEND, *_links(directory, published)]
+    parts += figure(directory, "streams", "ACC of all strategies on all streams")
     for base, names in groupby(in_order(runs["benchmark"]), key=base_of):
         variants = list(names)
-        if len(variants) > 1:
-            default = DEFAULT_SCENARIOS.get(base)
-            heading = f"scenario={default} (default)" if default else "default"
-            table = variants_table(runs[runs["benchmark"].isin(variants)], base, heading)
-            parts += [f"## {base}: all variants\n", markdown(table)]
-            parts += _figure(directory, f"{slug(base)}_variants", f"{base}: ACC of all strategies")
+        parts += _overview(directory, base, frame, runs[runs["benchmark"].isin(variants)])
         for name in variants:
-            parts += _benchmark_section(directory, frame[frame["benchmark"] == name], runs, info)
-    commands = directory / COMMANDS
-    if commands.is_file():
-        parts += ["## Commands\n", commands.read_text(encoding="utf-8").rstrip() + "\n"]
-    return "\n".join(parts)
+            rows, own = (table[table["benchmark"] == name] for table in (frame, runs))
+            pages[benchmark_page.place(name)] = benchmark_page.render(directory, rows, own, info)
+    return {README: "\n".join(parts)} | pages
 
 
-def _benchmark_section(
-    directory: Path, frame: pd.DataFrame, runs: pd.DataFrame, info: pd.DataFrame
-) -> list[str]:
-    """Everything about the one benchmark in `frame`."""
-    name = str(frame["benchmark"].iloc[0])
-    runs = runs[runs["benchmark"] == name]
-    single = is_single(frame)
-    own = single_tables.tables(frame) if single else _stream_tables(frame, runs)
-    unsure = uncertainty.single_tables(frame) if single else uncertainty.tables(frame)
-    matrices = [] if single else _matrix_tables(frame)
-    along = [] if single else _shown(posterior_tables(frame))
+def _links(directory: Path, published: ledger_page.Beside) -> list[str]:
+    """What lies beside the tables: published numbers and commands, where there are any."""
+    numbers = f"{ledger_page.counts(published)}[One by one, beside ours]({PUBLISHED}).\n"
+    commands = f"[The commands]({COMMANDS}) that made what stands here.\n"
     return [
-        f"## {name}\n",
-        *_scenario(name),
-        *_shown([*own, *unsure, capacity.table(frame)]),
-        *([folded("The posterior after every task", "\n".join(along))] if along else []),
-        *_shown([cost.table(frame, info)]),
-        *statistics_page.section(runs),
-        *_shown(matrices),
-        *_figures(directory, name),
+        *([numbers] if published else []),
+        *([commands] if (directory / COMMANDS).is_file() else []),
     ]
 
 
-def _shown(tables: Iterable[Table]) -> list[str]:
-    return [markdown(table) for table in tables if table.rows]
-
-
-def _stream_tables(frame: pd.DataFrame, runs: pd.DataFrame) -> list[Table]:
-    averaged = [*MEASURES, "nll", "ece"]
-    return [
-        measure_table(runs, averaged, "After the last task"),
-        final_table(frame),
-        *_mode_tables(runs),
-        *ensembles.tables(frame),
-    ]
-
-
-def _mode_tables(runs: pd.DataFrame) -> list[Table]:
-    """The averaged posterior beside its mode, of the strategies that have both."""
-    pairs = ["ACC", "accuracy_mode", "nll", "nll_mode", "ece", "ece_mode"]
-    both = runs[runs["accuracy_mode"].notna()]
-    title = "Averaged posterior (ACC, NLL, ECE) and its mode"
-    return [measure_table(both, pairs, title)] if len(both) else []
-
-
-def _matrix_tables(frame: pd.DataFrame) -> list[Table]:
-    ends = at_task_ends(frame, "accuracy")
-    return [
-        matrix_table(rows, f"{strategy}: accuracy matrix [%], mean over seeds")
-        for strategy, rows in by_strategy(ends)
-    ]
-
-
-def _scenario(name: str) -> list[str]:
-    scenario = scenario_of(name)
-    return [f"Scenario: {SCENARIOS[scenario]}.\n"] if scenario in SCENARIOS else []
-
-
-def _figures(directory: Path, name: str) -> list[str]:
-    return [
-        text
-        for kind, meaning in FIGURE_KINDS.items()
-        for text in _figure(directory, f"{slug(name)}_{kind}", f"{name}: {meaning}")
-    ]
-
-
-def _figure(directory: Path, stem: str, meaning: str) -> list[str]:
-    """A figure in Markdown; nothing if it was not drawn."""
-    path = f"{FIGURES}/{stem}"
-    there = (directory / f"{path}.png").is_file()
-    return [f"![{meaning}]({path}.png)\n\n[as SVG]({path}.svg)\n"] if there else []
+def _overview(directory: Path, base: str, frame: pd.DataFrame, runs: pd.DataFrame) -> list[str]:
+    """The variants of one benchmark side by side, or the main table of the only one, and the links
+    to their pages.
+    """
+    names = in_order(runs["benchmark"])
+    if len(names) > 1:
+        default = DEFAULT_SCENARIOS.get(base)
+        heading = f"scenario={default} (default)" if default else "default"
+        tables = [markdown(variants_table(runs, base, heading))]
+        tables += figure(directory, f"{slug(base)}_variants", f"{base}: ACC of all strategies")
+    else:
+        tables = benchmark_page.headline(frame[frame["benchmark"] == names[0]], runs)
+    links = [f"- [`{name}`]({benchmark_page.place(name)})" for name in names]
+    return [f"## {base}\n", *tables, "All tables and figures:\n", "\n".join(links) + "\n"]

@@ -199,7 +199,7 @@ def test_a_file_that_is_no_ledger_is_one_line(tmp_path: Path, data: bytes) -> No
 def page_of(tmp_path: Path) -> str:
     rows = run("mnist", 0.98, 0, epochs=2) + run("mnist", 0.99, 1, epochs=2)
     path = write(tmp_path / "reference.csv", *LINES)
-    return "\n".join(ledger_page.section(path, frame_of(rows)))
+    return ledger_page.render(ledger_page.beside(path, frame_of(rows)))
 
 
 def test_section_shows_first_what_was_run(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_section_folds_what_was_not_run_and_explains_itself(tmp_path: Path) -> N
 
 
 def test_there_is_no_section_without_published_numbers(tmp_path: Path) -> None:
-    assert ledger_page.section(tmp_path / "reference.csv", frame_of([])) == []
+    assert ledger_page.beside(tmp_path / "reference.csv", frame_of([])) == []
 
 
 # The ledger that comes with the package.

@@ -10,9 +10,11 @@ from frames import run_rows
 
 from cl_bnn import report, results
 from cl_bnn.report.ledger import Published
+from cl_bnn.report.summary import slug
 from cl_bnn.results import Row
 
 PERMUTED = "permuted_mnist[n_experiences=3]"
+PERMUTED_PAGE = "tables/permuted_mnist_n_experiences=3.md"
 HEADINGS = ",".join(Published._fields)
 
 
@@ -25,76 +27,105 @@ def results_in(out: Path, benchmark: str = PERMUTED, tasks: int = 3) -> Path:
     return out
 
 
-def test_page_has_every_table_and_the_scenario(tmp_path: Path) -> None:
-    page = report.write_readme(results_in(tmp_path)).read_text()
+def test_page_of_a_benchmark_has_every_table_and_the_scenario(tmp_path: Path) -> None:
+    page = report.render(results_in(tmp_path))[PERMUTED_PAGE]
     for text in (
-        f"## {PERMUTED}",
+        f"# {PERMUTED}",
+        "[all results](../README.md)",
         "Scenario: domain-incremental",
         "**After the last task**",
         "**Accuracy on each task after the last [%]**",
         "**Posterior: mean entropy [bits]**",
         "**Differences to bayesbinn, paired by seed**",
+        "<summary>Accuracy matrices</summary>",
         "**joint: accuracy matrix [%], mean over seeds**",
-        "mean over i < T of R[T, i] − R[i, i]",
-        "| zero-shot accuracy | mean over 1 < i ≤ T of R[i − 1, i] |",
-        "<summary>How differences are tested</summary>",
         "With 2 seeds no p of the permutation test is below 0.5000",
     ):
         assert text in page
     joint = next(line for line in page.splitlines() if line.startswith("| joint | 2 | 9"))
     assert joint.count("–") == 6  # AAA, BWT, both forgettings, LA, zero-shot accuracy
-    for absent in ("published", "## Commands", "figures/", "all variants", "nan"):
+    for absent in ("figures/", "nan"):
         assert absent not in page
 
 
-def test_page_does_not_depend_on_where_and_when(tmp_path: Path) -> None:
+def test_overview_explains_measures_and_leads_to_the_pages(tmp_path: Path) -> None:
+    path = report.write_readme(results_in(tmp_path))
+    assert path == tmp_path / "README.md"
+    page = path.read_text()
+    for text in (
+        "mean over i < T of R[T, i] − R[i, i]",
+        "| zero-shot accuracy | mean over 1 < i ≤ T of R[i − 1, i] |",
+        "<summary>How differences are tested</summary>",
+        "## permuted_mnist\n",
+        "**After the last task**",
+        f"- [`{PERMUTED}`]({PERMUTED_PAGE})",
+    ):
+        assert text in page
+    assert (tmp_path / PERMUTED_PAGE).is_file()
+    for absent in ("published", "commands", "figures/", "accuracy matrix [%]", "nan"):
+        assert absent not in page
+
+
+def test_pages_do_not_depend_on_where_and_when(tmp_path: Path) -> None:
     first = report.render(results_in(tmp_path / "a"))
     assert report.render(results_in(tmp_path / "b")) == first
     report.write_readme(tmp_path / "a")
     assert report.render(tmp_path / "a") == first
+    assert {name: (tmp_path / "a" / name).read_text() for name in first} == first
 
 
 def test_variants_of_a_benchmark_share_a_table(tmp_path: Path) -> None:
-    for name in ("split_mnist", "split_mnist[scenario=class]", "split_mnist[scenario=domain]"):
+    names = ("split_mnist", "split_mnist[scenario=class]", "split_mnist[scenario=domain]")
+    for name in names:
         results_in(tmp_path, name, tasks=2)
-    page = report.render(tmp_path)
-    assert page.count("## split_mnist: all variants") == 1
+    pages = report.render(tmp_path)
+    page = pages["README.md"]
+    assert page.count("## split_mnist\n") == 1
     head = "| strategy | scenario=task (default) | scenario=domain | scenario=class |"
     assert head in page
-    for kind in ("task", "class", "domain"):
-        assert page.count(f"Scenario: {kind}-incremental") == 1
+    for name, kind in zip(names, ("task", "class", "domain"), strict=True):
+        place = f"tables/{slug(name)}.md"
+        assert f"- [`{name}`]({place})" in page
+        assert f"Scenario: {kind}-incremental" in pages[place]
 
 
-def test_commands_are_taken_in_as_they_stand(tmp_path: Path) -> None:
+def test_commands_are_linked_where_there_are_any(tmp_path: Path) -> None:
+    results_in(tmp_path)
+    assert "COMMANDS.md" not in report.render(tmp_path)["README.md"]
     (tmp_path / "COMMANDS.md").write_text("```\ncl-bnn run split_mnist --seeds 5\n```\n")
-    page = report.render(results_in(tmp_path))
-    assert page.endswith("## Commands\n\n```\ncl-bnn run split_mnist --seeds 5\n```\n")
+    assert "(COMMANDS.md)" in report.render(tmp_path)["README.md"]
 
 
 def test_page_of_a_benchmark_without_accuracies(tmp_path: Path) -> None:
     row = Row("regression", "ste", 0, 0, 0, None, "mse", 0.5)
     results.write(results.csv_path(tmp_path, "regression", "ste", 0), [row], {}, {})
-    section = report.render(tmp_path).partition("## regression")[2]
-    assert section.split("\n\n")[1:] == [
-        "**At the end of training**",
-        "| strategy | seeds | mse |\n| --- | ---: | ---: |\n| ste | 1 | 0.5000 ± – |\n",
-    ]
+    pages = report.render(tmp_path)
+    table = "| strategy | seeds | mse |\n| --- | ---: | ---: |\n| ste | 1 | 0.5000 ± – |\n"
+    body = pages["tables/regression.md"].partition("(../README.md).\n\n")[2]
+    assert body == f"**At the end of training**\n\n{table}"
+    assert table in pages["README.md"]
 
 
 def test_only_figures_that_exist_are_linked(tmp_path: Path) -> None:
     (tmp_path / "figures").mkdir()
-    (tmp_path / "figures/permuted_mnist_n_experiences=3_curves.png").write_bytes(b"")
-    page = report.render(results_in(tmp_path))
-    assert "(figures/permuted_mnist_n_experiences=3_curves.png)" in page
+    for name in ("permuted_mnist_n_experiences=3_curves", "streams"):
+        (tmp_path / f"figures/{name}.png").write_bytes(b"")
+    pages = report.render(results_in(tmp_path))
+    page = pages[PERMUTED_PAGE]
+    assert "(../figures/permuted_mnist_n_experiences=3_curves.png)" in page
     assert "_matrix" not in page and "_posterior" not in page
+    assert "(figures/streams.png)" in pages["README.md"]
 
 
-def test_published_numbers_are_taken_in_after_the_head(tmp_path: Path) -> None:
+def test_published_numbers_have_a_page_and_are_counted_in_the_overview(tmp_path: Path) -> None:
     number = f"{PERMUTED},bayesbinn,ACC,2,,,0.9,,0.05,DIGIT,Somewhere,,,"
     (tmp_path / "reference.csv").write_text("\n".join([HEADINGS, number]) + "\n")
-    page = report.render(results_in(tmp_path))
-    at = [page.index(f"## {text}") for text in ("Next to published numbers", PERMUTED)]
-    assert at == sorted(at)
+    pages = report.render(results_in(tmp_path))
+    counted = "1 published numbers in `reference.csv`: 1 within"
+    assert counted in pages["README.md"]
+    assert "(tables/published_numbers.md)" in pages["README.md"]
+    page = pages["tables/published_numbers.md"]
+    assert page.startswith("# Next to published numbers\n") and counted in page
     assert "| 90 DIGIT | 5 | 91" in page
 
 
@@ -112,7 +143,7 @@ def test_page_of_a_single_task_selects_by_validation(tmp_path: Path) -> None:
     for seed, (val, test) in enumerate(runs):
         path = results.csv_path(tmp_path, "mnist", "ste", seed)
         results.write(path, classification_rows(seed, val, test), {}, {})
-    page = report.render(tmp_path)
+    page = report.render(tmp_path)["tables/mnist.md"]
     assert "| strategy | seeds | epoch | at best validation | last epoch |" in page
     # 75 and 65 are 5 from their mean; 70 and 65 have s = 2.5 sqrt(2) and t(0.975, 1) = 12.706.
     assert "| ste | 2 | 1 to 2 | 70.00 ± 5.00 | 67.50 ± 31.77 |" in page
@@ -124,7 +155,7 @@ def test_page_of_a_single_task_selects_by_validation(tmp_path: Path) -> None:
 def test_one_seed_has_neither_deviation_nor_interval(tmp_path: Path) -> None:
     path = results.csv_path(tmp_path, "mnist", "ste", 0)
     results.write(path, classification_rows(0, [0.9, 0.95], [0.75, 0.7]), {}, {})
-    assert "| ste | 1 | 2 | 70.00 ± – | 70.00 ± – |" in report.render(tmp_path)
+    assert "| ste | 1 | 2 | 70.00 ± – | 70.00 ± – |" in report.render(tmp_path)["tables/mnist.md"]
 
 
 def test_report_needs_neither_torch_nor_avalanche_nor_matplotlib() -> None:
