@@ -71,6 +71,8 @@ KNOWN = {
     "gem": (ORANGE, "D"),
     "constant": (BLACK, "X"),
     "joint": (BLACK, "P"),
+    "ste_joint": (RED, "X"),
+    "adam_joint": (GREEN, "o"),
 }
 #: With one plugin beside binary weights markers are hollow, colours those of the plugin so many
 #: places further in the palette, and markers these in the place of its own.

@@ -28,7 +28,7 @@ FAMILIES = {
         "adam", "sgd", "mesu", "vcl", "vcl_coreset", "kfl", "ewc", "online_ewc", "ewc_avalanche",
         "si", "si_avalanche", "mas", "lwf", "er", "der", "der++", "replay", "agem", "gem",
     ),
-    "yardstick": ("constant", "joint"),
+    "yardstick": ("constant", "joint", "ste_joint", "adam_joint"),
     "other": (),
 }  # fmt: skip
 #: The families of binary weights: with a plugin beside them they are the family `beside`.

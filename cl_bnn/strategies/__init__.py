@@ -7,7 +7,7 @@ from cl_bnn.strategies.bop import Bop2ndOrderStrategy, BopStrategy
 from cl_bnn.strategies.composed import Composed
 from cl_bnn.strategies.der import DER
 from cl_bnn.strategies.ewc import EWC
-from cl_bnn.strategies.joint import JointStrategy
+from cl_bnn.strategies.joint import JointAdamStrategy, JointSTEStrategy, JointStrategy
 from cl_bnn.strategies.laplace import KroneckerLaplace
 from cl_bnn.strategies.mesu import MESUStrategy
 from cl_bnn.strategies.metaplastic import MetaplasticStrategy
@@ -32,6 +32,8 @@ __all__ = [
     "Bop2ndOrderStrategy",
     "BopStrategy",
     "DrawWeights",
+    "JointAdamStrategy",
+    "JointSTEStrategy",
     "JointStrategy",
     "KroneckerLaplace",
     "KroneckerPrior",

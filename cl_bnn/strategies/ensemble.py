@@ -5,7 +5,7 @@ arXiv:1806.07550), one ensemble carried through the stream.
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,18 +14,11 @@ from cl_bnn import distributed, metrics
 from cl_bnn.ensembles import VOTES, Vote, bootstrap, disagreement, rule_of, vote
 from cl_bnn.errors import UserError
 from cl_bnn.strategies.loading import Batches, StreamedBatches, view_behind
+from cl_bnn.strategies.mixin import Mixin
 from cl_bnn.strategies.template import Template
 
 Mode = Literal["independent", "sequential", "posterior"]
 MODES: tuple[Mode, ...] = ("independent", "sequential", "posterior")
-
-
-# Avalanche holds the keywords of a strategy class against those of its bases, of which the class
-# that trains a member is none until `ensemble_of` puts them together.
-if TYPE_CHECKING:
-    Mixin = Template
-else:
-    Mixin = object
 
 
 class Ensemble(Mixin):

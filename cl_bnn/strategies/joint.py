@@ -6,13 +6,16 @@ from avalanche.benchmarks.utils.utils import concat_datasets
 
 from cl_bnn.strategies.bayesbinn import BayesBiNNStrategy
 from cl_bnn.strategies.loading import Batches, task_view
+from cl_bnn.strategies.mixin import Mixin
+from cl_bnn.strategies.real import AdamStrategy
+from cl_bnn.strategies.ste import STEStrategy
 
 
-class JointStrategy(BayesBiNNStrategy):
-    """BayesBiNN on the union of all experiences handed to one call of `train`.
+class AllAtOnce(Mixin):
+    """The union of all experiences handed to one call of `train` is learned, without a stream.
 
-    The same binary network as the continual learners, without a stream: what is lost to forgetting
-    can be read off. Keywords as in `BayesBiNNStrategy`; N is the number of samples of all tasks.
+    To be put before the class of a strategy, whose keywords it takes: the same network as that of
+    the continual learner, so that what is lost to forgetting can be read off.
     """
 
     def phases(self, experiences: Any) -> list[list[Any]]:
@@ -47,3 +50,15 @@ class JointStrategy(BayesBiNNStrategy):
             return
         tasks = [(view, int(e.task_label)) for view, e in views if view is not None]
         self.dataloader = Batches(tasks, self.train_mb_size, shuffle=shuffle, device=self.device)
+
+
+class JointStrategy(AllAtOnce, BayesBiNNStrategy):
+    """BayesBiNN on all tasks at once; N is the number of samples of all tasks."""
+
+
+class JointSTEStrategy(AllAtOnce, STEStrategy):
+    """The straight-through estimator on all tasks at once."""
+
+
+class JointAdamStrategy(AllAtOnce, AdamStrategy):
+    """Full precision on all tasks at once."""

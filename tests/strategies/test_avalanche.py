@@ -24,6 +24,8 @@ from cl_bnn.strategies import (
     AdamStrategy,
     BayesBiNNStrategy,
     DrawWeights,
+    JointAdamStrategy,
+    JointSTEStrategy,
     JointStrategy,
     PosteriorAsPrior,
     STEStrategy,
@@ -228,15 +230,21 @@ def test_stock_strategy_and_replay_on_our_stream() -> None:
         assert found[name] > 0.8
 
 
-def test_joint_sees_every_task_with_its_label() -> None:
+@pytest.mark.parametrize(
+    ("build", "given", "metric"),
+    [
+        (JointStrategy, {"lr": 5e-2, "eval_samples": 5}, "accuracy_mode"),
+        (JointSTEStrategy, {"lr": 1e-2}, "accuracy"),
+        (JointAdamStrategy, {"lr": 1e-3}, "accuracy"),
+    ],
+)
+def test_joint_sees_every_task_with_its_label(
+    build: Any, given: dict[str, Any], metric: str
+) -> None:
     data = stream(n_experiences=3, heads=True)
     model = TaskAware(mlp(in_features=784, out_features=2, n_heads=3, n_tasks=3, width=32))
-    strategy = JointStrategy(
-        model=model,
-        lr=5e-2,
-        eval_samples=5,
-        evaluator=Recorder(),
-        **settings(train_epochs=20, train_mb_size=60),
+    strategy = build(
+        model=model, evaluator=Recorder(), **settings(train_epochs=20, train_mb_size=60), **given
     )
     assert [len(phase) for phase in strategy.phases(data.train)] == [3]
     labels: list[int] = []
@@ -249,10 +257,10 @@ def test_joint_sees_every_task_with_its_label() -> None:
     strategy.train(data.train, eval_streams=[])
     sizes = [len(e.dataset) for e in data.train]
     assert [labels.count(k) for k in range(3)] == [20 * size for size in sizes]
-    assert strategy.optimizer.param_groups[0]["train_set_size"] == sum(sizes)
+    if build is JointStrategy:
+        assert strategy.optimizer.param_groups[0]["train_set_size"] == sum(sizes)
     measured = strategy.evaluator.measure(strategy, data.test)
-    modes = [values["accuracy_mode"] for values in measured.values()]
-    assert sum(modes) / 3 > 0.75
+    assert sum(values[metric] for values in measured.values()) / 3 > 0.75
 
 
 def test_unknown_keywords_are_refused() -> None:
