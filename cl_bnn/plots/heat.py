@@ -114,14 +114,16 @@ def scenarios(runs: pd.DataFrame, name: str) -> Figure | None:
 
 def cells(axis: Axes, table: Array, texts: Sequence[Sequence[str]] = ()) -> QuadMesh:
     """Cells of a table in percent, the first row at the top, each with its text if there are any;
-    NaN is grey.
+    NaN is grey. Without texts there are many, which are one image also in a drawing of paths.
     """
     rows, columns = table.shape
     x, y = np.arange(columns + 1) + 0.5, np.arange(rows + 1) + 0.5
     colours = matplotlib.colormaps[COLOUR_MAP].with_extremes(bad=EMPTY)
     edge: Any = "white" if texts else "none"
     masked = np.ma.masked_invalid(table)
-    mesh = axis.pcolormesh(x, y, masked, cmap=colours, vmin=0, vmax=100, edgecolors=edge)
+    mesh = axis.pcolormesh(
+        x, y, masked, cmap=colours, vmin=0, vmax=100, edgecolors=edge, rasterized=not texts
+    )
     for (row, column), value in np.ndenumerate(table) if texts else ():
         shade = "0.3" if math.isnan(value) else text_colour(colours(value / 100))
         if text := texts[row][column]:

@@ -1,5 +1,6 @@
 """ACC of all strategies on all streams: what is in the cells, and that it can be read."""
 
+import io
 import math
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from frames import frame_of, matrix_rows, plausible
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from wide_frames import wide
 
 from cl_bnn import plots
@@ -127,3 +129,14 @@ def test_acc_is_that_of_the_summary() -> None:
     assert figure is not None
     mean = frame.query("metric == 'accuracy' and after == 2")["value"].mean()
     assert written(figure.axes[0])[1, 1].startswith(f"{100 * mean:.1f} ± ")
+
+
+@pytest.mark.parametrize(("side", "images"), [(10, 0), (100, 1)])
+def test_many_cells_are_one_image_in_a_drawing_of_paths(side: int, images: int) -> None:
+    figure = Figure()
+    texts = [["1"] * side] * side if side == 10 else ()
+    heat.cells(figure.subplots(), np.ones((side, side)), texts)
+    drawing = io.StringIO()
+    figure.savefig(drawing, format="svg")
+    assert drawing.getvalue().count("<image") == images
+    assert len(drawing.getvalue()) < 150_000
