@@ -36,18 +36,15 @@ def best(trials: Sequence[Trial]) -> Trial:
 
 
 def table(search: Search, trials: Sequence[Trial]) -> Table:
-    """The trials, best first and failed ones last."""
+    """The trials, best first and failed ones last; below, why they failed."""
     title = (
         f"{search.name}: accuracy on held-out training images of the first {search.seen} of "
         f"{search.n_tasks} tasks, once they are learned [%]"
     )
     head = ["trial", *(f"seed {seed}" for seed in search.seeds), "mean", *search.space]
     ranked = sorted(trials, key=lambda t: (t.value is None, -(t.value or 0.0), t.number))
-    rows = [_row(search, trial) for trial in ranked]
-    if any(trial.message for trial in trials):
-        head.append("failed")
-        rows = [[*row, trial.message] for row, trial in zip(rows, ranked, strict=True)]
-    return Table(title, head, rows)
+    failed = [f"Trial {trial.number} failed: {trial.message}" for trial in ranked if trial.message]
+    return Table(title, head, [_row(search, trial) for trial in ranked], "\n".join(failed))
 
 
 def _row(search: Search, trial: Trial) -> list[str]:
