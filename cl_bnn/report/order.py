@@ -20,13 +20,15 @@ FAMILIES = {
         "bayesbinn_bimu", "bimu",
     ),
     "binary": (
-        "ste", "bop", "bop2", "bop2_unbiased", "pmf", "pmf_mended", "xnor", "metaplastic",
+        "ste", "ste_tuned", "bop", "bop2", "bop2_unbiased", "pmf", "pmf_mended", "xnor",
+        "metaplastic",
     ),
     "ensemble": ("benn",),
     "beside": (),
     "real": (
-        "adam", "sgd", "mesu", "vcl", "vcl_coreset", "kfl", "ewc", "online_ewc", "ewc_avalanche",
-        "si", "si_avalanche", "mas", "lwf", "er", "der", "der++", "replay", "agem", "gem",
+        "adam", "adam_tuned", "sgd", "mesu", "vcl", "vcl_coreset", "kfl", "ewc", "online_ewc",
+        "ewc_avalanche", "si", "si_avalanche", "mas", "lwf", "er", "der", "der++", "replay", "agem",
+        "gem",
     ),
     "yardstick": ("constant", "joint", "ste_joint", "adam_joint"),
     "other": (),
