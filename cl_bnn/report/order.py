@@ -16,17 +16,17 @@ from cl_bnn._strategy_recipes import PART
 #: The families of strategies in their order, the recipes of each in theirs.
 FAMILIES = {
     "bayesian": (
-        "bayesbinn", "bayesbinn_tuned", "bayesbinn_reference", "bayesbinn_fixed_prior",
-        "bayesbinn_bimu", "bimu",
+        "bayesbinn", "bayesbinn_searched", "bayesbinn_tuned", "bayesbinn_reference",
+        "bayesbinn_fixed_prior", "bayesbinn_bimu", "bimu",
     ),
     "binary": (
-        "ste", "ste_tuned", "bop", "bop2", "bop2_unbiased", "pmf", "pmf_mended", "xnor",
+        "ste", "ste_searched", "bop", "bop2", "bop2_unbiased", "pmf", "pmf_mended", "xnor",
         "metaplastic",
     ),
     "ensemble": ("benn",),
     "beside": (),
     "real": (
-        "adam", "adam_tuned", "sgd", "mesu", "vcl", "vcl_coreset", "kfl", "ewc", "online_ewc",
+        "adam", "adam_searched", "sgd", "mesu", "vcl", "vcl_coreset", "kfl", "ewc", "online_ewc",
         "ewc_avalanche", "si", "si_avalanche", "mas", "lwf", "er", "der", "der++", "replay", "agem",
         "gem",
     ),
