@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from cl_bnn.execution import Execution
+from cl_bnn.strategies.ensemble import Ensemble
 
 # Steps that are timed, after some that are not: the first ones bring the data along.
 WARM_STEPS, TIMED_STEPS = 3, 30
@@ -22,8 +23,9 @@ class _Enough(Exception):
 class Estimate(Execution):
     """A run that is begun, timed, and left; nothing is written.
 
-    Its steps are those of the first task: whatever makes later tasks longer (more data, a memory
-    that fills) is not seen.
+    Timed are steps of the first task and what is done at its end, then the same of the second,
+    which stands for all later ones: penalties and stored samples are at work there. What grows
+    from task to task is not seen, nor what an ensemble does at the end of a task.
 
     Args:
         run: what is to be run (`cl_bnn.runner.Run`).
@@ -33,17 +35,19 @@ class Estimate(Execution):
 
     def __init__(self, run: Any, device: torch.device, data_root: Path | None) -> None:
         super().__init__(run, device, data_root, lambda event: None)
-        self.times: list[float] = []  # when a step ended
+        self.times: list[float] = []  # when a step of the task ended
+        self.batches = 0  # of the task, in all epochs
 
     def after_training_iteration(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         """Avalanche calls this after every step."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        self.times.append(time.perf_counter())
+        self.times.append(self._now())
+        self.batches = len(strategy.dataloader) * strategy.n_epochs
         steps = len(self.times) - WARM_STEPS
         late = steps > 1 and self.times[-1] - self.times[WARM_STEPS] > PATIENCE
         if steps > TIMED_STEPS or late:
-            raise _Enough
+            if isinstance(strategy, Ensemble):  # cannot end a task with members missing
+                raise _Enough
+            strategy.stop_training()
 
     def after_training_epoch(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         """Avalanche calls this after every epoch; here nothing is measured."""
@@ -54,26 +58,50 @@ class Estimate(Execution):
         Raises:
             UserError: a recipe that does not fit, or data that are missing.
         """
-        begin = time.perf_counter()
+        begin = self._now()
         self._build()
-        built = time.perf_counter()
+        building = self._now() - begin
+        alike = isinstance(self.strategy, Ensemble)
+        tasks = [self._task(phase) for phase in self.phases[: 1 if alike else 2]]
+        training = sum(tasks) + (len(self.phases) - len(tasks)) * tasks[-1]
+        begin = self._now()
+        self._measure(1)
+        measured = self._now()
+        self._unsure()
+        unsure = (self._now() - measured) * self._doubts() / self._doubts(1)
+        return building + training + self._evaluations() * (measured - begin) + unsure
+
+    def _task(self, phase: Any) -> float:
+        """The expected seconds of training one task, from some steps of it and its end."""
+        self.times = []
+        begin = self._now()
         with suppress(_Enough):
-            self.strategy.train(self.phases[0], eval_streams=[])
+            self.strategy.train(phase, eval_streams=[])
+        end = self._now() - self.times[-1]
+        loading = self.times[min(WARM_STEPS, len(self.times)) - 1] - begin
         steps = self.times[WARM_STEPS:] or self.times[-1:]
         step = (steps[-1] - steps[0]) / max(len(steps) - 1, 1)
-        loading = self.times[min(WARM_STEPS, len(self.times)) - 1] - built
-        batches = len(self.strategy.dataloader) * self.strategy.n_epochs
-        begun = time.perf_counter()
-        self._measure(1)
-        evaluation = time.perf_counter() - begun
-        training = len(self.phases) * (loading + batches * step)
-        return float(built - begin + training + self._evaluations() * evaluation)
+        return float(loading + self.batches * step + end)
+
+    def _now(self) -> float:
+        """The time in seconds at which everything begun so far is done."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
 
     def _evaluations(self) -> int:
         """How many test sets are measured in a run, each time that they are."""
         at_ends: int = len(self.phases) * self.stream.n_tasks
         if not self._every_epoch:
             return at_ends
-        seen = (phase[-1].current_experience + 1 for phase in self.phases)
-        during: int = (self.strategy.n_epochs // self.stream.every - 1) * sum(seen)
+        during: int = (self.strategy.n_epochs // self.stream.every - 1) * sum(self._learned())
         return at_ends + during
+
+    def _doubts(self, phases: int | None = None) -> int:
+        """Of how many test sets uncertainty is measured, after all tasks or the first ones."""
+        counts = (min(learned + 1, self.stream.n_tasks) for learned in self._learned()[:phases])
+        return sum(counts)
+
+    def _learned(self) -> list[int]:
+        """How many tasks are learned after each phase."""
+        return [phase[-1].current_experience + 1 for phase in self.phases]

@@ -14,6 +14,7 @@ from cl_bnn.estimate import Estimate
 from cl_bnn.events import Event
 from cl_bnn.execution import Execution
 from cl_bnn.runner import Run
+from cl_bnn.strategies import EWC
 
 SHORT = {"epochs": 1, "stream.n_experiences": 2}
 # A strategy that its plugin refuses when training begins.
@@ -144,31 +145,44 @@ def test_an_estimate_counts_the_evaluations_of_the_run(
     assert sum(measured) == found._evaluations()
 
 
-def test_an_estimate_adds_up_steps_and_evaluations(
+def test_an_estimate_adds_up_steps_ends_of_tasks_and_evaluations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a clock that only steps and evaluations move: 2 s a step, 5 s a test set."""
+    """With a clock that only these move: a step takes 2 s, with EWC's penalty 3 s, the end of a
+    task 7 s, a test set 5 s, and its uncertainty 1 s.
+    """
     now = [0.0]
     monkeypatch.setattr(estimate.time, "perf_counter", lambda: now[0])
     step: Callable[..., None] = Estimate.after_training_iteration
+    ends: list[int] = []
 
     def stepped(self: Estimate, strategy: Any, **kwargs: Any) -> None:
-        now[0] += 2.0
+        now[0] += 3.0 if ends else 2.0
         step(self, strategy, **kwargs)
+
+    def ended(self: EWC, strategy: Any, **kwargs: Any) -> None:
+        ends.append(len(strategy.dataloader))
+        now[0] += 7.0
 
     def measured(self: Execution, n_tasks: int) -> dict[int, dict[str, float]]:
         now[0] += 5.0 * n_tasks
         return {}
 
+    def unsure(self: Execution) -> dict[int, dict[str, float]]:
+        now[0] += 1.0 * min(self.last_task + 2, self.stream.n_tasks)
+        return {}
+
     monkeypatch.setattr(Estimate, "after_training_iteration", stepped)
+    monkeypatch.setattr(EWC, "after_training_exp", ended)
     monkeypatch.setattr(Execution, "_measure", measured)
-    overrides = {"epochs": 4, "stream.n_experiences": 2}
-    (run,) = runner.plan(recipe(tmp_path), ["ste"], [0], overrides, "task", tmp_path / "out")
+    monkeypatch.setattr(Execution, "_unsure", unsure)
+    overrides = {"epochs": 6, "stream.n_experiences": 4}
+    (run,) = runner.plan(recipe(tmp_path), ["ste+ewc"], [0], overrides, "task", tmp_path / "out")
     found = Estimate(run, runner.find_device("cpu"), None)
     expected = found.expected()
-    batches = len(found.strategy.dataloader)
-    loading = 2.0 * estimate.WARM_STEPS
-    assert expected == 2 * (loading + 4 * batches * 2.0) + 4 * 5.0
+    assert ends == [7, 7]  # batches of an epoch, of which 6 have more than are timed
+    training = (6 * 7 + estimate.WARM_STEPS) * (2.0 + 3 * 3.0) + 4 * 7.0
+    assert expected == training + 4 * 4 * 5.0 + (2 + 3 + 4 + 4) * 1.0
 
 
 @pytest.mark.parametrize(
