@@ -85,7 +85,8 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
             raise UserError(
                 "model.norm = 'per_task' picks the statistics of the test image's task, and "
                 f"{spec.benchmark} does not give the task label at test: use 'shared', 'batch' or "
-                "'layer', or --scenario task"
+                "'layer', or have it given by --scenario task or --set stream.task_labels=true, "
+                "whichever the benchmark knows"
             )
         network = _call(spec.model, spec, **self._facts())  # that of the whole stream
         if self.run.tasks_seen is not None:

@@ -17,15 +17,15 @@ from cl_bnn.optim.weights import require
 
 def permuted(
     *, data: str = "mnist", n_experiences: int = 5, validation: float = 0.0,
-    test_limit: int | None = None, scaling: Scaling = "standard", seed: int = 0,
-    data_root: Path | None = None,
+    test_limit: int | None = None, scaling: Scaling = "standard", task_labels: bool = False,
+    seed: int = 0, data_root: Path | None = None,
 ) -> Stream:  # fmt: skip
     """The permuted stream (Goodfellow et al. 2013) as in BayesBiNN (arXiv:2002.10778, section 4.3).
 
     All tasks are permuted, the first too: the permutation of task k is the k-th that NumPy's
     `RandomState(seed + 1)` draws, which are the paper's own at seed 0. Where images have several
     channels, their values are permuted all together. All tasks share one head, and the task label
-    is not given (domain-incremental).
+    is not given unless asked for (domain-incremental).
 
     Args:
         data: name of a data set, or data of the user's own, see `cl_bnn.features.load`.
@@ -34,6 +34,7 @@ def permuted(
         test_limit: test images that are looked at, evenly spread; None: all. With 100 tasks there
             are 10,000 tests.
         scaling: of the values, see `cl_bnn.data.scaling`.
+        task_labels: whether the task label is given at test, for `model.norm = "per_task"`.
         seed: chooses the permutations, and the images that are held out.
         data_root: where the data sets lie.
 
@@ -57,5 +58,5 @@ def permuted(
 
     return whole_tasks(
         source, views(source.train, kept), views(source.test, tested),
-        [] if held is None else views(source.train, held),
+        [] if held is None else views(source.train, held), task_labels=task_labels,
     )  # fmt: skip

@@ -19,14 +19,14 @@ RANGE = 180.0
 
 def rotated(
     *, data: str = "mnist", n_experiences: int = 5, angles: list[float] | None = None,
-    validation: float = 0.0, scaling: Scaling = "standard", seed: int = 0,
-    data_root: Path | None = None,
+    validation: float = 0.0, scaling: Scaling = "standard", task_labels: bool = False,
+    seed: int = 0, data_root: Path | None = None,
 ) -> Stream:  # fmt: skip
     """The rotated stream (Lopez-Paz and Ranzato 2017, arXiv:1706.08840).
 
     Task k of n is turned by 180 k / n degrees, the first one not at all; the authors draw the angle
     within the interval that begins there. All tasks share one head, and the task label is not given
-    (domain-incremental).
+    unless asked for (domain-incremental).
 
     Args:
         data: name of a data set of images, or data of the user's own, see `cl_bnn.features.load`.
@@ -34,6 +34,7 @@ def rotated(
         angles: of each task, in degrees, counter-clockwise; None: as above.
         validation: share of the training images held out, in [0, 1), the same ones of all tasks.
         scaling: of the values, see `cl_bnn.data.scaling`.
+        task_labels: whether the task label is given at test, for `model.norm = "per_task"`.
         seed: chooses the images that are held out; nothing else depends on chance.
         data_root: where the data sets lie.
 
@@ -59,7 +60,7 @@ def rotated(
 
     return whole_tasks(
         source, views(source.train, kept), views(source.test),
-        [] if held is None else views(source.train, held),
+        [] if held is None else views(source.train, held), task_labels=task_labels,
     )  # fmt: skip
 
 

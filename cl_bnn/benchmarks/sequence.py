@@ -11,19 +11,21 @@ from cl_bnn.features import load
 
 
 def sequence(
-    *, data: list[str], validation: float = 0.0, scaling: Scaling = "standard", seed: int = 0,
-    data_root: Path | None = None,
+    *, data: list[str], validation: float = 0.0, scaling: Scaling = "standard",
+    task_labels: bool = False, seed: int = 0, data_root: Path | None = None,
 ) -> Stream:  # fmt: skip
     """Several data sets, a task each, as MNIST and then Fashion-MNIST in Laborieux et al. 2021
     (arXiv:2003.03533).
 
     All tasks share one head with an output for each class of the data set that has most of them:
-    class c of each is output c. The task label is not given (domain-incremental).
+    class c of each is output c. The task label is not given unless asked for
+    (domain-incremental).
 
     Args:
         data: names of data sets, or data of the user's own, see `cl_bnn.features.load`.
         validation: share of the training images of each held out, in [0, 1).
         scaling: of the values, by the constants of each data set; see `cl_bnn.data.scaling`.
+        task_labels: whether the task label is given at test, for `model.norm = "per_task"`.
         seed: chooses the images that are held out; nothing else depends on chance.
         data_root: where the data sets lie.
 
@@ -51,4 +53,4 @@ def sequence(
         if held is not None:
             others.append(TaskView(source.train, normalise, rows=held))
     largest = max(sources, key=lambda source: source.n_classes)
-    return whole_tasks(largest, learned, tested, others)
+    return whole_tasks(largest, learned, tested, others, task_labels=task_labels)

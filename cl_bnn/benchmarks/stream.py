@@ -182,22 +182,25 @@ def build_benchmark(
 
 def whole_tasks(
     source: Dataset, train: Sequence[View], test: Sequence[View],
-    validation: Sequence[View] = (), **facts: Any,
+    validation: Sequence[View] = (), *, task_labels: bool = False, **facts: Any,
 ) -> Stream:  # fmt: skip
-    """The stream of tasks that all have the classes of `source`: one head, no task label.
+    """The stream of tasks that all have the classes of `source`, with one head.
 
     Args:
         source: the data set, or one like it.
         train: the training data of each task.
         test: the test data of each task.
         validation: the held-out training data of each task, if any.
+        task_labels: whether the task label is given at test; only a norm per task looks at it.
         facts: whatever else there is to say of the `Stream`.
     """
     return Stream(
-        benchmark=build_benchmark(train, test, [0] * len(train), validation),
+        benchmark=build_benchmark(
+            train, test, [task if task_labels else 0 for task in range(len(train))], validation
+        ),
         input_shape=tuple(source.train.x.shape[1:]),
         out_features=source.n_classes,
         n_heads=1,
-        task_labels=False,
+        task_labels=task_labels,
         **facts,
     )

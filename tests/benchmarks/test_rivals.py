@@ -135,6 +135,40 @@ def test_a_sequence_of_nothing_is_refused() -> None:
         sequence(data=[])
 
 
+# With the task label -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("build", "settings"),
+    [
+        (permuted, {"n_experiences": 2}),
+        (rotated, {"n_experiences": 2}),
+        (sequence, {"data": ["mnist", "mnist"]}),
+    ],
+)
+def test_one_head_and_the_task_label(build: Any, settings: dict[str, Any]) -> None:
+    stream = build(**settings, task_labels=True, validation=0.1)
+    assert stream.task_labels and stream.n_heads == 1 and stream.out_features == 10
+    for experiences in (stream.train, stream.test, stream.validation):
+        assert [experience.task_label for experience in experiences] == [0, 1]
+    without = build(**settings)
+    assert not without.task_labels and [e.task_label for e in without.test] == [0, 0]
+
+
+def test_a_norm_per_task_keeps_the_statistics_of_old_permutations(tmp_path: Path) -> None:
+    write(tmp_path / "few.npz")
+    text = RECIPE.replace("subsets", "permuted").replace("epochs = 1", "epochs = 20")
+    given = {"stream.task_labels": True, "model.norm": "per_task"}
+    found = run(tmp_path, "out", text, **given)
+    ends = found[found["epoch"].isna() & (found["metric"] == "accuracy")]
+    table = ends.pivot(index="after", columns="on", values="value").to_numpy()
+    shared = run(tmp_path, "shared", text)
+    ends = shared[shared["epoch"].isna() & (shared["metric"] == "accuracy")]
+    other = ends.pivot(index="after", columns="on", values="value").to_numpy()
+    assert np.allclose(table[0, 0], other[0, 0], atol=1e-6)  # one task: the same network
+    assert table[2, :2].mean() > other[2, :2].mean() + 0.05
+
+
 # In parts ----------------------------------------------------------------------------------------
 
 

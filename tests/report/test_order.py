@@ -85,3 +85,6 @@ def test_columns_are_called_by_what_tells_them_apart() -> None:
         "split_mnist\ntask", "split_mnist\nclass", "toy",
     ]  # fmt: skip
     assert scenarios.column_names(["toy", "toy[epochs=2]"]) == ["default", "epochs=2"]
+    told = ["permuted_mnist[epochs=2]", "permuted_mnist[epochs=2,norm=per_task,task_labels=true]"]
+    assert scenarios.column_names(told) == ["domain,epochs=2", "told,epochs=2,norm=per_task"]
+    assert scenarios.in_order(reversed(told)) == told
