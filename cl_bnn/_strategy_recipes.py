@@ -120,18 +120,19 @@ def _load(name_or_path: str) -> StrategyRecipe:
     if "build" in table:
         return _of_a_class(name_or_path, path, table)
     base = _load(table["optimizer"])
-    base = replace(
-        base, name=path.stem, title=table["title"], paper=table.get("paper", ""), path=path
-    )
+    plugins: tuple[PluginRecipe, ...]
     if "plugin" in table:
-        return replace(base, plugins=(*base.plugins, _plugin(path, table)))
-    plugins = tuple(_told(load_plugin(name), table, path) for name in table["plugins"])
-    mine = _without(table, {plugin.name for plugin in plugins})
+        plugins, mine = (_plugin(path, table),), _within(table, base.name)
+    else:
+        plugins = tuple(_told(load_plugin(name), table, path) for name in table["plugins"])
+        mine = _without(table, {plugin.name for plugin in plugins})
     on = {name: base.on.get(name, {}) | mine["on"].get(name, {}) for name in base.on | mine["on"]}
-    plugins = (*base.plugins, *plugins)
     defaults = base.defaults | mine["defaults"]
     search = base.search | read_axes(mine["search"], defaults, f"{path}: search.")
-    return replace(base, defaults=defaults, on=on, plugins=plugins, search=search)
+    return replace(
+        base, name=path.stem, title=table["title"], paper=table.get("paper", ""), path=path,
+        defaults=defaults, on=on, plugins=(*base.plugins, *plugins), search=search,
+    )  # fmt: skip
 
 
 def _of_a_class(name_or_path: str, path: Path, table: dict[str, Any]) -> StrategyRecipe:
@@ -165,8 +166,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _plugin(path: Path, table: dict[str, Any]) -> PluginRecipe:
-    name, defaults, on = path.stem, table.get("defaults", {}), table.get("on", {})
-    search = table.get("search", {})
+    """The plugin of a recipe, without what is said of the optimiser that it has alone."""
+    mine = _without(table, {Path(table["optimizer"]).stem})
+    name, defaults, on, search = path.stem, mine["defaults"], mine["on"], mine["search"]
     for key in search:
         if key != name:
             known = [f"{name}.{setting}" for setting in defaults]
@@ -197,14 +199,20 @@ def _told(plugin: PluginRecipe, table: dict[str, Any], path: Path) -> PluginReci
     return replace(plugin, defaults=defaults, on=on, search=search)
 
 
-def _without(table: dict[str, Any], plugins: set[str]) -> dict[str, Any]:
-    """The tables of settings without those of the plugins."""
-    on = {
-        name: {key: value for key, value in section.items() if key not in plugins}
-        for name, section in table.get("on", {}).items()
-    }
-    flat = {
-        name: {k: v for k, v in table.get(name, {}).items() if k not in plugins}
-        for name in ("defaults", "search")
-    }
-    return {**flat, "on": on}
+def _without(table: dict[str, Any], parts: set[str]) -> dict[str, Any]:
+    """The tables of settings without those of the parts with these names."""
+
+    def rest(section: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in section.items() if key not in parts}
+
+    on = {name: rest(section) for name, section in table.get("on", {}).items()}
+    return {name: rest(table.get(name, {})) for name in ("defaults", "search")} | {"on": on}
+
+
+def _within(table: dict[str, Any], part: str) -> dict[str, Any]:
+    """What the tables of settings say of one part: `[defaults.adam]`, `[on.x.adam]`,
+    `[search.adam]`.
+    """
+    on = {name: section.get(part, {}) for name, section in table.get("on", {}).items()}
+    flat = {name: table.get(name, {}).get(part, {}) for name in ("defaults", "search")}
+    return flat | {"on": on}

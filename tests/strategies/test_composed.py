@@ -391,6 +391,33 @@ def test_a_recipe_puts_an_optimiser_and_plugins_together(tmp_path: Path) -> None
     assert "plugins" not in plain.as_dict()
 
 
+def test_a_plugin_says_what_its_optimiser_takes_where_it_has_that_one_alone(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "hold.toml"
+    path.write_text(
+        'title = "Hold"\noptimizer = "adam"\nplugin = "cl_bnn.strategies:EWC"\n'
+        "[defaults]\nstrength = 3.0\n[defaults.adam]\nlr = 0.5\n"
+        "[on.split_mnist]\nstrength = 7.0\n[on.split_mnist.adam]\nlr = 0.25\n"
+        "[search]\nhold.strength = {low = 1.0, high = 9.0}\n"
+        "[search.adam]\nlr = {low = 0.1, high = 0.9}\n"
+    )
+    split, other = map(recipes.load_benchmark, ("split_mnist", "permuted_mnist"))
+    alone = recipes.load_strategy(str(path))
+    spec = recipes.resolve(split, alone, {})
+    recipes.check(spec)
+    assert spec.settings["lr"] == 0.25 and spec.plugins["hold"]["strength"] == 7.0
+    spec = recipes.resolve(other, alone, {})
+    assert spec.settings["lr"] == 0.5 and spec.plugins["hold"]["strength"] == 3.0
+    assert {key: axis.high for key, axis in alone.space.items() if key != "schedule"} == {
+        "lr": 0.9, "hold.strength": 9.0,
+    }  # fmt: skip
+    beside = recipes.resolve(split, recipes.load_strategy("ste+ewc"), {})
+    assert beside.settings == recipes.resolve(split, recipes.load_strategy("ste"), {}).settings
+    plain = recipes.load_strategy("adam")
+    assert plain.defaults["lr"] == 1e-3 and "lr" not in plain.on.get("split_mnist", {})
+
+
 def test_names_may_end_in_two_pluses() -> None:
     assert [p.name for p in recipes.load_strategy("ste+der+++ewc").plugins] == ["der++", "ewc"]
     assert recipes.load_strategy("der++").name == "der++"
