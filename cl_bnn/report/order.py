@@ -17,18 +17,18 @@ from cl_bnn._strategy_recipes import PART
 FAMILIES = {
     "bayesian": (
         "bayesbinn", "bayesbinn_searched", "bayesbinn_tuned", "bayesbinn_reference",
-        "bayesbinn_fixed_prior", "bayesbinn_bimu", "bimu",
+        "bayesbinn_fixed_prior", "bayesbinn_bimu", "bimu", "bimu_searched",
     ),
     "binary": (
         "ste", "ste_searched", "bop", "bop2", "bop2_unbiased", "pmf", "pmf_mended", "xnor",
-        "metaplastic",
+        "metaplastic", "metaplastic_searched",
     ),
     "ensemble": ("benn",),
     "beside": (),
     "real": (
-        "adam", "adam_searched", "sgd", "mesu", "vcl", "vcl_coreset", "kfl", "ewc", "online_ewc",
-        "ewc_avalanche", "si", "si_avalanche", "mas", "lwf", "er", "der", "der++", "replay", "agem",
-        "gem",
+        "adam", "adam_searched", "sgd", "mesu", "mesu_searched", "vcl", "vcl_coreset", "kfl", "ewc",
+        "online_ewc", "ewc_avalanche", "si", "si_avalanche", "mas", "lwf", "er", "der", "der++",
+        "replay", "agem", "gem",
     ),
     "yardstick": ("constant", "joint", "ste_joint", "adam_joint"),
     "other": (),
