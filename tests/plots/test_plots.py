@@ -1,5 +1,6 @@
 """Figures: what is on them, in what size, and the same bytes again."""
 
+import io
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,10 +15,11 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection, QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from PIL import Image
 
 from cl_bnn import plots
 from cl_bnn.errors import UserError
-from cl_bnn.plots import figures
+from cl_bnn.plots import figures, heat
 from cl_bnn.plots.looks import OKABE_ITO
 
 PERMUTED = "permuted_mnist[n_experiences=3]"
@@ -66,6 +68,18 @@ def test_draw_writes_png_and_svg_of_every_benchmark(tmp_path: Path) -> None:
     for path in paths:
         start = path.read_bytes()[:5]
         assert start == (b"\x89PNG\r" if path.suffix == ".png" else b"<?xml")
+
+
+def test_an_image_keeps_its_colours_in_a_third_of_the_bytes(tmp_path: Path) -> None:
+    path, _ = figures.save(heat.matrices(plausible()), tmp_path, "toy")
+    full = io.BytesIO()
+    with figures.style():
+        heat.matrices(plausible()).savefig(full, format="png", dpi=figures.DPI)
+    assert path.stat().st_size < len(full.getvalue()) / 2
+    small, whole = (Image.open(f).convert("RGB") for f in (path, full))
+    assert small.size == whole.size
+    distance = np.abs(np.asarray(small, float) - np.asarray(whole, float))
+    assert distance.max() <= 24 and distance.mean() < 0.5
 
 
 def test_same_frame_same_bytes_whatever_the_users_style(tmp_path: Path) -> None:
