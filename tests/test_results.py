@@ -1,43 +1,199 @@
-"""What is on file in `results/`: made by the commands beside it, from the recipes as they are."""
+"""The file of a run: bytes, when it counts as finished, and what is refused."""
 
-import argparse
-import shlex
+import json
 from pathlib import Path
-from typing import Any
 
+import pandas as pd
 import pytest
 
-from cl_bnn import cli, results
-from cl_bnn.runner import Run
+from cl_bnn import results
+from cl_bnn.errors import UserError
+from cl_bnn.results import Row
 
-ROOT = Path(__file__).parents[1]
-COMMANDS = (ROOT / "results" / "COMMANDS.md").read_text().splitlines()
-
-
-def planned(words: list[str], monkeypatch: pytest.MonkeyPatch) -> list[Run]:
-    """The runs of a command line, none of which is begun."""
-    found: list[Run] = []
-
-    def take(runs: list[Run], *rest: Any) -> None:
-        found.extend(runs)
-
-    monkeypatch.setattr(cli, "_carry_out", take)
-    arguments: argparse.Namespace = cli.parse(words, cli.COMMANDS)
-    cli.COMMANDS[words[0]](arguments)
-    return found
+SPEC = {"eval_every": "task", "strategy": {"lr": 1e-3, "name": "ste"}, "stream": {"widths": (1, 2)}}
+ROWS = [
+    Row("split_mnist", "ste", 0, 0, 1, None, "accuracy", 0.12345678),
+    Row("split_mnist", "ste", 0, 0, 0, 2, "train_loss", 1e-9),
+    Row("split_mnist", "ste", 0, 1, None, None, "entropy", 1.0),
+]
+CSV = b"""\
+benchmark,strategy,seed,after,on,epoch,metric,value
+split_mnist,ste,0,0,1,,accuracy,0.123457
+split_mnist,ste,0,0,0,2,train_loss,1e-09
+split_mnist,ste,0,1,,,entropy,1
+"""
 
 
-def test_every_result_is_that_of_a_command_and_of_the_recipes_as_they_are(
-    monkeypatch: pytest.MonkeyPatch,
+def written(out: Path, **changed: object) -> Path:
+    """A run on file below `out`; returns the path of its CSV."""
+    path = results.csv_path(out, "split_mnist", "ste", 0)
+    results.write(path, ROWS, {**SPEC, **changed}, {"wall_time_s": 1.5})
+    return path
+
+
+def test_csv_path_names_benchmark_strategy_and_seed() -> None:
+    path = results.csv_path(Path("runs"), "split_mnist", "ste[lr=0.01]", 7)
+    assert path == Path("runs/split_mnist/ste[lr=0.01]/seed7.csv")
+
+
+def test_csv_is_exactly_these_bytes(tmp_path: Path) -> None:
+    assert written(tmp_path).read_bytes() == CSV
+
+
+def test_json_holds_spec_hash_and_info_with_sorted_keys(tmp_path: Path) -> None:
+    text = written(tmp_path).with_suffix(".json").read_text()
+    record = json.loads(text)
+    assert list(record) == ["csv_sha256", "info", "spec"]
+    assert record["spec"]["stream"] == {"widths": [1, 2]}
+    assert record["info"] == {"wall_time_s": 1.5}
+    assert text.endswith("}\n") and '\n  "csv_sha256"' in text
+
+
+def test_nothing_but_csv_and_json_is_left_in_the_folder(tmp_path: Path) -> None:
+    names = sorted(path.name for path in written(tmp_path).parent.iterdir())
+    assert names == ["seed0.csv", "seed0.json"]
+
+
+@pytest.mark.parametrize(
+    ("on_file", "asked", "answer"),
+    [
+        ("task", "task", True),
+        ("epoch", "epoch", True),
+        ("epoch", "task", True),
+        ("task", "epoch", 0),
+    ],
+)
+def test_finished_compares_the_spec(tmp_path: Path, on_file: str, asked: str, answer: bool) -> None:
+    path = written(tmp_path, eval_every=on_file)
+    if not answer:
+        with pytest.raises(UserError, match="eval_every = 'task', not 'epoch'"):
+            results.finished(path, {**SPEC, "eval_every": asked})
+    else:
+        assert results.finished(path, {**SPEC, "eval_every": asked}) is True
+
+
+def test_not_finished_without_files_without_json_or_without_csv(tmp_path: Path) -> None:
+    path = results.csv_path(tmp_path, "split_mnist", "ste", 0)
+    assert not results.finished(path, SPEC)
+    written(tmp_path).with_suffix(".json").unlink()
+    assert not results.finished(path, SPEC)
+    written(tmp_path).unlink()
+    assert not results.finished(path, SPEC)
+
+
+def test_a_kill_between_csv_and_json_is_not_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`results.finished` refuses a file whose settings are not those that are asked for."""
-    monkeypatch.chdir(ROOT)
-    lines = [shlex.split(line)[1:] for line in COMMANDS if line.startswith("cl-bnn ")]
-    runs = [
-        run
-        for words in lines
-        if words[0] in ("run", "sweep") and "cuda" not in words
-        for run in planned(words, monkeypatch)
-    ]
-    done = {run.path for run in runs if results.finished(run.path, run.as_dict())}
-    assert done == set(Path("results").rglob("seed*.csv"))
+    path = written(tmp_path)  # an older run of the same name lies there, JSON and all
+    atomic_write = results.atomic_write
+
+    def killed_at_json(target: Path, data: bytes) -> None:
+        if target.suffix == ".json":
+            raise KeyboardInterrupt
+        atomic_write(target, data)
+
+    monkeypatch.setattr(results, "atomic_write", killed_at_json)
+    with pytest.raises(KeyboardInterrupt):
+        results.write(path, ROWS[:1], SPEC, {})
+    assert path.read_bytes() == b"".join(CSV.splitlines(keepends=True)[:2])
+    assert not results.finished(path, SPEC)
+
+
+def test_edited_csv_is_refused_by_finished_and_read(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    path.write_bytes(CSV.replace(b"0.123457", b"0.923457"))
+    with pytest.raises(UserError, match=r"seed0\.csv was edited after it was written"):
+        results.finished(path, SPEC)
+    with pytest.raises(UserError, match=r"seed0\.csv was edited after it was written"):
+        results.read(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"csv_sha256": "0", "spec": 3}', "\udcff"])
+def test_broken_json_is_refused(tmp_path: Path, text: str) -> None:
+    path = written(tmp_path)
+    path.with_suffix(".json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(UserError, match=r"seed0\.json is not the JSON of a run") as caught:
+        results.finished(path, SPEC)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=r"seed0\.json is not the JSON of a run"):
+        results.read(tmp_path)
+
+
+def test_other_spec_names_the_first_key_that_differs(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    other = {**SPEC, "strategy": {"lr": 1e-2, "name": "ste"}, "zeta": 1}
+    with pytest.raises(UserError, match=r"strategy\.lr = 0\.001, not 0\.01: use another --out, or"):
+        results.finished(path, other)
+    with pytest.raises(UserError, match="zeta = None, not 1"):
+        results.finished(path, {**SPEC, "zeta": 1})
+
+
+def test_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write .*Not a directory; choose") as caught:
+        written(tmp_path / "file")
+    assert "\n" not in str(caught.value)
+
+
+def test_failed_atomic_write_keeps_the_old_file_and_leaves_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "checkpoint"
+    results.atomic_write(path, b"old")
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        results.atomic_write(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_read_returns_the_rows_with_nullable_columns(tmp_path: Path) -> None:
+    written(tmp_path)
+    label = "split_mnist[n_experiences=3,epochs=1]"  # the comma is quoted in the CSV
+    row = Row(label, "adam", 10, 0, 0, None, "nll", float("nan"))
+    results.write(results.csv_path(tmp_path, label, "adam", 10), [row], SPEC, {})
+    frame = results.read(tmp_path)
+    assert list(frame.columns) == list(Row._fields)
+    assert list(frame["benchmark"]) == ["split_mnist"] * 3 + [label]
+    assert str(frame["on"].dtype) == str(frame["epoch"].dtype) == "Int64"
+    assert list(frame["on"].isna()) == [False, False, True, False]
+    assert list(frame["epoch"].isna()) == [True, False, True, True]
+    assert list(frame["value"][:3]) == [0.123457, 1e-9, 1.0] and pd.isna(frame["value"][3])
+
+
+def test_read_takes_a_csv_without_json_and_orders_seeds_as_numbers(tmp_path: Path) -> None:
+    for seed in (10, 9):
+        path = tmp_path / f"seed{seed}.csv"
+        path.write_bytes(CSV.replace(b"ste,0,", f"ste,{seed},".encode()))
+    assert list(results.read(tmp_path)["seed"]) == [9, 9, 9, 10, 10, 10]
+
+
+def test_read_refuses_an_empty_folder_and_a_missing_one(tmp_path: Path) -> None:
+    for directory in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(UserError, match="no results in"):
+            results.read(directory)
+
+
+def test_read_refuses_two_files_of_one_run(tmp_path: Path) -> None:
+    written(tmp_path / "runs")
+    written(tmp_path / "results")
+    with pytest.raises(UserError, match="split_mnist/ste, seed 0, is in .* and in .*: name the"):
+        results.read(tmp_path)
+
+
+def test_read_refuses_what_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "seed0.csv").mkdir()
+    with pytest.raises(UserError, match=r"seed0\.csv is not a table of results .*Is a directory"):
+        results.read(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", CSV.decode().replace("1e-09", "small")])
+def test_read_refuses_what_is_no_table_of_results(tmp_path: Path, text: str) -> None:
+    (tmp_path / "seed0.csv").write_text(text)
+    with pytest.raises(UserError, match=r"seed0\.csv is not a table of results") as caught:
+        results.read(tmp_path)
+    assert "\n" not in str(caught.value)
