@@ -61,8 +61,8 @@ class Estimate(Execution):
         begin = self._now()
         self._build()
         building = self._now() - begin
-        alike = isinstance(self.strategy, Ensemble)
-        tasks = [self._task(phase) for phase in self.phases[: 1 if alike else 2]]
+        timed = 1 if isinstance(self.strategy, Ensemble) else 2
+        tasks = [self._task(phase) for phase in self.phases[:timed]]
         training = sum(tasks) + (len(self.phases) - len(tasks)) * tasks[-1]
         begin = self._now()
         self._measure(1)

@@ -60,13 +60,12 @@ def render(directory: Path, frame: pd.DataFrame, runs: pd.DataFrame, info: pd.Da
     """
     name = str(frame["benchmark"].iloc[0])
     single = is_single(frame)
-    own = single_tables.tables(frame) if single else _stream_tables(frame, runs)
     unsure = uncertainty.single_tables(frame) if single else uncertainty.tables(frame)
     parts = [
         f"# {name}\n",
         "How to read this page: [all results](../README.md).\n",
         *_scenario(name),
-        *_shown([*own, *unsure, capacity.table(frame)]),
+        *_shown([*_main_tables(frame, runs), *unsure, capacity.table(frame)]),
         *_folded("The posterior after every task", posterior_tables(frame) if not single else []),
         *_shown([cost.table(frame, info)]),
         *statistics_page.section(runs),
@@ -78,8 +77,7 @@ def render(directory: Path, frame: pd.DataFrame, runs: pd.DataFrame, info: pd.Da
 
 def headline(frame: pd.DataFrame, runs: pd.DataFrame) -> list[str]:
     """The first table of the page of the one benchmark in `frame`, in Markdown."""
-    own = single_tables.tables(frame) if is_single(frame) else _stream_tables(frame, runs)
-    return _shown(own)[:1]
+    return _shown(_main_tables(frame, runs)[:1])
 
 
 def figure(directory: Path, stem: str, meaning: str, up: str = "") -> list[str]:
@@ -98,7 +96,10 @@ def _folded(heading: str, tables: Iterable[Table]) -> list[str]:
     return [folded(heading, "\n".join(shown))] if shown else []
 
 
-def _stream_tables(frame: pd.DataFrame, runs: pd.DataFrame) -> list[Table]:
+def _main_tables(frame: pd.DataFrame, runs: pd.DataFrame) -> list[Table]:
+    """What was measured once all was learned."""
+    if is_single(frame):
+        return single_tables.tables(frame)
     averaged = [*MEASURES, "nll", "ece"]
     return [
         measure_table(runs, averaged, "After the last task"),

@@ -50,7 +50,7 @@ single task and 2 on a stream. Published numbers stand as printed; their `±` is
 source gives.
 """
 
-
+#: Published numbers, each with ours.
 Beside = Sequence[tuple[Published, Ours]]
 
 
@@ -63,18 +63,18 @@ def beside(path: Path, frame: pd.DataFrame) -> Beside:
     return [(number, ours(number, runs)) for number in read(path)]
 
 
-def render(numbers: Beside) -> str:
+def render(pairs: Beside) -> str:
     """The page on published numbers in Markdown: a table of those beside which we have one, then
     those that were not run, folded by benchmark, then the sources.
     """
-    known = [number for number, _ in numbers]
-    measured = [(number, mine) for number, mine in numbers if mine.value.n]
-    missing = [number for number, mine in numbers if not mine.value.n]
+    known = [number for number, _ in pairs]
+    measured = [(number, mine) for number, mine in pairs if mine.value.n]
+    missing = [number for number, mine in pairs if not mine.value.n]
     sources = list(dict.fromkeys((number.source, number.protocol) for number in known))
     streams = {_base(number) for number in known if number.after}
     parts = [
         "# Next to published numbers\n",
-        counts(numbers),
+        counts(pairs),
         *([markdown(_measured_table(measured, sources, streams))] if measured else []),
         LEGEND,
         _definitions(known),
@@ -84,18 +84,18 @@ def render(numbers: Beside) -> str:
     return "\n".join(parts)
 
 
-def counts(numbers: Beside) -> str:
+def counts(pairs: Beside) -> str:
     """How many published numbers there are, by verdict."""
-    given = [verdict(number, mine) for number, mine in numbers]
+    given = [verdict(number, mine) for number, mine in pairs]
     each = ", ".join(f"{given.count(name)} {name}" for name in VERDICTS if name != NOTHING)
     none = f", {given.count(NOTHING)} without a verdict" if NOTHING in given else ""
     return f"{len(given)} published numbers in `reference.csv`: {each}{none}.\n"
 
 
-def _measured_table(beside: Beside, sources: list[tuple[str, str]], streams: set[str]) -> Table:
+def _measured_table(pairs: Beside, sources: list[tuple[str, str]], streams: set[str]) -> Table:
     head = ["benchmark", "strategy", "measure", "published", "allowed", "ours", "seeds", "verdict"]
     rows = []
-    for number, mine in beside:
+    for number, mine in pairs:
         reason = f": {mine.differs}" if mine.differs and verdict(number, mine) != NOTHING else ""
         cells = [number.benchmark, number.strategy, measure_name(number, _base(number) in streams)]
         cells += [f"{published_text(number)} {number.evidence}", *numbers(number, mine)]
