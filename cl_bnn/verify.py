@@ -74,17 +74,26 @@ def setup_of(benchmark: str, strategy: str) -> Setup | None:
     """What the labels of a published number stand for; None if there is no such recipe or setting
     here, or if a run of it would have another label.
     """
-    (on, changed), (name, own) = ledger.settings(benchmark), ledger.settings(strategy)
     try:
-        recipe, learner = recipes.load_benchmark(on), recipes.load_strategy(name)
-        overrides = {_place(key, recipe): value_of(text) for key, text in changed.items()}
-        overrides |= {key: value_of(text) for key, text in own.items()}
-        spec = recipes.resolve(recipe, learner, overrides)
-        recipes.check(spec)
+        setup, spec = _resolved(benchmark, strategy)
     except UserError:
         return None
-    named = spec.benchmark == benchmark and spec.strategy == strategy
-    return Setup(on, name, overrides) if named else None
+    return setup if (spec.benchmark, spec.strategy) == (benchmark, strategy) else None
+
+
+def _resolved(benchmark: str, strategy: str) -> tuple[Setup, recipes.Spec]:
+    """What two labels stand for, and the run it makes.
+
+    Raises:
+        UserError: there is no such recipe or setting.
+    """
+    (on, changed), (name, own) = ledger.settings(benchmark), ledger.settings(strategy)
+    recipe, learner = recipes.load_benchmark(on), recipes.load_strategy(name)
+    overrides = {_place(key, recipe): value_of(text) for key, text in changed.items()}
+    overrides |= {key: value_of(text) for key, text in own.items()}
+    spec = recipes.resolve(recipe, learner, overrides)
+    recipes.check(spec)
+    return Setup(on, name, overrides), spec
 
 
 def missing(found: Sequence[Claim]) -> list[Setup]:

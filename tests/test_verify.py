@@ -7,6 +7,7 @@ import pytest
 from tiny import recipe
 
 from cl_bnn import cli, recipes, results, verify
+from cl_bnn.errors import UserError
 from cl_bnn.report import ledger
 from cl_bnn.report.ledger import Published
 
@@ -37,6 +38,16 @@ def test_every_command_makes_a_run_with_the_labels_of_its_claim() -> None:
             settings_of(words[1:]),
         )
         assert (spec.benchmark, spec.strategy) == (benchmark, strategy)
+
+
+def test_what_can_be_run_is_called_as_its_run_would_be() -> None:
+    """`meta=0` and `meta=0.0` are one setting, but only one of them is found among our results."""
+    for number in ledger.read(ROOT / "results" / "reference.csv"):
+        try:
+            _, spec = verify._resolved(number.benchmark, number.strategy)
+        except UserError:
+            continue
+        assert (spec.benchmark, spec.strategy) == (number.benchmark, number.strategy)
 
 
 def test_a_setting_finds_its_table() -> None:

@@ -1,21 +1,25 @@
-"""A share of the training images held out, by which epochs and settings can be chosen."""
+"""The training images to learn from, and a share of them held out to choose epochs and settings."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
 
-def held_out(count: int, share: float, seed: int) -> tuple[Tensor | None, Tensor | None]:
+def held_out(
+    count: int, share: float, seed: int, limit: int | None = None
+) -> tuple[Tensor | None, Tensor | None]:
     """The rows to learn from and those held out of `count`, drawn by NumPy's `RandomState(seed)`.
 
-    Where the share is 0, both are None: all are learned from, as a `TaskView` understands it.
+    Where the share is 0, none are held out, and without a limit all are learned from: None, as a
+    `TaskView` understands it.
 
     Raises:
-        ValueError: see `cut`.
+        ValueError: see `cut` and `first`.
     """
-    if share == 0:
+    if share == 0 and limit is None:
         return None, None
-    return cut(torch.from_numpy(np.random.RandomState(seed).permutation(count)), share)
+    kept, held = cut(torch.from_numpy(np.random.RandomState(seed).permutation(count)), share)
+    return first(kept, limit), held if share else None
 
 
 def cut(rows: Tensor, share: float) -> tuple[Tensor, Tensor]:
@@ -30,3 +34,14 @@ def cut(rows: Tensor, share: float) -> tuple[Tensor, Tensor]:
     if share and not count:
         raise ValueError(f"validation must hold out an image of {len(rows)}, got {share!r}")
     return rows[count:], rows[:count]
+
+
+def first(rows: Tensor, limit: int | None) -> Tensor:
+    """The first `limit` rows; all of them without a limit.
+
+    Raises:
+        ValueError: a limit that is less than 1 or more than there are.
+    """
+    if limit is not None and not 1 <= limit <= len(rows):
+        raise ValueError(f"limit must be in [1, {len(rows)}], got {limit!r}")
+    return rows[:limit]

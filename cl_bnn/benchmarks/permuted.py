@@ -17,8 +17,8 @@ from cl_bnn.optim.weights import require
 
 def permuted(
     *, data: str = "mnist", n_experiences: int = 5, validation: float = 0.0,
-    test_limit: int | None = None, scaling: Scaling = "standard", task_labels: bool = False,
-    seed: int = 0, data_root: Path | None = None,
+    limit: int | None = None, test_limit: int | None = None, scaling: Scaling = "standard",
+    task_labels: bool = False, seed: int = 0, data_root: Path | None = None,
 ) -> Stream:  # fmt: skip
     """The permuted stream (Goodfellow et al. 2013) as in BayesBiNN (arXiv:2002.10778, section 4.3).
 
@@ -31,15 +31,17 @@ def permuted(
         data: name of a data set, or data of the user's own, see `cl_bnn.features.load`.
         n_experiences: number of tasks, >= 1.
         validation: share of the training images held out, in [0, 1), the same ones of all tasks.
+        limit: learn from so many images only, the same ones of all tasks; None: from all that are
+            not held out.
         test_limit: test images that are looked at, evenly spread; None: all. With 100 tasks there
             are 10,000 tests.
         scaling: of the values, see `cl_bnn.data.scaling`.
         task_labels: whether the task label is given at test, for `model.norm = "per_task"`.
-        seed: chooses the permutations, and the images that are held out.
+        seed: chooses the permutations, and the images that are held out or left out.
         data_root: where the data sets lie.
 
     Raises:
-        ValueError: `n_experiences`, `validation` or `test_limit` out of range.
+        ValueError: `n_experiences`, `validation`, `limit` or `test_limit` out of range.
         UserError: the data set is unknown, missing or damaged.
     """
     require(n_experiences >= 1, "n_experiences", n_experiences, ">= 1")
@@ -48,7 +50,7 @@ def permuted(
     size = source.train.x[0].numel()
     rng = np.random.RandomState(seed + 1)
     orders = [torch.from_numpy(rng.permutation(size)) for _ in range(n_experiences)]
-    kept, held = held_out(len(source.train), validation, seed)
+    kept, held = held_out(len(source.train), validation, seed, limit)
     normalise = scaling_of(source, scaling, kept)
 
     tested = None if test_limit is None else spread(len(source.test), test_limit)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cl_bnn.benchmarks.held_out import cut
+from cl_bnn.benchmarks.held_out import cut, first
 from cl_bnn.benchmarks.stream import Stream, build_benchmark
 from cl_bnn.data.augment import AUGMENTATIONS, Augmentation
 from cl_bnn.data.scaling import Scaling, scaling_of
@@ -48,10 +48,7 @@ def single(
     change = AUGMENTATIONS[augment]
     order = np.random.RandomState(first_seed + seed).permutation(len(source.train))
     kept, held = cut(torch.from_numpy(order), validation)
-    if limit is not None:
-        if not 1 <= limit <= len(kept):
-            raise ValueError(f"limit must be in [1, {len(kept)}], got {limit!r}")
-        kept = kept[:limit]
+    kept = first(kept, limit)
     some = len(held) or limit is not None
     normalise = scaling_of(source, scaling, kept)
     train = TaskView(source.train, normalise, rows=kept if some else None, augment=change)

@@ -184,6 +184,20 @@ def test_long_streams_may_look_at_some_test_images_only() -> None:
         permuted(test_limit=0)
 
 
+def test_permuted_tasks_may_learn_from_some_images_only() -> None:
+    few, held_out = (
+        permuted(n_experiences=2, limit=100, validation=share, seed=3) for share in (0.0, 0.1)
+    )
+    rows = [view(task).rows.tolist() for task in few.train]
+    order = np.random.RandomState(3).permutation(60_000).tolist()
+    assert rows == [order[:100]] * 2
+    assert view(held_out.train[0]).rows.tolist() == order[6_000:6_100]
+    assert view(held_out.validation[0]).rows.tolist() == order[:6_000]
+    assert not few.validation and len(view(few.test[0])) == 10_000
+    with pytest.raises(ValueError, match=r"limit must be in \[1, 54000\], got 54001"):
+        permuted(limit=54_001, validation=0.1)
+
+
 def test_whole_task_is_its_batches() -> None:
     task = view(split().test[4])
     x, y = task.materialise()
