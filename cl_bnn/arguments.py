@@ -154,6 +154,14 @@ def _fill_directory(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", metavar="DIR", type=Path, nargs="?", default=Path("results"))
 
 
+def _fill_plot(parser: argparse.ArgumentParser) -> None:
+    _fill_directory(parser)
+    add = parser.add_argument
+    add("--benchmark", metavar="NAME", default="", help="only this one, all variants of the name")
+    add("--strategies", metavar="A,B", default="", help="only these, all variants of a name")
+    add("--out", metavar="DIR", type=Path, help="where the figures go (default: DIR/figures)")
+
+
 def _fill_verify(parser: argparse.ArgumentParser) -> None:
     _fill_directory(parser)
     add = parser.add_argument
@@ -178,7 +186,7 @@ FILL = {
     "search": _fill_search,
     "list": _fill_nothing,
     "report": _fill_directory,
-    "plot": _fill_directory,
+    "plot": _fill_plot,
     "data": _fill_data,
     "train": _fill_train,
     "verify": _fill_verify,

@@ -227,10 +227,17 @@ def _verify(arguments: argparse.Namespace) -> None:
 
 
 def _plot(arguments: argparse.Namespace) -> None:
-    """Draw the figures of all results in DIR (default: results) into DIR/figures."""
+    """Draw the figures of the results in DIR (default: results) into DIR/figures."""
     from cl_bnn import outcome, results
 
-    outcome.draw(results.read(arguments.directory), arguments.directory)
+    directory = arguments.directory
+    frame = results.read(directory)
+    for column, names in (
+        ("benchmark", [arguments.benchmark] if arguments.benchmark else []),
+        ("strategy", _listed(arguments.strategies)),
+    ):
+        frame = results.called(frame, column, names, directory)
+    outcome.draw(frame, directory, arguments.out)
 
 
 def _data(arguments: argparse.Namespace) -> None:

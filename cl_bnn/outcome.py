@@ -64,9 +64,11 @@ def _read_all(folders: Iterable[Path]) -> pd.DataFrame:
     return pd.concat([results.read(folder) for folder in sorted(folders)], ignore_index=True)
 
 
-def draw(frame: pd.DataFrame, directory: Path) -> None:
-    """Draw a frame's figures into `directory`/figures and print their paths."""
+def draw(frame: pd.DataFrame, directory: Path, out: Path | None = None) -> None:
+    """Draw a frame's figures, of results in `directory`, into `out` or `directory`/figures, and
+    print their paths.
+    """
     from cl_bnn import plots
 
-    for path in plots.draw(frame, directory / "figures"):
+    for path in plots.draw(frame, out or directory / "figures", directory):
         print(path)

@@ -15,7 +15,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from cl_bnn.errors import UserError
+from cl_bnn.errors import UserError, near
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,6 +118,24 @@ def read(directory: Path) -> pd.DataFrame:
     if not runs:
         raise UserError(f"no results in {directory}: expected <benchmark>/<strategy>/seed<k>.csv")
     return pd.concat([frame for _, (_, frame) in sorted(runs.items())], ignore_index=True)
+
+
+def called(frame: pd.DataFrame, column: str, names: Sequence[str], directory: Path) -> pd.DataFrame:
+    """The rows of a frame read from `directory` whose benchmark or strategy has one of the names:
+    a whole label, or its part before the bracket. All rows if there are no names.
+
+    Raises:
+        UserError: nothing has one of the names.
+    """
+    labels = {str(label): {str(label), label.partition("[")[0]} for label in frame[column].unique()}
+    for name in names:
+        if not any(name in own for own in labels.values()):
+            known = set().union(*labels.values())
+            raise UserError(
+                f"no results of the {column} {name!r} in {directory}{near(name, known)}"
+            )
+    wanted = [label for label, own in labels.items() if own.intersection(names)]
+    return frame[frame[column].isin(wanted)] if names else frame
 
 
 def read_info(directory: Path) -> pd.DataFrame:

@@ -338,6 +338,25 @@ def test_report_and_plot_of_a_directory(
     assert "62.5" in Path("runs/README.md").read_text()
 
 
+def test_plot_of_some_strategies_goes_where_it_is_told(
+    runner: FakeRunner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--no-plot", "--strategy", "ste,adam") == 0
+    capsys.readouterr()
+    assert main(["plot", "runs", "--benchmark", "split_mnist", "--out", "both"]) == 0
+    both = capsys.readouterr().out.splitlines()
+    assert main(["plot", "runs", "--strategies", "ste", "--out", "one"]) == 0
+    one = capsys.readouterr().out.splitlines()
+    assert "both/split_mnist_average.png" in both  # which needs two strategies
+    assert "one/split_mnist_curves.png" in one and "one/split_mnist_average.png" not in one
+    assert not Path("runs/figures").exists()
+    for option, name, near in (
+        ("--benchmark", "split_mnits", "split_mnist"), ("--strategies", "ste,adma", "adam"),
+    ):  # fmt: skip
+        assert main(["plot", "runs", option, name]) == 2
+        assert f"did you mean {near!r}" in error(capsys)
+
+
 def test_list_shows_every_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     printed = capsys.readouterr().out
