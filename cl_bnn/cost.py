@@ -1,4 +1,4 @@
-"""What learning costs: seconds, peak memory, and the bits that must be kept to go on."""
+"""What learning costs: seconds, peak memory, and the bits that are held to go on."""
 
 import time
 from collections.abc import Iterator
@@ -94,11 +94,14 @@ def _peak(device: torch.device) -> int:
 
 
 def state_bits(strategy: Any) -> float:
-    """Bits that must be kept to learn another task, for every weight of the network.
+    """Bits that are held to learn another task, for every weight of the network.
 
-    Counted are all numbers of network, optimiser, plugins and members at their size in memory, one
-    bit where all are +-1, and stored samples at their size in the data set. Weights that are drawn
-    anew from a posterior before every use are not kept.
+    Counted are all numbers of network, optimiser, plugins and members at their size in memory, and
+    stored samples at their size in the data set or, in a memory of our own, as it holds them.
+    Weights that are nothing but +-1 take a bit each, also where a plugin remembers them; numbers of
+    an optimiser do not, wherever they have got to. What could be done without counts if it is
+    there: the prior of `BayesBiNN`, which equals lambda after a task, and a momentum of 0. Weights
+    that are drawn anew from a posterior before every use are not held.
 
     Args:
         strategy: a `cl_bnn.strategies.Template` between two tasks.
@@ -106,31 +109,33 @@ def state_bits(strategy: Any) -> float:
     drawn = {id(p) for p in strategy.model.parameters() if "natural" in _state_of(strategy, p)}
     network = [p for p in strategy.model.parameters() if id(p) not in drawn]
     plugins = [getattr(plugin, "plugin", None) for plugin in strategy.plugins]
-    roots = [
-        network, list(strategy.model.buffers()), strategy.optimizer.state_dict(),
-        strategy.parts(), strategy.extra_state(), plugins,
+    counted = strategy.optimizer.state_dict()
+    others = [
+        network, list(strategy.model.buffers()), strategy.parts(), strategy.extra_state(), plugins,
     ]  # fmt: skip
     seen: set[tuple[str, int]] = set()
     n_weights: int = strategy.n_weights
-    return sum(_bits(root, seen) for root in roots) / n_weights
+    return (_bits(counted, seen, signs=False) + _bits(others, seen)) / n_weights
 
 
 def _state_of(strategy: Any, parameter: Tensor) -> Any:
     return strategy.optimizer.state.get(parameter, {})
 
 
-def _bits(value: Any, seen: set[tuple[str, int]]) -> int:
-    """Bits of all numbers that are reached from a value, each tensor and object counted once."""
+def _bits(value: Any, seen: set[tuple[str, int]], signs: bool = True) -> int:
+    """Bits of all numbers that are reached from a value, each tensor and object counted once; with
+    `signs` those of a tensor of nothing but +-1 take one each.
+    """
     own = ("memory", value.data_ptr()) if isinstance(value, Tensor) else ("object", id(value))
     if own in seen:
         return 0
     seen.add(own)
     if isinstance(value, Tensor):
-        binary = value.is_floating_point() and bool((value.detach().abs() == 1).all())
+        binary = signs and value.is_floating_point() and bool((value.detach().abs() == 1).all())
         return value.numel() * (1 if binary else 8 * value.element_size())
     if isinstance(value, AvalancheDataset):
         return len(value) * _sample_bits(value) if len(value) else 0
-    return sum(_bits(part, seen) for part in _parts(value))
+    return sum(_bits(part, seen, signs) for part in _parts(value))
 
 
 def _parts(value: Any) -> list[Any]:

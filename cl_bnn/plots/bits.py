@@ -1,4 +1,4 @@
-"""What a bit buys: ACC against the bits that a strategy keeps for each weight."""
+"""What a bit buys: ACC against the bits that a strategy holds for each weight."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from cl_bnn.report.order import by_strategy
 from cl_bnn.report.summary import Interval, accuracy_matrix, average_accuracy, interval
 
 #: Width and height of the panel in inches.
-SIZE = (4.6, 3.0)
+SIZE = (5.2, 3.0)
 #: Points with the same bits stand side by side, this factor apart, and all within the other one.
 APART, WITHIN = 1.07, 1.3
 
 
 def state(frame: pd.DataFrame) -> Figure | None:
-    """ACC with its interval against bits kept per weight (log2), a marker a strategy; None if the
+    """ACC with its interval against bits held per weight (log2), a marker a strategy; None if the
     bits were not measured. Where bits are equal markers stand side by side.
     """
     places = _places(frame)
@@ -40,9 +40,9 @@ def state(frame: pd.DataFrame) -> Figure | None:
         axis.set_xticks([2.0**power for power in powers], [f"{2.0**power:g}" for power in powers])
         axis.minorticks_off()
         axis.set_xlim(2.0 ** powers[0], 2.0 ** powers[-1])
-        axis.set(xlabel="bits kept per weight", ylabel="ACC [%]")
+        axis.set(xlabel="bits held per weight, equal ones side by side", ylabel="ACC [%]")
         axis.grid(alpha=0.3, linewidth=0.4)
-        legend(figure, known)
+        legend(figure, {name: look._replace(dash="") for name, look in known.items()})
     return figure
 
 

@@ -15,6 +15,8 @@ from cl_bnn.report.tables import cell
 
 #: What is known of a bin: `bin_share_3` is the share of samples in the third.
 BIN = r"bin_(share|confidence|accuracy)_(\d+)"
+#: Bins with a smaller share of the samples are left out: a few images look like many.
+LEAST_SHARE = 0.01
 #: Of many ages so few are drawn.
 MOST_AGES = 7
 #: Both axes, in percent: markers at 0 and 100 are whole.
@@ -36,8 +38,9 @@ def reliability(frame: pd.DataFrame) -> Figure | None:
     groups = by_strategy(found)
     n_ages = int(found["age"].max()) + 1
     ages = [0, *shown_tasks(n_ages - 1, MOST_AGES - 1)]
-    known = {age: sequence(n_ages)[age] for age in ages}
+    known = dict(zip(ages, sequence(len(ages)), strict=True))
     title = f"{frame['benchmark'].iloc[0]}: reliability after the last task, by the age of the task"
+    title += f"\nbins with at least {LEAST_SHARE:.0%} of the samples"
     with style():
         titles = [f"{name}\nECE {cell(interval(_ece(rows)), 'ece')} %" for name, rows in groups]
         figure, axes = panels(titles, SIZE, title, ("confidence [%]", "accuracy [%]"))
@@ -72,12 +75,14 @@ def bins(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def averaged(found: pd.DataFrame) -> pd.DataFrame:
-    """The bins of one strategy by age and bin: confidence and accuracy are means over seeds (and
-    tasks of one age), weighted by the share of samples.
+    """The bins of one strategy by age and bin: the share of samples is the mean over seeds (and
+    tasks of one age), confidence and accuracy are means weighted by it.
     """
     weighted = found[["confidence", "accuracy"]].mul(found["share"], axis=0)
     sums = weighted.assign(share=found["share"]).groupby([found["age"], found["bin"]]).sum()
     table: pd.DataFrame = sums.div(sums["share"], axis=0)[["confidence", "accuracy"]]
+    measured = found[["age", "seed", "on"]].drop_duplicates().groupby("age").size()
+    table["share"] = sums["share"].div(measured, level="age")
     return table.reset_index()
 
 
@@ -90,6 +95,7 @@ def _ece(found: pd.DataFrame) -> pd.Series[float]:
 
 def _panel(axis: Axes, table: pd.DataFrame, known: dict[int, Look]) -> None:
     axis.plot([0, 100], [0, 100], color="0.6", linewidth=0.6, zorder=0)
+    table = table[table["share"] >= LEAST_SHARE]
     for age, look in known.items():
         line = 100 * table[table["age"] == age][["confidence", "accuracy"]].to_numpy()
         axis.plot(*np.reshape(line, (-1, 2)).T, **drawn(look))

@@ -20,6 +20,8 @@ from cl_bnn.report.ledger import read as read_reference
 from cl_bnn.report.scenarios import base_of
 from cl_bnn.report.summary import at_task_ends, is_single, slug, summary
 
+#: Runs on held-out images are studies of settings, which would fill the figures of all variants.
+STUDY = "validation="
 #: From so many strategies on each has a panel of its own: as many as there are colours are told
 #: apart in one.
 MULTIPLES_FROM = 8
@@ -33,7 +35,7 @@ def draw(frame: pd.DataFrame, out: Path, runs: Path | None = None) -> list[Path]
     `strategies`. Where there are rows for them: `posterior` and `layers`, `reliability`, `state`,
     `ensembles` and `members`, `predictions`. A stream without accuracies at task ends has no
     figures of its own. The variants of one stream together have `<name>_variants`, all streams
-    `streams`.
+    `streams`, without those with images held out.
 
     Files below `runs` (the folder that `out` lies in if None) hold the predictions, and published
     numbers in `reference.csv`. Raises `UserError` if `out` cannot be written.
@@ -74,6 +76,7 @@ def _over_streams(frame: pd.DataFrame) -> dict[str, Figure]:
     """The figures of several streams side by side, by their whole names."""
     ends = at_task_ends(frame, "accuracy")
     streams = ends[ends.groupby("benchmark")["after"].transform("max") > 0]
+    streams = streams[~streams["benchmark"].str.contains(STUDY)]
     runs = summary(streams)
     bases = runs["benchmark"].map(base_of)
     found = {f"{slug(base)}_variants": scenarios(rows, base) for base, rows in runs.groupby(bases)}

@@ -63,8 +63,8 @@ def sizes(frame: pd.DataFrame, published: list[Published]) -> Figure | None:
 
 
 def members(frame: pd.DataFrame) -> Figure | None:
-    """How often two members differ, and a histogram of the samples' weights after each round of
-    boosting, dark where most samples are; None if no ensemble was measured.
+    """On how many samples two members differ, and a histogram of the samples' weights after each
+    round of boosting, dark where most samples are; None if no ensemble was measured.
     """
     ends = at_end(frame)
     ends = ends[ends["metric"] == "disagreement"]
@@ -73,7 +73,10 @@ def members(frame: pd.DataFrame) -> Figure | None:
     if not len(ends):
         return None
     boosting = ordered(weights["strategy"])
-    titles = ["pairs of members that differ [%]", *(f"{name}: sample weights" for name in boosting)]
+    titles = [
+        "samples on which two members differ [%]",
+        *(f"{name}: sample weights" for name in boosting),
+    ]
     title = f"{frame['benchmark'].iloc[0]}: members\nmean and 95 % interval over seeds"
     with style():
         figure, axes = panels(titles, (2.2, 1.75), title)

@@ -42,7 +42,7 @@ def _logarithmic(axis: Axes) -> None:
     lowest, highest = means.min(), axis.get_ylim()[1]
     axis.set_yscale("log")
     axis.set_ylim(lowest / 1.3, highest)
-    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if highest < 30 * lowest else (1,)))
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if highest < 300 * lowest else (1,)))
     axis.yaxis.set_major_formatter("{x:g}")
     axis.yaxis.set_minor_formatter(NullFormatter())
 

@@ -36,7 +36,7 @@ FIGURE_KINDS = {
     "average": "mean accuracy on the tasks learned so far, all strategies",
     "strategies": "mean accuracy on the tasks learned so far, each strategy before the others",
     "matrix": "accuracy matrices",
-    "state": "accuracy against bits kept per weight",
+    "state": "accuracy against bits held per weight",
     "reliability": "accuracy against confidence, by the age of the task",
     "posterior": "entropy, saturated and flipped weights",
     "layers": "the same of every layer",

@@ -1,4 +1,4 @@
-"""What a strategy costs: bits kept for each weight, time and memory."""
+"""What a strategy costs: bits held for each weight, time and memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ STATE = "state_bits"
 #: What the table shows, and what that is: rows of the CSV, then what the JSON of a run may hold
 #: besides what determined its numbers.
 COSTS = {
-    STATE: "state = bits kept from one task to the next, for each weight of the network",
+    STATE: "state = bits that this implementation holds from one task to the next, for each weight "
+    "of the network: a prior that equals lambda and a momentum that is not used count as well, and "
+    "images of a memory at their size there",
     "seconds": "time = wall time of the whole run, on the machine it ran on",
     "train_seconds": "training = the part of it that training took",
     "eval_seconds": "evaluation = the part of it that evaluation took",

@@ -1,9 +1,8 @@
 """Which differences between strategies are real: paired tests, intervals, the seeds they need.
 
-A seed gives every strategy the same stream and builds the same network, so that strategies are
-compared seed by seed. Notation: d is the difference of one seed, n the number of seeds that both
-strategies have, s the standard deviation of d with n - 1, m the number of comparisons that are
-tested together.
+A seed gives every strategy the same stream, so that strategies are compared seed by seed. Notation:
+d is the difference of one seed, n the number of seeds that both strategies have, s the standard
+deviation of d with n - 1, m the number of comparisons that are tested together.
 """
 
 from __future__ import annotations

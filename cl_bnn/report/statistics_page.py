@@ -34,8 +34,8 @@ _VERDICTS = "\n".join(f"- *{name}*: {meaning}." for name, meaning in VERDICTS.it
 LEGEND = folded(
     "How differences are tested",
     f"""\
-A seed gives every strategy of a benchmark the same stream and the same network to begin with, so
-that strategies are compared seed by seed. With d the difference in ACC of one seed, n the number of
+A seed gives every strategy of a benchmark the same stream, so that strategies are compared seed by
+seed. With d the difference in ACC of one seed, n the number of
 seeds that both strategies have, s the standard deviation of d with n − 1, and m the number of
 comparisons in the table with at least two seeds:
 

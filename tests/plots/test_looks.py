@@ -1,11 +1,14 @@
 """The look of a strategy: always the same, and unlike every other's."""
 
+import io
 from itertools import combinations
 
+import numpy as np
 import pytest
+from PIL import Image, ImageColor
 from wide_frames import TWENTY
 
-from cl_bnn.plots import looks
+from cl_bnn.plots import figures, looks
 from cl_bnn.plots.looks import BESIDE, DASHES, KNOWN, Look
 from cl_bnn.report.order import FAMILIES
 
@@ -112,3 +115,15 @@ def test_colours_are_told_apart_by_every_eye(lack: str) -> None:
     seen = [lightness(colour, lack) for colour in looks.OKABE_ITO]
     for one, other in combinations(seen, 2):
         assert sum((a - b) ** 2 for a, b in zip(one, other, strict=True)) ** 0.5 > 10
+
+
+def test_a_png_keeps_the_colours_of_small_markers_beside_a_map_of_many_colours() -> None:
+    pixels = np.zeros((256, 512, 4), dtype=np.uint8)
+    pixels[..., 0], pixels[..., 1] = np.arange(256)[:, None], np.arange(512) // 2
+    pixels[..., 3] = 255
+    wanted = [ImageColor.getrgb(colour) for colour in looks.OKABE_ITO]
+    for number, colour in enumerate(wanted):
+        pixels[10:13, 10 * number : 10 * number + 3, :3] = colour
+    found = np.asarray(Image.open(io.BytesIO(figures._png(pixels))).convert("RGB"))
+    for number, colour in enumerate(wanted):
+        assert np.abs(found[11, 10 * number + 1].astype(int) - colour).max() <= 4

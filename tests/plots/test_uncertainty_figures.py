@@ -40,6 +40,15 @@ def test_bins_are_averaged_by_age_with_the_share_as_weight() -> None:
     assert table[["age", "bin"]].to_numpy().tolist() == [[0, 15], [1, 10], [1, 15]]
     assert table["confidence"].tolist() == pytest.approx([0.98, 0.63, 0.99])
     assert table["accuracy"].tolist() == pytest.approx([0.96, 0.55, 0.82])
+    assert table["share"].tolist() == pytest.approx([1.0, 0.5, 0.5])
+
+
+def test_a_bin_of_a_few_images_is_not_drawn() -> None:
+    few = bin_rows("ste", 0, 1, 3, 0.005, 0.2, 1.0)
+    figure = calibration.reliability(frame_of([*CALIBRATION, *few]))
+    assert figure is not None
+    drawn = [x for line in figure.axes[0].lines[1:] for x in line.get_xdata()]
+    assert min(drawn) == pytest.approx(63)  # type: ignore[type-var]
 
 
 def test_a_panel_a_strategy_with_the_ece_in_its_title() -> None:
