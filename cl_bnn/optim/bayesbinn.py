@@ -143,9 +143,13 @@ class BayesBiNN(RelaxedPosterior):
     @torch.no_grad()
     def posterior_to_prior(self, factors: Mapping[Tensor, Factors] | None = None) -> None:
         """The posterior becomes the prior, with what the Kronecker factors of the task just learned
-        say of weights together; see the class. A weight without factors gets none.
+        say of weights together; see the class. A weight without factors gets none, and one that no
+        loss has reached yet, in the head of a task to come, keeps the prior 0: its lambda is where
+        chance has put it.
         """
-        super().posterior_to_prior()
+        for group, _, state in self._posteriors():
+            if state["step"]:
+                state["prior"] = state["natural"] * group["prior_power"]
         for parameter, found in (factors or {}).items():
             group, state = group_of(self, parameter), self.state[parameter]
             n_tasks = state.get("factor_tasks", 0)

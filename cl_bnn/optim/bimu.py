@@ -78,7 +78,7 @@ class BiMU(RelaxedPosterior):
         likelihood_weight: L > 0; the larger, the more a gradient resists itself.
         kl_weight: K >= 0.
         lr_max: the largest step size, > 0.
-        memory: N >= 1, the number of data remembered.
+        memory: N >= 1, the number of steps remembered: data, where a batch is one sample.
         temperature: tau > 0.
         mc_samples: S >= 1, used by `step(closure)`.
         init_lambda: lambda starts at plus or minus this value, with equal probability.

@@ -60,13 +60,6 @@ class BernoulliPosterior(WithInner):
             signs = [draw_signs(self.state[p]["natural"], count, generator) for p in parameters]
             yield WeightSamples(cast(list[Parameter], parameters), signs)
 
-    def posterior_to_prior(self) -> None:
-        """Continual learning: the posterior becomes the prior, `lambda_prior <- rho lambda`, with
-        rho = 1 unless groups have the setting `prior_power`.
-        """
-        for group, _, state in self._posteriors():
-            state["prior"] = state["natural"] * group.get("prior_power", 1.0)
-
     def naturals(self) -> list[Tensor]:
         """The natural parameter lambda of every binary parameter, in the order of the groups."""
         return [state["natural"] for _, _, state in self._posteriors()]

@@ -104,7 +104,8 @@ class RelaxedPosterior(BernoulliPosterior):
         for real in self._real_parameters():
             if real.grad is not None:
                 total = self._gradient.get(real)
-                self._gradient[real] = real.grad.clone() if total is None else total.add_(real.grad)
+                self._gradient[real] = real.grad if total is None else total.add_(real.grad)
+                real.grad = None
         self._drawn = False
         self._n_samples += 1
 

@@ -9,6 +9,7 @@ from cl_bnn.strategies.der import DER
 from cl_bnn.strategies.ewc import EWC
 from cl_bnn.strategies.joint import JointAdamStrategy, JointSTEStrategy, JointStrategy
 from cl_bnn.strategies.laplace import KroneckerLaplace
+from cl_bnn.strategies.lwf import LwF
 from cl_bnn.strategies.mesu import MESUStrategy
 from cl_bnn.strategies.metaplastic import MetaplasticStrategy
 from cl_bnn.strategies.pmf import PMFStrategy
@@ -37,6 +38,7 @@ __all__ = [
     "JointStrategy",
     "KroneckerLaplace",
     "KroneckerPrior",
+    "LwF",
     "MESUStrategy",
     "MetaplasticStrategy",
     "PMFStrategy",

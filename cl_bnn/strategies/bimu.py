@@ -29,7 +29,7 @@ class BiMUStrategy(PosteriorStrategy):
         likelihood_weight: L, how much a gradient resists itself.
         kl_weight: K, weight of the pull towards lambda = 0 and of what resists it.
         lr_max: the largest step size.
-        memory: N, the number of data remembered.
+        memory: N, the number of steps remembered: data, where a batch is one sample.
         temperature: tau of the relaxed weights.
         mc_samples: S, samples a training step.
         eval_samples: C, sampled networks an evaluation; 0 predicts with the mode.

@@ -5,13 +5,17 @@ from typing import Any
 
 import torch
 from avalanche.core import SupervisedPlugin
-from avalanche.training.plugins import SynapticIntelligencePlugin
+from avalanche.training.plugins import AGEMPlugin, GEMPlugin, SynapticIntelligencePlugin
 from torch import Tensor
 
 from cl_bnn.errors import UserError
+from cl_bnn.nn.norm import TestBatchNorm
+from cl_bnn.strategies.ewc import EWC
 
 # Plugins that read the gradients of a step once it has been made.
 LATE_READERS = (SynapticIntelligencePlugin,)
+# Plugins that change the gradient of a step, and would see that of its last sample alone.
+GRADIENT_WRITERS = (AGEMPlugin, GEMPlugin)
 # The hooks of training outside a step, where optimisers hold something else than the network. From
 # `before_forward` to `after_update` the model holds the weights that were drawn for the step.
 BETWEEN_STEPS = (
@@ -46,12 +50,26 @@ class Composed(SupervisedPlugin, supports_distributed=True):  # type: ignore[cal
         """Refuse a strategy whose optimiser the plugin cannot work with.
 
         Raises:
-            UserError: the plugin needs gradients that the optimiser does not keep.
+            UserError: the plugin needs gradients that the optimiser does not keep or does not
+                have in one, or a norm that works with samples one at a time.
         """
+        name = type(self.plugin).__name__
         if isinstance(self.plugin, LATE_READERS) and not strategy.gradients_remain:
             raise UserError(
-                f"{type(self.plugin).__name__} reads the gradients of a step after it was made, "
-                f"and {type(strategy).__name__} keeps none: take ste, bop, pmf or full precision"
+                f"{name} reads the gradients of a step after it was made, and "
+                f"{type(strategy).__name__} keeps none: take ste, bop, pmf or full precision"
+            )
+        draws = getattr(strategy.optimizer, "mc_samples", 1)
+        if isinstance(self.plugin, GRADIENT_WRITERS) and draws > 1:
+            raise UserError(
+                f"{name} projects the gradient of a step, and {type(strategy).__name__} makes its "
+                f"own of {draws} samples: set mc_samples = 1"
+            )
+        by_batch = any(isinstance(module, TestBatchNorm) for module in strategy.model.modules())
+        if isinstance(self.plugin, EWC) and by_batch:
+            raise UserError(
+                'EWC looks at samples one at a time, which norm = "batch" cannot normalise: take '
+                "another norm"
             )
 
     @property

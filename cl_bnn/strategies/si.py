@@ -91,6 +91,8 @@ class SI(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg]
             found = self.path[name].clamp_min(0) / (moved + self.damping)
             if name in self.importance:
                 found[tuple(map(slice, self.importance[name].shape))] += self.importance[name]
+            elif not found.any():  # the head of a task to come, which no penalty shall move
+                continue
             self.importance[name], self.anchor[name] = found, w
         self.start, self.path, self._before, self._gradients = {}, {}, {}, {}
 

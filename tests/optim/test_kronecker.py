@@ -135,6 +135,7 @@ SECOND = Factors(symmetric(2, 4), symmetric(2, 5))
 def test_the_posterior_becomes_a_prior_that_knows_what_belongs_together() -> None:
     settings: Any = dict(mode="straight", temperature=1.0, prior_strength=0.5, prior_power=0.8)
     weights, optimiser = optimiser_at(START, **settings)
+    optimiser.state[weights]["step"] = 1  # it has learned a task
     optimiser.posterior_to_prior({weights: FIRST})
     moved = torch.tensor([[0.2, 0.3], [-0.4, 0.1]]).double()
     optimiser.state[weights]["natural"] += moved
@@ -157,6 +158,7 @@ def test_without_factors_or_strength_nothing_pulls() -> None:
     ends = []
     for factors, strength in ((None, 1.0), (FIRST, 0.0)):
         weights, optimiser = optimiser_at(START, mode="straight", prior_strength=strength)
+        optimiser.state[weights]["step"] = 1
         optimiser.posterior_to_prior(None if factors is None else {weights: factors})
         linear_step(optimiser, weights, torch.ones(2, 2).double())
         ends.append(optimiser.naturals()[0])

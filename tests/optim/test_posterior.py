@@ -75,6 +75,37 @@ def test_posterior_becomes_the_prior_and_stays_it() -> None:
     torch.testing.assert_close(optimiser.state[weights]["prior"], decayed)
 
 
+def test_what_no_loss_has_reached_keeps_its_first_prior() -> None:
+    """The head of a task to come holds random signs, which are no knowledge to be kept."""
+    trunk, later = parameter(3), parameter(3)
+    optimiser = BayesBiNN(vectors(trunk, later), LR, train_set_size=N, init_lambda=2.0)
+    optimiser.draw()
+    trunk.sum().backward()
+    optimiser.step()
+    optimiser.posterior_to_prior()
+    states = optimiser.state[trunk], optimiser.state[later]
+    assert torch.equal(states[0]["prior"], states[0]["natural"])
+    assert torch.equal(states[1]["prior"], torch.zeros(3))
+    assert torch.equal(states[1]["natural"].abs(), torch.full((3,), 2.0))
+
+
+@pytest.mark.parametrize("draws", [1, 2, 5])
+def test_real_parameters_get_the_mean_gradient_of_the_samples(draws: int) -> None:
+    """Also where nobody clears gradients between samples, as in a strategy."""
+    weights, bias = parameter(4), parameter(2)
+    inner = torch.optim.SGD([bias], lr=1.0)
+    optimiser = BayesBiNN(
+        vectors(weights), LR, train_set_size=N, mc_samples=draws, inner=inner
+    )  # fmt: skip
+    before = bias.detach().clone()
+    for number in range(draws):
+        optimiser.draw()
+        (weights.sum() + (number + 1) * bias.sum()).backward()
+        optimiser.accumulate()
+    optimiser.step()
+    torch.testing.assert_close(bias.detach(), before - (draws + 1) / 2)
+
+
 @pytest.mark.parametrize("mode", ["sound", "reference"])
 def test_a_head_that_grows_keeps_what_it_learned(mode: Any) -> None:
     old, other, new = parameter(2, 3), parameter(4, 1), parameter(5, 3)

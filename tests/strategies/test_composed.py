@@ -1,5 +1,6 @@
 """Plugins beside optimisers of binary weights: what they see, and our own EWC."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +25,7 @@ from cl_bnn.strategies import (
     BayesBiNNStrategy,
     BopStrategy,
     Composed,
+    LwF,
     PMFStrategy,
     STEStrategy,
     TaskAware,
@@ -360,6 +362,43 @@ def test_si_needs_gradients_that_bayesbinn_does_not_keep(tmp_path: Path) -> None
     (run,) = plan(tmp_path, "bayesbinn+si_avalanche")
     with pytest.raises(UserError, match="take ste, bop, pmf or full precision"):
         carry_out([run])
+
+
+@pytest.mark.parametrize("name", ["agem", "gem"])
+def test_a_projection_needs_the_gradient_in_one(tmp_path: Path, name: str) -> None:
+    (run,) = plan(tmp_path, f"bayesbinn+{name}", mc_samples=3)
+    with pytest.raises(UserError, match="makes its own of 3 samples: set mc_samples = 1"):
+        carry_out([run])
+
+
+def test_ewc_needs_a_norm_for_single_samples(tmp_path: Path) -> None:
+    (run,) = plan(tmp_path, "ewc", model__norm="batch")
+    with pytest.raises(UserError, match='samples one at a time, which norm = "batch" cannot'):
+        carry_out([run])
+
+
+@pytest.mark.parametrize("norm", ["shared", "per_task"])
+def test_the_norms_of_old_heads_learn_nothing_from_lwf(norm: Any) -> None:
+    torch.manual_seed(0)
+    data = stream(n_experiences=2, heads=True)
+    network = mlp(in_features=784, out_features=2, width=8, n_heads=2, n_tasks=2, norm=norm)
+    strategy = AdamStrategy(
+        model=TaskAware(network), plugins=[Composed(LwF(alpha=1.0))], train_mb_size=20,
+        evaluator=Recorder(),
+    )  # fmt: skip
+    first, second = data.train
+    strategy.train(first, eval_streams=[])
+    before = {name: value.clone() for name, value in network.named_buffers()}
+    strategy.train(second, eval_streams=[])
+    old = [
+        n for n in before if n.startswith("heads.0" if norm == "shared" else "heads.0.1.tasks.0")
+    ]
+    old += [n for n in before if norm == "per_task" and ".tasks.0." in n]
+    after = dict(network.named_buffers())
+    assert old and all(torch.equal(after[name], before[name]) for name in old)
+    assert any(not torch.equal(after[name], before[name]) for name in before)
+    frozen = copy.deepcopy(network).eval()
+    assert torch.isfinite(frozen(torch.zeros(1, 784), torch.zeros(1, dtype=torch.long))).all()
 
 
 def test_settings_of_a_plugin_have_its_name_before_them() -> None:

@@ -7,11 +7,13 @@ import torch
 from avalanche.models import SimpleMLP
 from avalanche.training.plugins import SynapticIntelligencePlugin
 from avalanche.training.supervised import Naive
+from tiny import stream
 from torch import Tensor, nn
 from torch.nn import functional as F
 from two_blobs import benchmark, quiet
 
-from cl_bnn.strategies import SI, AdamStrategy, Composed, SGDStrategy
+from cl_bnn.nn import mlp
+from cl_bnn.strategies import SI, AdamStrategy, Composed, SGDStrategy, TaskAware
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +36,22 @@ def taught(plugin: Any, data: Any, lr: float, epochs: int) -> nn.Linear:
 def whole(data: Any, task: int) -> tuple[Tensor, Tensor]:
     samples = [data.train_stream[task].dataset[k] for k in range(60)]
     return torch.stack([x for x, *_ in samples]), torch.tensor([y for _, y, _ in samples])
+
+
+def test_the_head_of_a_task_to_come_is_not_held() -> None:
+    """A penalty of 0 would give it gradients of 0, which Adam counts as steps."""
+    network = mlp(in_features=784, out_features=2, width=8, n_heads=3, norm="none")
+    plugin = SI()
+    strategy = AdamStrategy(
+        model=TaskAware(network), plugins=[Composed(plugin)], train_mb_size=20, evaluator=quiet()
+    )  # fmt: skip
+    first, second, _ = stream(n_experiences=3, heads=True).train
+    strategy.train(first, eval_streams=[])
+    assert not any("heads.1" in name or "heads.2" in name for name in plugin.importance)
+    assert any("heads.0" in name for name in plugin.importance)
+    strategy.train(second, eval_streams=[])
+    third = [p for name, p in network.named_parameters() if "heads.2" in name]
+    assert third and not any(p in strategy.optimizer.state for p in third)
 
 
 def test_two_tasks_by_hand() -> None:
