@@ -194,6 +194,10 @@ FILL = {
 }
 
 
+#: More seeds than anybody runs, and numbers with room above them for NumPy's generators.
+MOST_SEEDS, LARGEST_SEED = 10_000, 2**31 - 1
+
+
 def _seeds(text: str, first: int = 0) -> list[int]:
     """`5` is five seeds from `first` on; a comma makes it a list of seeds: `0,3,7`, or `3,` for
     one.
@@ -203,8 +207,8 @@ def _seeds(text: str, first: int = 0) -> list[int]:
     except ValueError:
         numbers = []
     if "," not in text and numbers:
-        numbers = list(range(first, first + numbers[0]))
-    if not numbers or min(numbers) < 0:
+        numbers = list(range(first, first + numbers[0])) if numbers[0] <= MOST_SEEDS else []
+    if not numbers or min(numbers) < 0 or max(numbers) > LARGEST_SEED:
         wanted = "a number of seeds, as 5, or the seeds themselves, as 0,3,7 (or 3, for one)"
         raise argparse.ArgumentTypeError(f"{text!r}: expected {wanted}")
     return list(dict.fromkeys(numbers))

@@ -3,13 +3,13 @@
 import argparse
 import os
 import sys
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from cl_bnn.arguments import parse
 from cl_bnn.errors import UserError
+from cl_bnn.quiet import quieten
 
 if TYPE_CHECKING:
     from cl_bnn.events import Event
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"cl-bnn: error: {error}", file=sys.stderr)
         return MISUSE
     except KeyboardInterrupt:
-        message = "interrupted: the state is saved; the same command continues"
+        message = "interrupted: the same command continues from the epoch saved last, if one was"
         print(f"\ncl-bnn: {message}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
@@ -45,7 +45,7 @@ def _run(arguments: argparse.Namespace) -> None:
         raise UserError("--strategy NAME is missing; 'cl-bnn list' shows the names")
     from cl_bnn import runner
 
-    _quieten()
+    quieten()
     runs = runner.plan(
         arguments.benchmark,
         strategies,
@@ -63,7 +63,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
     config = keys.read(arguments.config, arguments.strategy)
     wandb = wandb_log.find() if arguments.wandb else None
-    _quieten()
+    quieten()
     from cl_bnn import distributed
     from cl_bnn.reproduction.runs import translate
 
@@ -81,16 +81,11 @@ def _train(arguments: argparse.Namespace) -> None:
     _carry_out(runs, arguments, live)
 
 
-def _quieten() -> None:
-    """Avalanche's import asks for the solvers of GEM, which nobody here uses."""
-    warnings.filterwarnings("ignore", "no QP solver found", UserWarning)
-
-
 def _sweep(arguments: argparse.Namespace) -> None:
     """Train every strategy on every benchmark; a run that fails does not stop the others."""
     from cl_bnn import sweep
 
-    _quieten()
+    quieten()
     runs = sweep.plan(
         _listed(arguments.benchmarks),
         _listed(arguments.strategies),
@@ -122,7 +117,7 @@ def _search(arguments: argparse.Namespace) -> None:
     from cl_bnn.outcome import print_table
     from cl_bnn.progress import progress
 
-    _quieten()
+    quieten()
     search.load()
     plan = trials.plan(
         arguments.benchmark, arguments.strategy, _overrides(arguments), arguments.seeds,
@@ -215,7 +210,7 @@ def _verify(arguments: argparse.Namespace) -> None:
     from cl_bnn import verify
     from cl_bnn.progress import progress
 
-    _quieten()
+    quieten()
     with progress(0) as tell:
         lines = verify.carry_out(
             arguments.directory, arguments.benchmark, arguments.strategy, arguments.run,

@@ -166,7 +166,13 @@ def _tables(
     }
     if strategy.part:
         named = str(overrides.get(strategy.part, tables["strategy"].get(strategy.part, "")))
-        tables[strategy.part] = _part(load_strategy(named), benchmark.name)
+        chosen = load_strategy(named)
+        if chosen.plugins:
+            raise UserError(
+                f"{strategy.part} = {named!r} has plugins, which no part of {strategy.name} takes: "
+                "name a strategy without"
+            )
+        tables[strategy.part] = _part(chosen, benchmark.name)
     return tables | {plugin.name: _part(plugin, benchmark.name) for plugin in strategy.plugins}
 
 

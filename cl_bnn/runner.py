@@ -5,6 +5,7 @@ import multiprocessing
 import platform
 import subprocess
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from cl_bnn import predictions, recipes, results
 from cl_bnn.errors import UserError
 from cl_bnn.events import Event
+from cl_bnn.quiet import quieten
 
 if TYPE_CHECKING:
     import torch
@@ -67,13 +69,31 @@ def plan(
     """The runs of some strategies on a benchmark, every seed of the first strategy first.
 
     Raises:
-        UserError: an unknown name, key or value.
+        UserError: an unknown name, key or value, or two runs that would write the same file.
     """
     chosen = recipes.load_benchmark(benchmark)
     specs = [recipes.resolve(chosen, recipes.load_strategy(s), overrides) for s in strategies]
     for spec in specs:
         recipes.check(spec)
-    return [Run(spec, seed, eval_every, out) for spec in specs for seed in seeds]
+    return distinct([Run(spec, seed, eval_every, out) for spec in specs for seed in seeds])
+
+
+def distinct(runs: Iterable[Run]) -> list[Run]:
+    """The runs, each once.
+
+    Raises:
+        UserError: different runs with the same file.
+    """
+    found: dict[Path, Run] = {}
+    for run in runs:
+        other = found.setdefault(run.path, run)
+        unlike = results.difference(other.as_dict(), run.as_dict())
+        if unlike is not None:
+            raise UserError(
+                f"{run.name} would be two runs, with {unlike[0]} = {unlike[1]!r} and with "
+                f"{unlike[2]!r}: give one of the recipes another file name"
+            )
+    return list(found.values())
 
 
 def run_all(
@@ -99,29 +119,50 @@ def run_all(
                 f"--jobs {jobs}: the processes of torchrun share one run after the other"
             )
         tell = on_event if distributed.rank() == 0 else partial(_only_notes, on_event)
-        waiting = distributed.from_first(lambda: waiting_of(runs, tell))
+        waiting = distributed.from_first(lambda: waiting_of(runs, tell, keep_going))
         if jobs > 1 and len(waiting) > 1:
             _side_by_side(waiting, min(jobs, len(waiting)), where, data_root, tell, keep_going)
             return
         for run in waiting:
             try:
                 execute(run, where, data_root, tell)
-            except UserError as error:
+            except Exception as error:
                 if not keep_going:
                     raise
-                tell(Event(run.name, "failed", text=str(error)))
+                tell(Event(run.name, "failed", text=reason(error)))
 
 
-def waiting_of(runs: Sequence[Run], on_event: Callable[[Event], None]) -> list[Run]:
-    """The runs that are not on file yet, their folders made."""
+def waiting_of(
+    runs: Sequence[Run], on_event: Callable[[Event], None], keep_going: bool = False
+) -> list[Run]:
+    """The runs that are not on file yet, their folders made; with `keep_going` a file that belongs
+    to another run, or was edited, is an event "failed".
+    """
     waiting = []
     for run in runs:
-        if results.finished(run.path, run.as_dict()):
-            on_event(Event(run.name, "skipped"))
-        else:
-            make_folder(run.path.parent)
-            waiting.append(run)
+        try:
+            if results.finished(run.path, run.as_dict()):
+                on_event(Event(run.name, "skipped"))
+                continue
+        except UserError as error:
+            if not keep_going:
+                raise
+            on_event(Event(run.name, "failed", text=str(error)))
+            continue
+        make_folder(run.path.parent)
+        waiting.append(run)
     return waiting
+
+
+def reason(error: Exception) -> str:
+    """Why a run broke down, in a line: the message of a mistake of the user, and of anything else
+    its kind and its place as well.
+    """
+    if isinstance(error, UserError):
+        return str(error)
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{text} ({frames[-1].filename}, line {frames[-1].lineno})" if frames else text
 
 
 def _only_notes(on_event: Callable[[Event], None], event: Event) -> None:
@@ -220,10 +261,7 @@ def _forward(events: Any, on_event: Callable[[Event], None]) -> None:
 
 
 def _worker_begins(events: Any) -> None:
-    import warnings
-
-    # Avalanche's import asks for the solvers of GEM, which nobody here uses.
-    warnings.filterwarnings("ignore", "no QP solver found", UserWarning)
+    quieten()
     global _events
     _events = events
 
@@ -234,10 +272,10 @@ _events: Any = None  # of a worker process: the way back to the process that pri
 def _work(run: Run, device: "torch.device", data_root: Path | None, keep_going: bool) -> None:
     try:
         execute(run, device, data_root, _events.put)
-    except UserError as error:
+    except Exception as error:
         if not keep_going:
             raise
-        _events.put(Event(run.name, "failed", text=str(error)))
+        _events.put(Event(run.name, "failed", text=reason(error)))
 
 
 def make_folder(folder: Path) -> None:

@@ -27,7 +27,8 @@ def plan(
     All runs of the first seed come first, so that every pair has a number early.
 
     Raises:
-        UserError: an unknown name, key or value, or nothing to be run.
+        UserError: an unknown name, key or value, two runs that would write the same file, or
+            nothing to be run.
     """
     runs: list[Run] = []
     for benchmark in benchmarks:
@@ -37,7 +38,7 @@ def plan(
             runs += runner.plan(benchmark, strategies, seeds, changed, eval_every, out)
     if not runs:
         raise UserError("nothing to be run: --strategies and --benchmarks need at least one name")
-    return sorted(runs, key=lambda run: run.seed)
+    return sorted(runner.distinct(runs), key=lambda run: run.seed)
 
 
 def run_all(
@@ -64,7 +65,7 @@ def run_all(
             keep_going=True,
         )  # fmt: skip
         return
-    waiting = runner.waiting_of(runs, on_event)
+    waiting = runner.waiting_of(runs, on_event, keep_going=True)
     with _cluster(jobs, address) as ray:
         _on_ray(ray, waiting, device, data_root, on_event)
 
@@ -135,8 +136,8 @@ def _in_a_worker(
         here.path.parent.mkdir(parents=True)
         try:
             runner.execute(here, runner.find_device(device), data_root, tell)
-        except UserError as error:
-            return {}, str(error)
+        except Exception as error:
+            return {}, runner.reason(error)
         written = [path for path in here.path.parent.iterdir() if not path.name.startswith(".")]
         # A run is on file once its JSON is.
         written.sort(key=lambda path: (path.suffix == ".json", path.name))

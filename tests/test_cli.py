@@ -113,6 +113,8 @@ def error(capsys: pytest.CaptureFixture[str]) -> str:
         ("run split_mnist --strategy ste --seeds 0", "'0': expected a number of seeds, as 5"),
         ("run split_mnist --strategy ste --seeds 1,x", "argument --seeds: '1,x': expected"),
         ("run split_mnist --strategy ste --seeds 1,-3", "argument --seeds: '1,-3': expected"),
+        ("run split_mnist --strategy ste --seeds 99999999999", "'99999999999': expected a number"),
+        ("run split_mnist --strategy ste --seeds 4294967295,", "'4294967295,': expected a number"),
         ("run split_mnist --strategy ste --seeds ,", "argument --seeds: ',': expected"),
         ("run split_mnist --strategy ste --jobs 0", "'0': expected a whole number of at least 1"),
         ("run split_mnist --strategy ste --epochs 1.5", "'1.5': expected a whole number"),
@@ -338,6 +340,16 @@ def test_report_and_plot_of_a_directory(
     assert "62.5" in Path("runs/README.md").read_text()
 
 
+def test_report_leaves_a_readme_of_ones_own_alone(
+    runner: FakeRunner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--no-plot") == 0
+    Path("runs/README.md").write_text("mine")
+    assert main(["report", "runs"]) == 2
+    assert "runs/README.md was not written by `cl-bnn report`" in error(capsys)
+    assert Path("runs/README.md").read_text() == "mine"
+
+
 def test_plot_of_some_strategies_goes_where_it_is_told(
     runner: FakeRunner, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -382,7 +394,9 @@ def test_ctrl_c(
     monkeypatch.setattr(runner, "run_all", interrupted)
     assert run() == 130
     captured = capsys.readouterr().err
-    assert "interrupted: the state is saved; the same command continues" in captured
+    assert (
+        "interrupted: the same command continues from the epoch saved last, if one was" in captured
+    )
 
 
 def test_an_error_within_a_run(

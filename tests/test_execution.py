@@ -301,7 +301,9 @@ def test_a_process_that_is_ended_continues(tmp_path: Path, sent: signal.Signals,
     assert process.returncode == code, "the run ended before it could be stopped"
     if sent == signal.SIGINT:
         said = [line for line in errors.splitlines() if line.startswith("cl-bnn:")]
-        assert said == ["cl-bnn: interrupted: the state is saved; the same command continues"]
+        assert said == [
+            "cl-bnn: interrupted: the same command continues from the epoch saved last, if one was"
+        ]
         assert "Traceback" not in errors
     for name in ("ended", "whole"):
         (run,) = plan(tmp_path, "adam", out=name, epochs=60)

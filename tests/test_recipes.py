@@ -64,6 +64,12 @@ def spec_of(folder: Path, **overrides: Any) -> recipes.Spec:
     )
 
 
+def test_a_member_of_an_ensemble_has_no_plugins() -> None:
+    on, benn = recipes.load_benchmark("mnist_small"), recipes.load_strategy("benn")
+    with pytest.raises(UserError, match=r"member = 'ste\+ewc' has plugins, which no part of benn"):
+        recipes.resolve(on, benn, {"member": "ste+ewc"})
+
+
 def test_names_are_the_files_of_the_top_level_folders() -> None:
     root = Path(__file__).parents[1]
     for kind in ("strategies", "benchmarks"):

@@ -51,6 +51,50 @@ def test_the_product_has_every_pair_early_and_scenarios_where_there_are_some() -
         sweep.plan([], ["ste"], [], [0], {}, "task", Path("out"))
 
 
+BROKEN = """
+from cl_bnn.strategies import STEStrategy
+class Broken(STEStrategy):
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        [][0]
+"""
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_strategy_with_a_mistake_of_its_own_does_not_stop_the_others(
+    tmp_path: Path, jobs: int
+) -> None:
+    (tmp_path / f"mine{jobs}.py").write_text(BROKEN)
+    path = tmp_path / "broken.toml"
+    path.write_text(f'title = "Broken"\nbuild = "mine{jobs}:Broken"\n')
+    events = carry_out(swept(tmp_path, [str(path), "ste"]), jobs=jobs)
+    assert sorted(kinds(events, "failed", "finished")) == [
+        ("failed", "broken"),
+        ("finished", "ste"),
+    ]
+    (failed,) = (event for event in events if event.kind == "failed")
+    assert failed.text.startswith("IndexError: list index out of range (")
+    assert f"mine{jobs}.py, line 6)" in failed.text
+
+
+def test_an_edited_file_does_not_stop_the_others(tmp_path: Path) -> None:
+    (first,) = swept(tmp_path, ["ste"])
+    carry_out([first])
+    first.path.write_text(first.path.read_text() + "x")
+    events = carry_out(swept(tmp_path, ["ste", "adam"]))
+    assert kinds(events, "failed", "finished") == [("failed", "ste"), ("finished", "adam")]
+
+
+def test_the_same_run_is_planned_once_and_two_of_one_name_are_refused(tmp_path: Path) -> None:
+    assert len(swept(tmp_path, ["ste", "ste", "adam"])) == 2
+    for folder, lr in (("a", 0.1), ("b", 0.2)):
+        (tmp_path / folder).mkdir()
+        text = f'title = "S"\nbuild = "cl_bnn.strategies:STEStrategy"\n[defaults]\nlr = {lr}\n'
+        (tmp_path / folder / "s.toml").write_text(text)
+    with pytest.raises(UserError, match=r"settings\.lr = 0\.1 and with 0\.2: give one of the rec"):
+        swept(tmp_path, [str(tmp_path / folder / "s.toml") for folder in ("a", "b")])
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_run_that_fails_does_not_stop_the_others(tmp_path: Path, jobs: int) -> None:
     runs = swept(tmp_path, [REFUSED, "ste"])

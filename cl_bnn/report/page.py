@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from cl_bnn.errors import UserError
 from cl_bnn.report import benchmark_page, ledger_page, statistics_page
 from cl_bnn.report.benchmark_page import TABLES, figure
 from cl_bnn.report.scenarios import DEFAULT_SCENARIOS, base_of, in_order
@@ -22,10 +23,12 @@ README, REFERENCE, COMMANDS = "README.md", "reference.csv", "COMMANDS.md"
 #: The page of the published numbers.
 PUBLISHED = f"{TABLES}/published_numbers.md"
 
-HEAD = """\
+#: By this a page of ours is known.
+SIGNATURE = "Written by `cl-bnn report`"
+HEAD = f"""\
 # Results
 
-Written by `cl-bnn report` from the CSV files in this directory; do not edit.
+{SIGNATURE} from the CSV files in this directory; do not edit.
 
 Accuracies, ECE and shares of weights are in percent, differences of accuracies in percentage
 points. `a ± b` is the mean over seeds and the half width of its 95 % Student t interval; `–` stands
@@ -55,12 +58,21 @@ def write_readme(directory: Path) -> Path:
     """Write `README.md` and the pages in `tables/` into `directory` from the results below it.
 
     Returns the path of `README.md`.
+
+    Raises:
+        UserError: as `render` does, or for a `README.md` of somebody else's.
     """
+    readme = directory / README
+    if readme.is_file() and SIGNATURE not in readme.read_text(encoding="utf-8", errors="replace"):
+        raise UserError(
+            f"{readme} was not written by `cl-bnn report` and would be lost: move it, or keep "
+            "results in a directory of their own"
+        )
     for name, text in render(directory).items():
         path = directory / name
         path.parent.mkdir(exist_ok=True)
         atomic_write(path, text.encode())
-    return directory / README
+    return readme
 
 
 def render(directory: Path) -> dict[str, str]:

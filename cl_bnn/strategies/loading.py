@@ -54,7 +54,7 @@ class Batches:
 
     Args:
         tasks: the views and the label of each task.
-        batch_size: samples a batch; the last batch may be smaller.
+        batch_size: samples a batch; the last batch may be smaller, or larger by one in training.
         shuffle: draw the order anew, from torch's global generator, every time iteration begins.
         device: where the batches are needed.
         augment_seed: where augmentation draws from a generator of its own, the same at every
@@ -86,7 +86,8 @@ class Batches:
         self._whole: tuple[Tensor, Tensor] | None = None
 
     def __len__(self) -> int:
-        return -(-self.n_samples * self.repeats // self.batch_size)
+        count, training = self.n_samples * self.repeats, self.augment_seed is None
+        return distributed.n_batches(count, self.batch_size, training=training)
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         self._generator = (
@@ -154,7 +155,8 @@ class StreamedBatches:
         self.batch_size = batch_size if augment_seed is None else min(batch_size, STREAMED_EVAL)
 
     def __len__(self) -> int:
-        return -(-self.n_samples * self.repeats // self.batch_size)
+        count, training = self.n_samples * self.repeats, self.augment_seed is None
+        return distributed.n_batches(count, self.batch_size, training=training)
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         order = _order(self.n_samples, self.shuffle) if self.order is None else self.order()
