@@ -53,7 +53,7 @@ def read(path: Path, keys: Mapping[str, type], required: set[str]) -> dict[str, 
 def _parse(path: Path) -> dict[str, Any]:
     """The TOML in a file; every failure is one line that names the file."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from error
     except OSError as error:

@@ -116,7 +116,10 @@ def read(directory: Path) -> pd.DataFrame:
                 )
             runs[run] = path, frame
     if not runs:
-        raise UserError(f"no results in {directory}: expected <benchmark>/<strategy>/seed<k>.csv")
+        raise UserError(
+            f"no results in {directory}: expected <benchmark>/<strategy>/seed<k>.csv; `cl-bnn run` "
+            "writes them into runs/, unless told otherwise"
+        )
     return pd.concat([frame for _, (_, frame) in sorted(runs.items())], ignore_index=True)
 
 

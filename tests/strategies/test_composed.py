@@ -458,6 +458,18 @@ def test_a_plugin_says_what_its_optimiser_takes_where_it_has_that_one_alone(
     assert plain.defaults["lr"] == 1e-3 and "lr" not in plain.on.get("split_mnist", {})
 
 
+@pytest.mark.parametrize("name", ["ste+", "+ewc", "ste++ewc"])
+def test_a_plus_stands_between_two_names(name: str) -> None:
+    with pytest.raises(UserError, match="a name is missing beside a '\\+', as in ste\\+ewc"):
+        recipes.load_strategy(name)
+
+
+def test_a_recipe_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('title = "Mine"\noptimizer = "ste"\nplugins = ["ewc"]\n', encoding="utf-8-sig")
+    assert recipes.load_strategy(str(path)).title == "Mine"
+
+
 def test_names_may_end_in_two_pluses() -> None:
     assert [p.name for p in recipes.load_strategy("ste+der+++ewc").plugins] == ["der++", "ewc"]
     assert recipes.load_strategy("der++").name == "der++"
