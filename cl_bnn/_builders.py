@@ -3,6 +3,7 @@
 import importlib
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from inspect import Parameter, Signature, signature
@@ -35,6 +36,8 @@ def import_target(target: str, folders: Sequence[str]) -> Callable[..., Any]:
             found = resolve_name(target)
     except (ImportError, AttributeError, SyntaxError) as error:
         raise UserError(f"build = {target!r}: cannot be imported: {one_line(error)}") from error
+    except Exception as error:
+        raise UserError(f"build = {target!r}: cannot be imported: {reason(error)}") from error
     if not callable(found):
         raise UserError(f"build = {target!r}: is not a function or class")
     return cast(Callable[..., Any], found)
@@ -72,6 +75,17 @@ def _signature(builder: Callable[..., Any]) -> Signature:
         return signature(builder, eval_str=True)
     except NameError:
         return signature(builder)
+
+
+def reason(error: Exception) -> str:
+    """Why somebody's code broke down, in a line: the message of a mistake of the user, and of
+    anything else its kind and its place as well.
+    """
+    if isinstance(error, UserError):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {one_line(error)}{place}"
 
 
 def one_line(error: BaseException) -> str:

@@ -5,7 +5,6 @@ import multiprocessing
 import platform
 import subprocess
 import threading
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cl_bnn import predictions, recipes, results
+from cl_bnn._builders import reason
 from cl_bnn.errors import UserError
 from cl_bnn.events import Event
 from cl_bnn.quiet import quieten
@@ -152,17 +152,6 @@ def waiting_of(
         make_folder(run.path.parent)
         waiting.append(run)
     return waiting
-
-
-def reason(error: Exception) -> str:
-    """Why a run broke down, in a line: the message of a mistake of the user, and of anything else
-    its kind and its place as well.
-    """
-    if isinstance(error, UserError):
-        return str(error)
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{text} ({frames[-1].filename}, line {frames[-1].lineno})" if frames else text
 
 
 def _only_notes(on_event: Callable[[Event], None], event: Event) -> None:

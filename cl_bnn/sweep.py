@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from cl_bnn import recipes, results, runner
+from cl_bnn._builders import reason
 from cl_bnn.errors import UserError
 from cl_bnn.events import Event
 from cl_bnn.runner import EvalEvery, Run
@@ -137,7 +138,7 @@ def _in_a_worker(
         try:
             runner.execute(here, runner.find_device(device), data_root, tell)
         except Exception as error:
-            return {}, runner.reason(error)
+            return {}, reason(error)
         written = [path for path in here.path.parent.iterdir() if not path.name.startswith(".")]
         # A run is on file once its JSON is.
         written.sort(key=lambda path: (path.suffix == ".json", path.name))

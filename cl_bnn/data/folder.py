@@ -267,8 +267,16 @@ def _listing(folder: Path) -> tuple[list[str], list[str], Tensor]:
 
     if not folder.is_dir():
         raise UserError(f"{_printable(str(folder))} is no folder")
+
+    class Classes(ImageFolder):  # type: ignore[misc]
+        """Folders, but for those that file managers and notebooks hide."""
+
+        def find_classes(self, directory: Any) -> tuple[list[str], dict[str, int]]:
+            names = [n for n in super().find_classes(directory)[0] if not n.startswith(".")]
+            return names, {name: number for number, name in enumerate(names)}
+
     try:
-        found = ImageFolder(str(folder), allow_empty=True)
+        found = Classes(str(folder), allow_empty=True)
     except FileNotFoundError as error:
         raise UserError(
             f"{_printable(str(folder))} holds no folders: expected one for each class, named after "
