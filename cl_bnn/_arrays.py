@@ -8,9 +8,9 @@ from avalanche.benchmarks import benchmark_from_datasets, with_task_labels
 from avalanche.benchmarks.utils import AvalancheDataset, ConstantSequence, DataAttribute
 from torch import Tensor, nn
 
-from cl_bnn._builders import one_line
 from cl_bnn.data.dataset import Split
 from cl_bnn.data.task import TaskView
+from cl_bnn.errors import one_line
 from cl_bnn.objectives import Objective
 from cl_bnn.optim.weights import require
 

@@ -3,7 +3,6 @@
 import importlib
 import re
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from inspect import Parameter, Signature, signature
@@ -12,7 +11,7 @@ from pkgutil import resolve_name
 from typing import Any, cast
 
 from cl_bnn._annotations import describe, fits
-from cl_bnn.errors import UserError, near
+from cl_bnn.errors import UserError, near, one_line, reason
 
 
 @contextmanager
@@ -75,19 +74,3 @@ def _signature(builder: Callable[..., Any]) -> Signature:
         return signature(builder, eval_str=True)
     except NameError:
         return signature(builder)
-
-
-def reason(error: Exception) -> str:
-    """Why somebody's code broke down, in a line: the message of a mistake of the user, and of
-    anything else its kind and its place as well.
-    """
-    if isinstance(error, UserError):
-        return str(error)
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {one_line(error)}{place}"
-
-
-def one_line(error: BaseException) -> str:
-    """The message of an exception without its line breaks."""
-    return " ".join(str(error).split())

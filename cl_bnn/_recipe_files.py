@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from cl_bnn._builders import one_line
-from cl_bnn.errors import UserError, near
+from cl_bnn.errors import UserError, near, one_line
 
 Kind = Literal["strategies", "benchmarks"]
 

@@ -81,7 +81,7 @@ def load_strategy(name_or_path: str) -> StrategyRecipe:
     """
     whole = "/" in name_or_path or name_or_path in names("strategies")
     parts = [name_or_path] if whole else PART.findall(name_or_path)
-    if not whole and "+" in name_or_path and "+".join(parts) != name_or_path:
+    if "+".join(parts) != name_or_path:
         raise UserError(f"{name_or_path}: a name is missing beside a '+', as in ste+ewc")
     first, *others = parts or [name_or_path]
     recipe = _load(first)

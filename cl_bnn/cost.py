@@ -109,13 +109,13 @@ def state_bits(strategy: Any) -> float:
     drawn = {id(p) for p in strategy.model.parameters() if "natural" in _state_of(strategy, p)}
     network = [p for p in strategy.model.parameters() if id(p) not in drawn]
     plugins = [getattr(plugin, "plugin", None) for plugin in strategy.plugins]
-    counted = strategy.optimizer.state_dict()
+    learner = strategy.optimizer.state_dict()
     others = [
         network, list(strategy.model.buffers()), strategy.parts(), strategy.extra_state(), plugins,
     ]  # fmt: skip
     seen: set[tuple[str, int]] = set()
     n_weights: int = strategy.n_weights
-    return (_bits(counted, seen, signs=False) + _bits(others, seen)) / n_weights
+    return (_bits(learner, seen, signs=False) + _bits(others, seen)) / n_weights
 
 
 def _state_of(strategy: Any, parameter: Tensor) -> Any:

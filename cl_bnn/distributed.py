@@ -110,18 +110,31 @@ def from_first(make: Callable[[], T]) -> T:
 # Data --------------------------------------------------------------------------------------------
 
 
-def n_batches(count: int, batch_size: int, *, training: bool) -> int:
-    """How many mini-batches so many samples are; see `batches`."""
-    left_over = training and count % batch_size == 1 < batch_size < count
+def n_batches(count: int, batch_size: int, *, training: bool, networks: int = 1) -> int:
+    """How many mini-batches so many samples are; see `cut`."""
+    left_over = training and count % batch_size == networks < batch_size < count
     return -(-count // batch_size) - left_over
 
 
-def batches(order: Tensor, batch_size: int, *, training: bool) -> list[Tensor]:
-    """Mini-batches of the samples in `order` (n,), of each the part of this process.
+def cut(
+    samples: Tensor, batch_size: int, *, training: bool, networks: int = 1, dim: int = 0
+) -> list[Tensor]:
+    """Samples along a dimension, cut into mini-batches.
 
     In training a single sample that is left over, which has no variance for a norm, joins the batch
-    before. Every process gets the same number of batches, because they wait for each other: a last
-    batch with fewer samples than processes is left out.
+    before; with several networks that share every batch, a single one for each.
+    """
+    found, count = list(torch.split(samples, batch_size, dim)), samples.shape[dim]
+    if len(found) > n_batches(count, batch_size, training=training, networks=networks):
+        found[-2:] = [torch.cat(found[-2:], dim)]
+    return found
+
+
+def batches(order: Tensor, batch_size: int, *, training: bool, networks: int = 1) -> list[Tensor]:
+    """Mini-batches of the samples in `order` (n,), see `cut`, of each the part of this process.
+
+    In training every process gets the same number of batches, because they wait for each other: a
+    last batch with fewer samples than processes is left out.
 
     Raises:
         UserError: a mini-batch, or the whole, has fewer samples than there are processes.
@@ -132,10 +145,8 @@ def batches(order: Tensor, batch_size: int, *, training: bool) -> list[Tensor]:
             f"a batch of {min(batch_size, len(order))} cannot be shared by {n} processes: start "
             "fewer, or make it larger"
         )
-    groups = list(torch.split(order, batch_size))
-    if len(groups) > n_batches(len(order), batch_size, training=training):
-        groups[-2:] = [torch.cat(groups[-2:])]
-    parts = [batch[rank() :: n] for batch in groups if len(batch) >= n * training]
+    whole = cut(order, batch_size, training=training, networks=networks)
+    parts = [batch[rank() :: n] for batch in whole if len(batch) >= n * training]
     return [part for part in parts if len(part)]
 
 

@@ -1,5 +1,6 @@
-"""The one exception that a user's mistake raises, and the help with misspelt names."""
+"""The one exception that a user's mistake raises, and what is said of mistakes in a line."""
 
+import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -17,3 +18,19 @@ def near(name: str, names: Iterable[str]) -> str:
     close = get_close_matches(name, known, n=1, cutoff=0.5)
     guess = f"; did you mean {close[0]!r}?" if close else ";"
     return f"{guess} known: {', '.join(known)}"
+
+
+def reason(error: Exception) -> str:
+    """Why somebody's code broke down, in a line: the message of a mistake of the user, and of
+    anything else its kind and its place as well.
+    """
+    if isinstance(error, UserError):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {one_line(error)}{place}"
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an exception without its line breaks."""
+    return " ".join(str(error).split())

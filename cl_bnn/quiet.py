@@ -1,7 +1,7 @@
 """Warnings of Avalanche that nobody who uses this package can do anything about."""
 
 import warnings
-from typing import Any
+from typing import TextIO
 
 
 def quieten() -> None:
@@ -9,11 +9,14 @@ def quieten() -> None:
     own functions it means to remove.
     """
     warnings.filterwarnings("ignore", "no QP solver found", UserWarning)
-    show: Any = warnings.showwarning
+    show = warnings.showwarning
 
-    def shown(message: Any, category: Any, filename: str, *more: Any) -> None:
+    def shown(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int,
+        file: TextIO | None = None, line: str | None = None,
+    ) -> None:  # fmt: skip
         if not (category is DeprecationWarning and "/avalanche/" in filename):
-            show(message, category, filename, *more)
+            show(message, category, filename, lineno, file, line)
 
     # Avalanche puts its own filter first at every such call, so that no filter of ours is asked.
-    vars(warnings)["showwarning"] = shown
+    warnings.showwarning = shown

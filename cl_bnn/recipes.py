@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cl_bnn._annotations import describe, fits
-from cl_bnn._builders import bind, import_target, one_line
+from cl_bnn._builders import bind, import_target
 from cl_bnn._recipe_files import TYPE_NAMES, Kind, find, is_count, names, read
 from cl_bnn._strategy_recipes import PluginRecipe, StrategyRecipe, load_strategy
-from cl_bnn.errors import UserError, near
+from cl_bnn.errors import UserError, near, one_line
 
 __all__ = [
     "BenchmarkRecipe",

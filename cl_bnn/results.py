@@ -130,6 +130,8 @@ def called(frame: pd.DataFrame, column: str, names: Sequence[str], directory: Pa
     Raises:
         UserError: nothing has one of the names.
     """
+    if not names:
+        return frame
     labels = {str(label): {str(label), label.partition("[")[0]} for label in frame[column].unique()}
     for name in names:
         if not any(name in own for own in labels.values()):
@@ -138,7 +140,7 @@ def called(frame: pd.DataFrame, column: str, names: Sequence[str], directory: Pa
                 f"no results of the {column} {name!r} in {directory}{near(name, known)}"
             )
     wanted = [label for label, own in labels.items() if own.intersection(names)]
-    return frame[frame[column].isin(wanted)] if names else frame
+    return frame[frame[column].isin(wanted)]
 
 
 def read_info(directory: Path) -> pd.DataFrame:

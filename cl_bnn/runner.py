@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cl_bnn import predictions, recipes, results
-from cl_bnn._builders import reason
-from cl_bnn.errors import UserError
+from cl_bnn.errors import UserError, reason
 from cl_bnn.events import Event
 from cl_bnn.quiet import quieten
 

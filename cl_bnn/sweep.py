@@ -13,8 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from cl_bnn import recipes, results, runner
-from cl_bnn._builders import reason
-from cl_bnn.errors import UserError
+from cl_bnn.errors import UserError, reason
 from cl_bnn.events import Event
 from cl_bnn.runner import EvalEvery, Run
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from cl_bnn.quiet import quieten
 from cl_bnn.report.tables import NOTHING, Table, rich_table, text_lines
 
 T = TypeVar("T")
@@ -111,8 +112,7 @@ def _measure(
 def _cases() -> Any:
     """The module that measures, imported only now because it takes torch and Avalanche along."""
     with warnings.catch_warnings():
-        # Avalanche's import asks for the solvers of GEM, which nobody here uses.
-        warnings.filterwarnings("ignore", "no QP solver found", UserWarning)
+        quieten()
         from cl_bnn.bench import cases
     return cases
 

@@ -273,6 +273,8 @@ def _listing(folder: Path) -> tuple[list[str], list[str], Tensor]:
 
         def find_classes(self, directory: Any) -> tuple[list[str], dict[str, int]]:
             names = [n for n in super().find_classes(directory)[0] if not n.startswith(".")]
+            if not names:
+                raise FileNotFoundError(directory)
             return names, {name: number for number, name in enumerate(names)}
 
     try:

@@ -30,7 +30,7 @@ def reliability(frame: pd.DataFrame) -> Figure | None:
     panel a strategy with its ECE (mean over tasks, interval over seeds); None without bins.
 
     The age counts the tasks learned since; those learned all at once have the age 0. On the
-    diagonal confidence is right, below it too high.
+    diagonal confidence is right, below it too high. Bins with few samples are left out.
     """
     found = bins(frame)
     if not len(found):

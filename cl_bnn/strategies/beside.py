@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cl_bnn import distributed
 from cl_bnn.nn import Stacked, reinitialise
 from cl_bnn.strategies.ensemble import Ensemble
 from cl_bnn.strategies.task_aware import TaskAware
@@ -47,7 +48,7 @@ class SideBySideEnsemble(Ensemble):
     def order(self) -> Tensor:
         """The samples of the next epoch, so that each batch is cut into M equal parts."""
         orders = [self.bagged(member) for member in range(self.size)]
-        parts = torch.split(torch.stack(orders), self.train_mb_size, dim=1)
+        parts = distributed.cut(torch.stack(orders), self.train_mb_size, training=True, dim=1)
         return torch.cat([part.flatten() for part in parts])
 
     def differentiate(self, loss: Tensor) -> None:

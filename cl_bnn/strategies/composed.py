@@ -65,8 +65,9 @@ class Composed(SupervisedPlugin, supports_distributed=True):  # type: ignore[cal
                 f"{name} projects the gradient of a step, and {type(strategy).__name__} makes its "
                 f"own of {draws} samples: set mc_samples = 1"
             )
-        by_batch = any(isinstance(module, TestBatchNorm) for module in strategy.model.modules())
-        if isinstance(self.plugin, EWC) and by_batch:
+        if isinstance(self.plugin, EWC) and any(
+            isinstance(module, TestBatchNorm) for module in strategy.model.modules()
+        ):
             raise UserError(
                 'EWC looks at samples one at a time, which norm = "batch" cannot normalise: take '
                 "another norm"

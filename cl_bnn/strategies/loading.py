@@ -63,7 +63,8 @@ class Batches:
     Attributes:
         order: called when iteration begins, returns the indices of the samples to be shown, in
             their order; None for all of them, as `shuffle` says.
-        repeats: how many times as many `order` returns as there are samples.
+        repeats: how many times as many `order` returns as there are samples: those of so many
+            networks, in equal parts of every batch.
     """
 
     order: Callable[[], Tensor] | None = None
@@ -87,7 +88,9 @@ class Batches:
 
     def __len__(self) -> int:
         count, training = self.n_samples * self.repeats, self.augment_seed is None
-        return distributed.n_batches(count, self.batch_size, training=training)
+        return distributed.n_batches(
+            count, self.batch_size, training=training, networks=self.repeats
+        )
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         self._generator = (
@@ -99,7 +102,10 @@ class Batches:
         training = self.augment_seed is None
         if len(self.tasks) == 1:
             order = order.to(self.device)
-        for index in distributed.batches(order, self.batch_size, training=training):
+        batches = distributed.batches(
+            order, self.batch_size, training=training, networks=self.repeats
+        )
+        for index in batches:
             yield self._single(index) if len(self.tasks) == 1 else self._mixed(index)
 
     def _single(self, index: Tensor) -> list[Tensor]:
@@ -156,12 +162,16 @@ class StreamedBatches:
 
     def __len__(self) -> int:
         count, training = self.n_samples * self.repeats, self.augment_seed is None
-        return distributed.n_batches(count, self.batch_size, training=training)
+        return distributed.n_batches(
+            count, self.batch_size, training=training, networks=self.repeats
+        )
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         order = _order(self.n_samples, self.shuffle) if self.order is None else self.order()
         seed = self.augment_seed
-        plan = distributed.batches(order, self.batch_size, training=seed is None)
+        plan = distributed.batches(
+            order, self.batch_size, training=seed is None, networks=self.repeats
+        )
         if seed is None:
             seed = int(torch.randint(2**31, ()))
         for x, y in self._decoders.stream(plan, seed):

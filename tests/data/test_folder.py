@@ -213,9 +213,11 @@ def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
         FolderView(tmp_path / "x")
     with pytest.raises(UserError, match=rf"^{tmp_path} holds no folders: expected one for each"):
         FolderView(tmp_path)
+    (tmp_path / ".ipynb_checkpoints").mkdir()  # hidden, and no class
+    with pytest.raises(UserError, match=rf"^{tmp_path} holds no folders: expected one for each"):
+        FolderView(tmp_path)
     images.write(tmp_path, {"full": 1, "hollow": 0})
     (tmp_path / "hollow" / "notes.txt").touch()
-    (tmp_path / ".ipynb_checkpoints").mkdir()  # hidden, and no class
     with pytest.raises(UserError, match=rf"^class folder {tmp_path}/hollow holds no images"):
         FolderView(tmp_path)
 

@@ -86,6 +86,22 @@ def test_side_by_side_members_learn_what_they_learn_one_after_the_other(
         assert second[task] == pytest.approx(values)
 
 
+def test_a_single_sample_left_over_joins_the_batch_before_side_by_side_as_well(
+    double: None,
+) -> None:
+    """With the shared BatchNorm of the network: alone it would have no variance."""
+    n = len(stream(n_experiences=1).train[0].dataset)
+    size = next(b for b in range(10, n) if n % b == 1)
+    apart, beside = (ensemble(side_by_side=side, train_mb_size=size) for side in (False, True))
+    learn(apart)
+    learn(beside)
+    with beside.member_weights():
+        for k, member in enumerate(apart.members):
+            found = beside.model.network.member(k)
+            for name, value in member.weights.items():
+                torch.testing.assert_close(found[name], value)
+
+
 def test_side_by_side_batches_hold_the_next_samples_of_every_member() -> None:
     beside, apart = ensemble(side_by_side=True), ensemble()
     seen: dict[str, list[list[int]]] = {"beside": [], "apart": []}
