@@ -14,6 +14,8 @@ from cl_bnn.plots.figures import legend, line_over_seeds, marked, panels, style
 from cl_bnn.plots.looks import looks
 
 PERCENT = 100
+#: The first digits of the numbers on a logarithmic axis that spans less than a factor; beyond, 1.
+LABELLED = {10: range(1, 10), 300: (1, 2, 5)}
 
 
 class Panel(NamedTuple):
@@ -42,7 +44,8 @@ def _logarithmic(axis: Axes) -> None:
     lowest, highest = means.min(), axis.get_ylim()[1]
     axis.set_yscale("log")
     axis.set_ylim(lowest / 1.3, highest)
-    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if highest < 300 * lowest else (1,)))
+    near = (digits for factor, digits in LABELLED.items() if highest < factor * lowest)
+    axis.yaxis.set_major_locator(LogLocator(subs=next(near, (1,))))
     axis.yaxis.set_major_formatter("{x:g}")
     axis.yaxis.set_minor_formatter(NullFormatter())
 

@@ -65,3 +65,14 @@ def test_axes_end_where_numbers_can(percent: bool) -> None:
     assert figure is not None
     axis = figure.axes[0] if percent else figure.axes[2]
     assert (axis.get_ylim()[1] <= 102) if percent else (axis.get_ylim()[0] > 0)
+
+
+@pytest.mark.parametrize("lowest", [0.54, 0.05, 0.005])
+def test_a_loss_can_be_read_off_whatever_it_spans(lowest: float) -> None:
+    """From 1.8 down: a single power of ten would be all that is labelled within a decade."""
+    where = ("toy", "ste", 0, 0, 0)
+    losses = [Row(*where, k, "train_loss", value) for k, value in enumerate((1.8, lowest))]
+    figure = training(frame_of([*losses, Row(*where, 1, "accuracy", 0.9)]))
+    assert figure is not None
+    low, high = figure.axes[1].get_ylim()
+    assert sum(low <= tick <= high for tick in figure.axes[1].get_yticks()) >= 3
