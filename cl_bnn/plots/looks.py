@@ -68,6 +68,7 @@ KNOWN = {
     "si": (BLUE, "^"),
     "si_avalanche": (GREEN, "D"),
     "mas": (SKY, "X"),
+    "mas_avalanche": (SKY, "^"),
     "lwf": (GREEN, "^"),
     "er": (PINK, "o"),
     "der": (SKY, "o"),

@@ -10,6 +10,7 @@ from cl_bnn.strategies.ewc import EWC
 from cl_bnn.strategies.joint import JointAdamStrategy, JointSTEStrategy, JointStrategy
 from cl_bnn.strategies.laplace import KroneckerLaplace
 from cl_bnn.strategies.lwf import LwF
+from cl_bnn.strategies.mas import MAS
 from cl_bnn.strategies.mesu import MESUStrategy
 from cl_bnn.strategies.metaplastic import MetaplasticStrategy
 from cl_bnn.strategies.pmf import PMFStrategy
@@ -25,6 +26,7 @@ from cl_bnn.strategies.xnor import XNORStrategy
 __all__ = [
     "DER",
     "EWC",
+    "MAS",
     "SI",
     "AdamStrategy",
     "BayesBiNNStrategy",

@@ -3,15 +3,12 @@
 from typing import Any
 
 import torch
-from avalanche.core import SupervisedPlugin
-from torch import Tensor
 
 from cl_bnn.optim.weights import require
+from cl_bnn.strategies.anchored import Anchored, State
 
-State = dict[str, Tensor]
 
-
-class SI(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg]
+class SI(Anchored):
     r"""Synaptic intelligence (Zenke, Poole, Ganguli 2017, arXiv:1703.04200) for any strategy of
     this package or of Avalanche.
 
@@ -38,12 +35,10 @@ class SI(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg]
     """
 
     def __init__(self, *, strength: float = 1.0, damping: float = 0.1) -> None:
-        super().__init__()
         require(strength >= 0, "strength", strength, ">= 0")
         require(damping > 0, "damping", damping, "> 0")
-        self.strength, self.damping = strength, damping
-        self.importance: State = {}  # Omega by the name of the parameter
-        self.anchor: State = {}  # c
+        super().__init__(strength)
+        self.damping = damping
         self.start: State = {}  # w_0, while a task is learned
         self.path: State = {}  # omega, while a task is learned
         self._before: State = {}  # the weights where the step under way began
@@ -56,13 +51,6 @@ class SI(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg]
             self.path = {name: torch.zeros_like(w) for name, w in self.start.items()}
         self._before = _weights(strategy)
 
-    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
-        """Add the penalty to the loss."""
-        for name, w in strategy.model.named_parameters():
-            if name in self.importance:
-                cost = (self.importance[name] * self._away(name, w).square()).sum()
-                strategy.loss = strategy.loss + self.strength * cost
-
     @torch.no_grad()
     def after_backward(self, strategy: Any, **kwargs: Any) -> None:
         """Note the gradient of the loss without the penalty."""
@@ -72,8 +60,8 @@ class SI(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg]
                 continue
             g = self._gradients[name] = w.grad.clone()
             if name in self.importance:
-                pull = self.importance[name] * self._away(name, w)
-                g[tuple(map(slice, pull.shape))] -= 2 * self.strength * pull
+                pull = self.importance[name] * self.away(name, w)
+                g[self.held(name)] -= 2 * self.factor * pull
 
     @torch.no_grad()
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
@@ -90,27 +78,19 @@ class SI(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg]
             moved = (w - self.start[name]).square()
             found = self.path[name].clamp_min(0) / (moved + self.damping)
             if name in self.importance:
-                found[tuple(map(slice, self.importance[name].shape))] += self.importance[name]
+                found[self.held(name)] += self.importance[name]
             elif not found.any():  # the head of a task to come, which no penalty shall move
                 continue
             self.importance[name], self.anchor[name] = found, w
         self.start, self.path, self._before, self._gradients = {}, {}, {}, {}
 
-    def _away(self, name: str, w: Tensor) -> Tensor:
-        """How far the weights that are held, those that a grown parameter had, are from c."""
-        c = self.anchor[name]
-        return w[tuple(map(slice, c.shape))] - c
-
     def state_dict(self) -> dict[str, Any]:
         """All that is known between two steps, for `load_state_dict`."""
-        return {
-            "importance": self.importance, "anchor": self.anchor, "start": self.start,
-            "path": self.path,
-        }  # fmt: skip
+        return super().state_dict() | {"start": self.start, "path": self.path}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        self.importance, self.anchor = state["importance"], state["anchor"]
+        super().load_state_dict(state)
         self.start, self.path = state["start"], state["path"]
 
 

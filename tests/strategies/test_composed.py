@@ -1,4 +1,4 @@
-"""Plugins beside optimisers of binary weights: what they see, and our own EWC."""
+"""Plugins beside optimisers of binary weights: what they see, and our own EWC, MAS and DER."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +20,7 @@ from cl_bnn.recorder import Recorder
 from cl_bnn.strategies import (
     DER,
     EWC,
+    MAS,
     AdamStrategy,
     BayesBiNNStrategy,
     BopStrategy,
@@ -255,6 +256,56 @@ def test_a_wrong_value_is_named(settings: dict[str, Any], message: str) -> None:
         EWC(**settings)
 
 
+# Our memory aware synapses -----------------------------------------------------------------------
+
+
+def test_sensitivity_of_a_linear_model_is_the_closed_form(tasks: Tasks) -> None:
+    """d ||W x||^2 / dw_kj = 2 f_k x_j, whatever the order and the labels are."""
+    x, _ = inputs(tasks)
+    expected = (2 * tasks.inner(x).detach().abs()).T @ x.abs() / len(x)
+    assert torch.allclose(MAS(samples=7).sensitivity(tasks)[tasks.name], expected, rtol=1e-12)
+    data = [(x, (y + 1) % 3, t) for x, y, t in reversed(tasks.experience.dataset)]
+    tasks.experience.dataset[:] = data
+    assert torch.allclose(MAS().sensitivity(tasks)[tasks.name], expected, rtol=1e-12)
+
+
+def test_sensitivities_add_up_and_the_last_weights_are_the_anchor(tasks: Tasks) -> None:
+    mas = MAS(strength=2.0)
+    first = MAS().sensitivity(tasks)[tasks.name]
+    mas.after_training_exp(tasks)
+    with torch.no_grad():
+        tasks.inner.weight += 0.4
+    second = MAS().sensitivity(tasks)[tasks.name]
+    mas.after_training_exp(tasks)
+    with torch.no_grad():
+        tasks.inner.weight -= 0.1
+    mas.before_backward(tasks)
+    assert tasks.loss.item() == pytest.approx(2 * 0.01 * float((first + second).sum()), rel=1e-6)
+
+
+def test_an_output_that_grew_is_free_until_it_has_learned(tasks: Tasks) -> None:
+    mas = MAS()
+    mas.after_training_exp(tasks)
+    old = mas.importance[tasks.name].clone()
+    grown = torch.cat([tasks.inner.weight.detach() + 0.1, torch.ones(1, 4)]).double()
+    tasks.inner.weight = nn.Parameter(grown)
+    mas.before_backward(tasks)
+    assert tasks.loss.item() == pytest.approx(0.01 * float(old.sum()))
+    new = MAS().sensitivity(tasks)[tasks.name]
+    mas.after_training_exp(tasks)
+    new[:3] += old
+    assert torch.allclose(mas.importance[tasks.name], new, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"strength": -1.0}, "strength must be >= 0"), ({"samples": 0}, "samples must be >= 1")],
+)
+def test_a_wrong_value_of_mas_is_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        MAS(**settings)
+
+
 # Our dark experience replay ----------------------------------------------------------------------
 
 
@@ -319,6 +370,7 @@ def test_loss_of_dark_experience_replay_is_that_of_the_paper(tasks: Tasks) -> No
         "bayesbinn+er",
         "ste+der+ewc",
         "bayesbinn+si",
+        "ste+mas",
     ],
 )
 def test_an_interrupted_run_with_ours_ends_with_the_same_bytes(tmp_path: Path, name: str) -> None:
@@ -334,7 +386,7 @@ def test_an_interrupted_run_with_ours_ends_with_the_same_bytes(tmp_path: Path, n
     assert pieces.path.read_bytes() == whole.path.read_bytes()
 
 
-STOCK = ["ewc_avalanche", "si_avalanche", "mas", "lwf", "replay", "agem", "gem"]
+STOCK = ["ewc_avalanche", "si_avalanche", "mas_avalanche", "lwf", "replay", "agem", "gem"]
 
 
 @pytest.mark.parametrize("name", STOCK)
@@ -370,8 +422,9 @@ def test_a_projection_needs_the_gradient_in_one(tmp_path: Path, name: str) -> No
         carry_out([run])
 
 
-def test_ewc_needs_a_norm_for_single_samples(tmp_path: Path) -> None:
-    (run,) = plan(tmp_path, "ewc", model__norm="batch")
+@pytest.mark.parametrize("name", ["ewc", "mas"])
+def test_single_samples_need_another_norm(tmp_path: Path, name: str) -> None:
+    (run,) = plan(tmp_path, name, model__norm="batch")
     with pytest.raises(UserError, match='samples one at a time, which norm = "batch" cannot'):
         carry_out([run])
 
