@@ -2,31 +2,43 @@
 
 import argparse
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from cl_bnn.arguments import parse
-from cl_bnn.errors import UserError
+from cl_bnn.errors import UserError, one_line, out_of_memory
 from cl_bnn.quiet import quieten
 
 if TYPE_CHECKING:
     from cl_bnn.events import Event
     from cl_bnn.runner import Run
 
-#: Exit codes: a mistake of the user; stopped with Ctrl-C (128 + the number of SIGINT).
+#: Exit codes: a mistake of the user; stopped (128 + the number of SIGINT).
 MISUSE, INTERRUPTED = 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 2 for a mistake of the user, 130 for Ctrl-C."""
+    """Run one command and return its exit code: 0, 2 for a mistake of the user, 130 if it was
+    stopped with Ctrl-C or SIGTERM.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     try:
         arguments = parse(sys.argv[1:] if argv is None else argv, COMMANDS)
         arguments.command(arguments)
         sys.stdout.flush()
     except UserError as error:
         print(f"cl-bnn: error: {error}", file=sys.stderr)
+        return MISUSE
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        advice = "take a smaller network or batch_size, or fewer --jobs"
+        print(f"cl-bnn: error: not enough memory: {advice} ({one_line(error)})", file=sys.stderr)
         return MISUSE
     except KeyboardInterrupt:
         message = "interrupted: the same command continues from the epoch saved last, if one was"

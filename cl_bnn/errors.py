@@ -12,6 +12,10 @@ class UserError(ValueError):
     """
 
 
+class Absent(UserError):
+    """Something is not on this machine, a data set or a device: what was asked for may be right."""
+
+
 def near(name: str, names: Iterable[str]) -> str:
     """The end of a message about the unknown `name`: the nearest of `names`, and all of them."""
     known = sorted(names)
@@ -29,6 +33,13 @@ def reason(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {one_line(error)}{place}"
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether Python or torch, on a processor or a GPU, found no room for what was asked for."""
+    told = "allocate memory", "out of memory", "not enough memory"
+    refused = isinstance(error, RuntimeError) and any(words in str(error) for words in told)
+    return isinstance(error, MemoryError) or refused
 
 
 def one_line(error: BaseException) -> str:

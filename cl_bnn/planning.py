@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cl_bnn import results
-from cl_bnn.errors import UserError
+from cl_bnn.errors import Absent, UserError
 
 if TYPE_CHECKING:
     from cl_bnn.runner import Run
@@ -14,27 +14,37 @@ if TYPE_CHECKING:
 def show(runs: Sequence["Run"], jobs: int, device: str, data_root: Path | None) -> None:
     """Print every run with its file, then every strategy on every benchmark with its settings and
     the time that a run of it takes, and the time of all that is not on file yet.
+
+    Raises:
+        UserError: once all is printed: some of it cannot be run.
     """
     waiting = [run for run in runs if not results.finished(run.path, run.as_dict())]
     for run in runs:
         print(f"{run.name} -> {run.path}{'' if run in waiting else ' (on file)'}")
     first = {(run.spec.benchmark, run.spec.strategy): run for run in reversed(runs)}
-    total, known = 0.0, True
+    total, unknown = 0.0, False
+    refused: list[str] = []
     for (benchmark, strategy), run in reversed(first.items()):
         print(f"\n{benchmark}/{strategy}")
         for key, value in run.spec.as_dict().items():
             print(f"  {key} = {value}")
         try:
             seconds = expected(run, device, data_root)
-        except UserError as error:
+        except Absent as error:
             print(f"time unknown: {error}")
-            known = False
+            unknown = True
+            continue
+        except UserError as error:
+            print(f"cannot be run: {error}")
+            refused.append(f"{run.name} first: {error}")
             continue
         count = sum(other.spec == run.spec for other in waiting)
         total += count * seconds
         print(f"expected time: about {in_words(seconds)} a run, {count} to be run")
     at_once = min(jobs, max(len(waiting), 1))
-    if known:
+    if refused:
+        raise UserError(f"{len(refused)} of {len(first)} cannot be run, {refused[0]}")
+    if not unknown:
         print(f"\nexpected time of all: about {in_words(total / at_once)} (--jobs {jobs})")
 
 
@@ -42,7 +52,8 @@ def expected(run: "Run", device: str, data_root: Path | None) -> float:
     """The seconds that a run will take, judged by a few of its steps.
 
     Raises:
-        UserError: data that are missing, a recipe that does not fit.
+        Absent: data or a device that are missing.
+        UserError: a recipe that does not fit.
     """
     import torch
 

@@ -6,7 +6,7 @@ import platform
 import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cl_bnn import predictions, recipes, results
-from cl_bnn.errors import UserError, reason
+from cl_bnn.errors import Absent, UserError, reason
 from cl_bnn.events import Event
 from cl_bnn.quiet import quieten
 
@@ -215,7 +215,7 @@ def find_device(name: str) -> "torch.device":
     import torch
 
     if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: torch finds no CUDA device here; use --device cpu or auto")
+        raise Absent("--device cuda: torch finds no CUDA device here; use --device cpu or auto")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
@@ -234,8 +234,16 @@ def _side_by_side(
         try:
             failures = [future.exception() for future in futures]
         except KeyboardInterrupt:
+            for process in multiprocessing.active_children():
+                process.terminate()
             pool.shutdown(cancel_futures=True)
             raise
+    killed = next((f for f in failures if isinstance(f, BrokenExecutor)), None)
+    if killed is not None:  # and took the lock of the events along, perhaps: not joined
+        raise UserError(
+            f"one of {jobs} processes was killed, perhaps for want of memory: take fewer --jobs; "
+            "the same command goes on"
+        ) from killed
     events.put(None)
     reader.join()
     for failure in failures:

@@ -410,6 +410,32 @@ def test_an_error_within_a_run(
     assert error(capsys) == "task 2 holds one class"
 
 
+@pytest.mark.parametrize(
+    "raised", [MemoryError(), RuntimeError("CUDA out of memory.\nTried to allocate 20.00 MiB")]
+)
+def test_want_of_memory_is_one_line(
+    runner: FakeRunner, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    raised: Exception,
+) -> None:  # fmt: skip
+    def refused(*_: object, **__: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(runner, "run_all", refused)
+    assert run() == 2
+    assert error(capsys).startswith("not enough memory: take a smaller network or batch_size")
+
+
+def test_other_errors_keep_their_traceback(
+    runner: FakeRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(runner, "run_all", broken)
+    with pytest.raises(RuntimeError, match="shapes"):
+        run()
+
+
 @pytest.mark.parametrize("command", ["--help", "--version", "run --help", "list", "report"])
 def test_quick_commands_import_neither_torch_nor_avalanche(command: str, tmp_path: Path) -> None:
     row = results.Row("toy", "ste", 0, 0, 0, None, "accuracy", 0.5)

@@ -1,5 +1,6 @@
 """Runs: interrupted and continued, side by side, on damaged files and broken data."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -284,7 +285,9 @@ def test_a_checkpoint_of_other_settings_is_set_aside(tmp_path: Path) -> None:
     assert "other settings" in events[0].text and events[1].kind == "started"
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 130)]
+)
 def test_a_process_that_is_ended_continues(tmp_path: Path, sent: signal.Signals, code: int) -> None:
     """Killed or stopped with Ctrl-C in the middle of training, by the real command line."""
     command = [sys.executable, "-c", COMMAND_LINE, "run", recipe(tmp_path), "--strategy", "adam"]
@@ -299,7 +302,7 @@ def test_a_process_that_is_ended_continues(tmp_path: Path, sent: signal.Signals,
     process.send_signal(sent)
     _, errors = process.communicate()
     assert process.returncode == code, "the run ended before it could be stopped"
-    if sent == signal.SIGINT:
+    if sent != signal.SIGKILL:
         said = [line for line in errors.splitlines() if line.startswith("cl-bnn:")]
         assert said == [
             "cl-bnn: interrupted: the same command continues from the epoch saved last, if one was"
@@ -310,6 +313,42 @@ def test_a_process_that_is_ended_continues(tmp_path: Path, sent: signal.Signals,
         carry_out([run])
     (a,), (b,) = ((tmp_path / name).rglob("seed0.csv") for name in ("ended", "whole"))
     assert a.read_bytes() == b.read_bytes()
+
+
+def started(tmp_path: Path) -> tuple[subprocess.Popen[str], list[int]]:
+    """Two long runs side by side, and their processes, once both have saved their state."""
+    command = [sys.executable, "-c", COMMAND_LINE, "run", recipe(tmp_path), "--strategy"]
+    command += ["adam,ste", "--epochs", "500", "--jobs", "2", "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 240
+    while len(list(tmp_path.rglob(".seed0.checkpoint"))) < 2:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    found = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    workers = [pid for pid in found if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return process, [int(pid) for pid in workers]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="asks Linux for the processes")
+def test_a_process_that_is_ended_takes_its_workers_along(tmp_path: Path) -> None:
+    """As a scheduler ends it: the signal goes to the first process alone."""
+    process, workers = started(tmp_path)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130 and len(workers) == 2
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+    assert "Traceback" not in errors and "cl-bnn: interrupted" in errors
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="asks Linux for the processes")
+def test_a_worker_that_is_killed_is_one_line(tmp_path: Path) -> None:
+    process, workers = started(tmp_path)
+    os.kill(workers[0], signal.SIGKILL)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2 and "Traceback" not in errors
+    assert "cl-bnn: error: one of 2 processes was killed, perhaps for want of memory" in errors
 
 
 @pytest.mark.parametrize(

@@ -249,6 +249,29 @@ def test_a_dry_run_tells_the_time_of_what_is_not_on_file(
     assert printed.endswith("expected time of all: about 20 min (--jobs 2)\n")
 
 
+def test_a_dry_run_refuses_what_no_run_accepts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once all is printed: what can be run has its time."""
+    times = iter([60.0, UserError("lr must be > 0, got -1.0"), 120.0])
+
+    def expected(*given: object) -> float:
+        found = next(times)
+        if isinstance(found, UserError):
+            raise found
+        return found
+
+    monkeypatch.setattr(planning, "expected", expected)
+    with pytest.raises(UserError) as caught:
+        planning.show(swept(tmp_path, ["ste", "adam", "bop"], seeds=(0,)), 1, "cpu", None)
+    told = str(caught.value)
+    assert told.startswith("1 of 3 cannot be run, tiny[") and "/adam/seed0 first: lr must" in told
+    printed = capsys.readouterr().out
+    assert "cannot be run: lr must be > 0, got -1.0\n" in printed
+    assert "about 60 s a run" in printed and "about 2 min a run" in printed
+    assert "expected time of all" not in printed
+
+
 def test_a_dry_run_without_the_data_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

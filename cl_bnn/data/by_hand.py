@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cl_bnn.data import isbi, synthetic
 from cl_bnn.data.files import has_files
-from cl_bnn.errors import UserError
+from cl_bnn.errors import Absent
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class ByHand:
     def read(self, root: Path) -> None:
         """Read every file; UserError if one is missing or damaged."""
         if not self.present(root):
-            raise UserError(f"{self.title} is not in {self.where(root)}; {self.layout}")
+            raise Absent(f"{self.title} is not in {self.where(root)}; {self.layout}")
         self.load(root)
 
 

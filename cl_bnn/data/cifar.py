@@ -7,7 +7,7 @@ import torch
 
 from cl_bnn.data.dataset import Split
 from cl_bnn.data.idx import damaged
-from cl_bnn.errors import UserError
+from cl_bnn.errors import Absent, UserError
 
 
 def torchvision_class(name: str) -> Any:
@@ -48,7 +48,7 @@ def check(name: str, folder: Path, mend: str) -> None:
     for filename, expected in files(name).items():
         path = folder / filename
         if not path.is_file():
-            raise UserError(f"{path} is missing; {mend}")
+            raise Absent(f"{path} is missing; {mend}")
         digest = calculate_md5(path)
         if digest != expected:
             raise damaged(

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cl_bnn.errors import UserError
+from cl_bnn.errors import Absent, UserError
 
 
 def has_files(folder: Path) -> bool:
@@ -13,9 +13,9 @@ def has_files(folder: Path) -> bool:
         raise UserError(f"{folder} cannot be read: {error.strerror}") from error
 
 
-def missing(name: str, title: str, where: Path, folder: str) -> UserError:
+def missing(name: str, title: str, where: Path, folder: str) -> Absent:
     """The data set is not `where` it should be, which is `folder` below the data root."""
-    return UserError(
+    return Absent(
         f"{title} is not in {where}; run `cl-bnn data fetch {name}`, or give the folder that holds "
         f"{folder} as --data-root or in CL_BNN_DATA"
     )

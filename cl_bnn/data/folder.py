@@ -16,7 +16,7 @@ from torch.utils import data
 
 from cl_bnn.data.crops import central_crop, random_crop
 from cl_bnn.data.task import TaskView
-from cl_bnn.errors import UserError
+from cl_bnn.errors import Absent, UserError
 
 # Of the pixels of ImageNet's training images, 0 to 255, red, green and blue.
 MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
@@ -266,7 +266,7 @@ def _listing(folder: Path) -> tuple[list[str], list[str], Tensor]:
     from torchvision.datasets import ImageFolder
 
     if not folder.is_dir():
-        raise UserError(f"{_printable(str(folder))} is no folder")
+        raise Absent(f"{_printable(str(folder))} is no folder")
 
     class Classes(ImageFolder):  # type: ignore[misc]
         """Folders, but for those that file managers and notebooks hide."""

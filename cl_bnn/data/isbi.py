@@ -10,7 +10,7 @@ from torch import Tensor
 from cl_bnn.data.dataset import Split
 from cl_bnn.data.idx import damaged
 from cl_bnn.data.sources import data_root
-from cl_bnn.errors import UserError
+from cl_bnn.errors import Absent
 
 FOLDER = "isbi2012-em"
 SIDE = 512
@@ -47,7 +47,7 @@ def load(root: str | Path | None = None) -> tuple[Split, Split]:
 @cache
 def _load(folder: Path) -> tuple[Split, Split]:
     if not folder.is_dir():
-        raise UserError(
+        raise Absent(
             f"there is no folder {folder}; give the folder that holds {FOLDER} as --data-root or "
             f"in CL_BNN_DATA; {LAYOUT}"
         )
@@ -74,7 +74,7 @@ def _grey(path: Path) -> Tensor:
     from PIL import Image  # here, because most runs read no such file
 
     if not path.is_file():
-        raise UserError(f"{path} is missing; {LAYOUT}")
+        raise Absent(f"{path} is missing; {LAYOUT}")
     try:
         with Image.open(path) as image:
             mode, size = image.mode, image.size

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cl_bnn.data.dataset import Dataset, Split
-from cl_bnn.errors import UserError, near
+from cl_bnn.errors import Absent, UserError, near
 
 SUFFIX = ".npz"
 PREFIX = "torchvision:"
@@ -42,7 +42,7 @@ def load_file(name: str, root: Path) -> Dataset:
     path = next((place for place in places if place.is_file()), None)
     if path is None:
         tried = " nor at ".join(dict.fromkeys(str(place) for place in places))
-        raise UserError(
+        raise Absent(
             f"no file at {tried}: it must hold the arrays {', '.join(ARRAYS)}; give its path, or "
             "the folder above it as --data-root or in CL_BNN_DATA"
         )
@@ -85,7 +85,7 @@ def load_torchvision(name: str, root: Path) -> Dataset:
         halves = [_arrays(name, half) for half in open_halves(name, root)]
     except (OSError, RuntimeError, ImportError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(
+        raise Absent(
             f"torchvision's {name} cannot be read from {root} ({reason}): run "
             f"`cl-bnn data fetch {PREFIX}{name}`, or give the folder that holds it as --data-root "
             "or in CL_BNN_DATA"

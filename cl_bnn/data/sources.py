@@ -11,7 +11,7 @@ from cl_bnn.data import cifar, files, own
 from cl_bnn.data.dataset import Dataset, Split
 from cl_bnn.data.features import FEATURES, Features
 from cl_bnn.data.idx import IdxFile
-from cl_bnn.errors import UserError, near
+from cl_bnn.errors import Absent, UserError, near
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Source:
         for file in self.files:
             path = file.find(folder)
             if path is None:
-                raise UserError(f"{folder / file.name} is missing; {self.mend}")
+                raise Absent(f"{folder / file.name} is missing; {self.mend}")
             values.append(file.read(path, self.mend))
         x_train, y_train, x_test, y_test = values
         return Split(x_train.unsqueeze(1), y_train.long()), Split(

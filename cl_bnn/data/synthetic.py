@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cl_bnn.data.dataset import Split
 from cl_bnn.data.idx import damaged
-from cl_bnn.errors import UserError
+from cl_bnn.errors import Absent, UserError
 
 SNELSON_FOLDER = "snelson"
 #: How many numbers each file holds, one a line.
@@ -94,7 +94,7 @@ def _read(path: Path, count: int) -> Tensor:
     try:
         words = path.read_bytes().split()
     except FileNotFoundError as error:
-        raise UserError(f"{path} is missing; {mend}") from error
+        raise Absent(f"{path} is missing; {mend}") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}; {mend}") from error
     numbers = [_number(word, path, mend) for word in words]

@@ -8,7 +8,7 @@ from avalanche.core import SupervisedPlugin
 from avalanche.training.plugins import AGEMPlugin, GEMPlugin, SynapticIntelligencePlugin
 from torch import Tensor
 
-from cl_bnn.errors import UserError
+from cl_bnn.errors import UserError, out_of_memory, reason
 from cl_bnn.nn.norm import TestBatchNorm
 from cl_bnn.strategies.ewc import EWC
 from cl_bnn.strategies.mas import MAS
@@ -47,6 +47,8 @@ class Composed(SupervisedPlugin, supports_distributed=True):  # type: ignore[cal
         for name in dir(plugin):
             if name.startswith(("before_", "after_")) and not _idle(plugin, name):
                 hook = getattr(plugin, name)
+                if type(plugin).__module__.partition(".")[0] == "avalanche":
+                    hook = _in_a_line(hook, type(plugin).__name__)
                 setattr(self, name, _on_network(hook) if name in BETWEEN_STEPS else hook)
 
     def accept(self, strategy: Any) -> None:
@@ -101,6 +103,23 @@ def _moved(value: Any, device: torch.device) -> Any:
 def _idle(plugin: Any, name: str) -> bool:
     """Whether a hook is the empty one that every plugin of Avalanche inherits."""
     return getattr(type(plugin), name, None) is getattr(SupervisedPlugin, name, plugin)
+
+
+def _in_a_line(hook: Callable[..., Any], plugin: str) -> Callable[..., None]:
+    """The hook of a plugin that takes any value for a setting and breaks down later."""
+
+    def told(*args: Any, **kwargs: Any) -> None:
+        try:
+            hook(*args, **kwargs)
+        except Exception as error:
+            if out_of_memory(error):
+                raise
+            raise UserError(
+                f"Avalanche's {plugin} broke down, which a setting that it cannot work with can "
+                f"be the reason of: {reason(error)}"
+            ) from error
+
+    return told
 
 
 def _on_network(hook: Callable[..., Any]) -> Callable[..., None]:

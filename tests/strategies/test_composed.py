@@ -415,6 +415,12 @@ def test_si_needs_gradients_that_bayesbinn_does_not_keep(tmp_path: Path) -> None
         carry_out([run])
 
 
+def test_a_setting_that_avalanche_cannot_work_with_is_one_line(tmp_path: Path) -> None:
+    (run,) = plan(tmp_path, "ste+replay", replay__mem_size=-1)
+    with pytest.raises(UserError, match="Avalanche's ReplayPlugin broke down, .* RuntimeError:"):
+        carry_out([run])
+
+
 @pytest.mark.parametrize("name", ["agem", "gem"])
 def test_a_projection_needs_the_gradient_in_one(tmp_path: Path, name: str) -> None:
     (run,) = plan(tmp_path, f"bayesbinn+{name}", mc_samples=3)
