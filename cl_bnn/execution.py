@@ -44,6 +44,9 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         super().__init__()
         self.run, self.device, self.data_root, self.emit = run, device, data_root, emit
         self.checkpoint = Checkpoint(run.path)
+        self._of = run.as_dict()  # what a checkpoint must belong to
+        if own := run.own_data(data_root):
+            self._of["own_data"] = own
         self.rows: list[Row] = []
         self._told = 0  # how many of them the events have told
         self.modes: list[Tensor] | None = None  # where the mode was +1 when the last task ended
@@ -258,7 +261,7 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         begun = time.perf_counter()
         self.checkpoint.save(
             {
-                "spec": self.run.as_dict(),
+                "spec": self._of,
                 "phase": self.phase,
                 "epoch": epoch,
                 "rows": [tuple(row) for row in self.rows],
@@ -278,7 +281,7 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         def note(text: str) -> None:
             self.emit(Event(self.run.name, "note", text=text))
 
-        state = distributed.from_first(lambda: self.checkpoint.load(self.run.as_dict(), note))
+        state = distributed.from_first(lambda: self.checkpoint.load(self._of, note))
         if state is None:
             self._tell("started")
             return

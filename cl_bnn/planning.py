@@ -18,7 +18,11 @@ def show(runs: Sequence["Run"], jobs: int, device: str, data_root: Path | None) 
     Raises:
         UserError: once all is printed: some of it cannot be run.
     """
-    waiting = [run for run in runs if not results.finished(run.path, run.as_dict())]
+    waiting = [
+        run
+        for run in runs
+        if not results.finished(run.path, run.as_dict(), run.own_data(data_root))
+    ]
     for run in runs:
         print(f"{run.name} -> {run.path}{'' if run in waiting else ' (on file)'}")
     first = {(run.spec.benchmark, run.spec.strategy): run for run in reversed(runs)}

@@ -76,15 +76,26 @@ def write(
     atomic_write(_json_path(path), text.encode())
 
 
-def finished(path: Path, spec: Mapping[str, object]) -> bool:
+def finished(
+    path: Path, spec: Mapping[str, object], own_data: Mapping[str, str] | None = None
+) -> bool:
     """Whether the run with this CSV and this `spec` is on file, whole and unchanged.
 
     A run measured after every epoch also answers a request for one measured after every task.
-    Raises `UserError` if the file belongs to another spec, was edited, or has an unreadable JSON.
+    `own_data` are the digests of the user's own data files, where they are known. Raises
+    `UserError` if the file belongs to another spec or was made of other data, was edited, or has an
+    unreadable JSON.
     """
     if not (path.is_file() and _json_path(path).is_file()):
         return False
-    on_file = _checked_record(path)["spec"]
+    record = _checked_record(path)
+    on_file, made_of = record["spec"], record.get("info", {}).get("own_data")
+    for name, digest in (own_data or {}).items():
+        if isinstance(made_of, dict) and made_of.get(name) != digest:
+            raise UserError(
+                f"{path} was made of another {name}, which has changed since: use another --out, "
+                "or delete the file"
+            )
     asked = json.loads(json.dumps(spec))
     if asked.get("eval_every") == "task" and on_file.get("eval_every") == "epoch":
         asked["eval_every"] = "epoch"

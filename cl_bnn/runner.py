@@ -51,6 +51,17 @@ class Run:
         """The CSV of the measurements."""
         return results.csv_path(self.out, self.spec.benchmark, self.spec.strategy, self.seed)
 
+    def own_data(self, data_root: Path | None) -> dict[str, str]:
+        """The digests of the user's own data files that the run learns from, by name."""
+        named = self.spec.stream.get("data")
+        names = named if isinstance(named, list) else [named]
+        files = [str(name) for name in names if str(name).endswith(".npz")]
+        if not files:
+            return {}
+        from cl_bnn import data  # slow to import
+
+        return data.own_digests(files, data_root)
+
     def as_dict(self) -> dict[str, Any]:
         """Everything that determines the measurements, ready for JSON."""
         found = {**self.spec.as_dict(), "seed": self.seed, "eval_every": self.eval_every}
@@ -118,7 +129,7 @@ def run_all(
                 f"--jobs {jobs}: the processes of torchrun share one run after the other"
             )
         tell = on_event if distributed.rank() == 0 else partial(_only_notes, on_event)
-        waiting = distributed.from_first(lambda: waiting_of(runs, tell, keep_going))
+        waiting = distributed.from_first(lambda: waiting_of(runs, data_root, tell, keep_going))
         if jobs > 1 and len(waiting) > 1:
             _side_by_side(waiting, min(jobs, len(waiting)), where, data_root, tell, keep_going)
             return
@@ -132,15 +143,16 @@ def run_all(
 
 
 def waiting_of(
-    runs: Sequence[Run], on_event: Callable[[Event], None], keep_going: bool = False
-) -> list[Run]:
+    runs: Sequence[Run], data_root: Path | None, on_event: Callable[[Event], None],
+    keep_going: bool = False,
+) -> list[Run]:  # fmt: skip
     """The runs that are not on file yet, their folders made; with `keep_going` a file that belongs
-    to another run, or was edited, is an event "failed".
+    to another run, was made of other data, or was edited, is an event "failed".
     """
     waiting = []
     for run in runs:
         try:
-            if results.finished(run.path, run.as_dict()):
+            if results.finished(run.path, run.as_dict(), run.own_data(data_root)):
                 on_event(Event(run.name, "skipped"))
                 continue
         except UserError as error:
@@ -176,6 +188,8 @@ def execute(
         if first:
             info = circumstances(device) | {"processes": distributed.size()}
             info |= execution.meter.told()
+            if own := run.own_data(data_root):
+                info["own_data"] = own
             if found is not None:  # first: a run with a JSON is whole
                 results.atomic_write(predictions.path_beside(run.path), found)
             results.write(run.path, rows, run.as_dict(), info)

@@ -65,7 +65,7 @@ def run_all(
             keep_going=True,
         )  # fmt: skip
         return
-    waiting = runner.waiting_of(runs, on_event, keep_going=True)
+    waiting = runner.waiting_of(runs, data_root, on_event, keep_going=True)
     with _cluster(jobs, address) as ray:
         _on_ray(ray, waiting, device, data_root, on_event)
 

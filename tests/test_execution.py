@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -283,6 +284,46 @@ def test_a_checkpoint_of_other_settings_is_set_aside(tmp_path: Path) -> None:
     events: list[Event] = []
     carry_out([changed], events.append)
     assert "other settings" in events[0].text and events[1].kind == "started"
+
+
+def own_data(folder: Path, seed: int) -> list[Run]:
+    """A run on a file of one's own, with the images that the seed draws."""
+    random = np.random.default_rng(seed)
+    labels = {"y_train": np.arange(40) % 4, "y_test": np.arange(20) % 4}
+    inputs = {"x_train": random.normal(size=(40, 5)), "x_test": random.normal(size=(20, 5))}
+    np.savez(folder / "mine.npz", **inputs, **labels)
+    path = folder / "mine.toml"
+    path.write_text(
+        'title = "Mine"\nepochs = 2\nbatch_size = 10\n'
+        'stream = {build = "cl_bnn.benchmarks:split", data = "mine.npz", n_experiences = 2}\n'
+        'model = {build = "cl_bnn.nn:mlp", width = 4}\n'
+    )
+    return runner.plan(str(path), ["adam"], [0], {}, "task", folder / "out")
+
+
+def test_own_data_that_have_changed_are_noticed(tmp_path: Path) -> None:
+    def go(seed: int, stop: Callable[[Event], None] | None = None) -> list[str]:
+        events: list[str] = []
+
+        def listen(event: Event) -> None:
+            events.append(event.kind)
+            if stop is not None:
+                stop(event)
+
+        runner.run_all(
+            own_data(tmp_path, seed), jobs=1, device="cpu", data_root=tmp_path, on_event=listen
+        )
+        return events
+
+    with pytest.raises(Stop):
+        go(0, stop_at("epoch", 1))
+    assert go(1)[:2] == ["note", "started"]  # what was begun with others is set aside
+    assert go(1) == ["skipped"]  # the same arrays, written again
+    with pytest.raises(UserError, match=r"seed0.csv was made of another mine\.npz, which has cha"):
+        go(0)
+    (tmp_path / "mine.npz").unlink()
+    (run,) = runner.plan(str(tmp_path / "mine.toml"), ["adam"], [0], {}, "task", tmp_path / "out")
+    assert run.own_data(tmp_path) == {}
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from cl_bnn.data.command import fetch, list_lines, verify
 from cl_bnn.data.dataset import Dataset, Split
-from cl_bnn.data.sources import NAMES, data_root, load, present
+from cl_bnn.data.sources import NAMES, data_root, load, own_digests, present
 
 __all__ = [
     "NAMES",
@@ -12,6 +12,7 @@ __all__ = [
     "fetch",
     "list_lines",
     "load",
+    "own_digests",
     "present",
     "verify",
 ]

@@ -1,5 +1,6 @@
 """Data of the user's own: four arrays in an `.npz` file, or any data set that torchvision has."""
 
+import hashlib
 import zipfile
 from collections.abc import Sequence
 from functools import cache
@@ -38,10 +39,9 @@ def load_file(name: str, root: Path) -> Dataset:
     Raises:
         UserError: the file is missing or damaged, or `dataset_of` refuses what is in it.
     """
-    places = [root / Path(name).expanduser(), Path(name).expanduser().absolute()]
-    path = next((place for place in places if place.is_file()), None)
+    path = _find(name, root)
     if path is None:
-        tried = " nor at ".join(dict.fromkeys(str(place) for place in places))
+        tried = " nor at ".join(dict.fromkeys(str(place) for place in _places(name, root)))
         raise Absent(
             f"no file at {tried}: it must hold the arrays {', '.join(ARRAYS)}; give its path, or "
             "the folder above it as --data-root or in CL_BNN_DATA"
@@ -49,10 +49,34 @@ def load_file(name: str, root: Path) -> Dataset:
     return _load_file(path, path.stat().st_mtime_ns)
 
 
+def digests(names: Sequence[str], root: Path) -> dict[str, str]:
+    """SHA-256 of the arrays in the files `names`, of those that are there, by name."""
+    paths = {name: _find(name, root) for name in names}
+    return {name: _digest(p, p.stat().st_mtime_ns) for name, p in paths.items() if p is not None}
+
+
+def _places(name: str, root: Path) -> list[Path]:
+    return [root / Path(name).expanduser(), Path(name).expanduser().absolute()]
+
+
+def _find(name: str, root: Path) -> Path | None:
+    return next((place for place in _places(name, root) if place.is_file()), None)
+
+
 @cache
 def _load_file(path: Path, changed: int) -> Dataset:
     """Read once per process, unless it has changed since."""
     return dataset_of(str(path), *read_arrays(path, ARRAYS))
+
+
+@cache
+def _digest(path: Path, changed: int) -> str:
+    """Of the arrays and not of the file, which notes the time at which it was written."""
+    found = hashlib.sha256()
+    for array in read_arrays(path, ARRAYS):
+        found.update(f"{array.dtype.str} {array.shape} ".encode())
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
 
 
 def read_arrays(path: Path, names: Sequence[str]) -> list[Array]:
