@@ -17,8 +17,8 @@ KEYS = {
 # optimiser with plugins.
 FORMS = ({"build"}, {"plugin", "optimizer"}, {"plugins", "optimizer"})
 
-# A name in `ste+der++`.
-PART = re.compile(r"[^+]+(?:\+\+(?!\w))?")
+# A name in `ste+der++`, or a path in `ste+./mine++.toml`.
+PART = re.compile(r"[^+]+(?:\+\+(?!\w)(?:\.toml)?)?")
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,13 @@ class StrategyRecipe:
 
 def load_strategy(name_or_path: str) -> StrategyRecipe:
     """The strategy recipe of this name or in this TOML file; `a+b` is a with the plugin b, unless
-    a recipe of this name comes with the package.
+    it is a file or a recipe of this name comes with the package.
 
     Raises:
         UserError: unknown name, unreadable file, broken TOML, unknown or missing keys, or parts
             that do not go together.
     """
-    whole = "/" in name_or_path or name_or_path in names("strategies")
+    whole = Path(name_or_path).is_file() or name_or_path in names("strategies")
     parts = [name_or_path] if whole else PART.findall(name_or_path)
     if "+".join(parts) != name_or_path:
         raise UserError(f"{name_or_path}: a name is missing beside a '+', as in ste+ewc")
@@ -94,8 +94,9 @@ def load_strategy(name_or_path: str) -> StrategyRecipe:
             raise UserError(f"{name_or_path}: the plugin {name!r} stands there twice")
     if recipe.part:
         raise UserError(f"{name_or_path}: {recipe.name!r} puts strategies together; none of them")
-    title = f"{recipe.title}; with {', '.join(others)}"
-    name = "+".join([recipe.name, *others])
+    added = seen[len(recipe.plugins) :]
+    title = f"{recipe.title}; with {', '.join(added)}"
+    name = "+".join([recipe.name, *added])
     return replace(recipe, name=name, title=title, plugins=plugins)
 
 

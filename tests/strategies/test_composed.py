@@ -485,6 +485,27 @@ def test_a_recipe_puts_an_optimiser_and_plugins_together(tmp_path: Path) -> None
     assert "plugins" not in plain.as_dict()
 
 
+@pytest.mark.parametrize("name", ["hold", "hold++"])
+def test_a_plugin_in_a_file_of_ones_own_stands_after_a_plus(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "with+plus"
+    folder.mkdir()
+    for where in (tmp_path, folder):
+        (where / f"{name}.toml").write_text(
+            'title = "Hold"\noptimizer = "adam"\nplugin = "cl_bnn.strategies:EWC"\n'
+            "[defaults]\nstrength = 3.0\n"
+        )
+    on = recipes.load_benchmark("split_mnist")
+    strategy = recipes.load_strategy(f"ste+{tmp_path / name}.toml+er")
+    spec = recipes.resolve(on, strategy, {f"{name}.strength": 7})
+    recipes.check(spec)
+    assert spec.strategy == f"ste+{name}+er[{name}.strength=7.0]"
+    assert spec.plugins[name]["strength"] == 7.0
+    alone = recipes.load_strategy(str(folder / f"{name}.toml"))  # a path is not taken apart
+    assert alone.name == name and [plugin.name for plugin in alone.plugins] == [name]
+    with pytest.raises(UserError, match="lost.toml: cannot read the recipe: No such file"):
+        recipes.load_strategy(f"ste+{tmp_path / 'lost.toml'}")
+
+
 def test_a_plugin_says_what_its_optimiser_takes_where_it_has_that_one_alone(
     tmp_path: Path,
 ) -> None:
