@@ -13,6 +13,8 @@ from typing import Any, cast
 from cl_bnn._annotations import describe, fits
 from cl_bnn.errors import UserError, near, one_line, reason
 
+STARRED = (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL)
+
 
 @contextmanager
 def _importable(folders: Sequence[str]) -> Iterator[None]:
@@ -50,12 +52,7 @@ def bind(
     where: str,
 ) -> None:
     """Hold settings against a signature: unknown keys, wrong types, missing keys."""
-    parameters = {
-        name: parameter
-        for name, parameter in _signature(builder).parameters.items()
-        if name not in given
-        and parameter.kind not in (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL)
-    }
+    parameters = {name: p for name, p in keywords(builder).items() if name not in given}
     for key, value in settings.items():
         if key not in parameters:
             raise UserError(f"{prefix}{key}: no setting of {where}{near(key, parameters)}")
@@ -66,6 +63,29 @@ def bind(
     for name, parameter in parameters.items():
         if parameter.default is Parameter.empty and name not in settings:
             raise UserError(f"{prefix}{name} is missing: {where} needs it")
+
+
+def keywords(builder: Callable[..., Any]) -> dict[str, Parameter]:
+    """What a function or class takes, by name. What a class of the user's own takes as `**kwargs`
+    are the optional ones of its bases, down to the first of this package.
+    """
+    own = _signature(builder).parameters
+    found = {name: p for name, p in own.items() if p.kind not in STARRED}
+    if isinstance(builder, type) and _package(builder) != _package(keywords):
+        for base in builder.__mro__[1:]:
+            if all(p.kind is not Parameter.VAR_KEYWORD for p in own.values()):
+                break
+            if "__init__" in vars(base):
+                own = _signature(base).parameters
+                optional = {n: p for n, p in own.items() if p.default is not Parameter.empty}
+                found = optional | found
+                if _package(base) == _package(keywords):
+                    break
+    return found
+
+
+def _package(thing: Any) -> str:
+    return str(thing.__module__).partition(".")[0]
 
 
 def _signature(builder: Callable[..., Any]) -> Signature:

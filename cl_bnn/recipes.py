@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cl_bnn._annotations import describe, fits
-from cl_bnn._builders import bind, import_target
+from cl_bnn._builders import bind, import_target, keywords
 from cl_bnn._recipe_files import TYPE_NAMES, Kind, find, is_count, names, read
 from cl_bnn._strategy_recipes import PluginRecipe, StrategyRecipe, load_strategy
 from cl_bnn.errors import UserError, near, one_line
@@ -231,7 +231,7 @@ def takes(target: str, folders: Sequence[str], names: Iterable[str]) -> set[str]
     Raises:
         UserError: the target cannot be imported.
     """
-    parameters = signature(import_target(target, folders)).parameters
+    parameters = keywords(import_target(target, folders))
     return {name for name in names if name in parameters}
 
 

@@ -64,6 +64,27 @@ def spec_of(folder: Path, **overrides: Any) -> recipes.Spec:
     )
 
 
+def test_what_a_class_of_ones_own_hands_on_are_settings_as_well(folder: Path) -> None:
+    (folder / "my_method.py").write_text(
+        MODULE + "from cl_bnn.strategies import STEStrategy\n"
+        "class Held(STEStrategy):\n"
+        "    def __init__(self, *, strength: float = 1.0, **more):\n"
+        "        super().__init__(**more)\n"
+        "class Slow(Held):\n"
+        "    def __init__(self, *, lr: float = 0.5, **more):\n"
+        "        super().__init__(lr=lr, **more)\n"
+    )
+    (folder / "mine.toml").write_text('title = "Slow"\nbuild = "my_method:Slow"\n')
+    recipes.check(spec_of(folder, strength=2.0, lr=0.1, backward="hard_tanh", clamp=3.0))
+    for key, value, message in (
+        ("clmp", 1.0, "clmp: no setting of my_method:Slow; did you mean 'clamp'"),
+        ("backward", "soft", "backward = 'soft': expected one of 'identity', 'hard_tanh'"),
+        ("criterion", 1.0, "criterion: no setting of"),  # Avalanche's, which the runner gives
+    ):
+        with pytest.raises(UserError, match=message):
+            recipes.check(spec_of(folder, **{key: value}))
+
+
 def test_a_member_of_an_ensemble_has_no_plugins() -> None:
     on, benn = recipes.load_benchmark("mnist_small"), recipes.load_strategy("benn")
     with pytest.raises(UserError, match=r"member = 'ste\+ewc' has plugins, which no part of benn"):
