@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from avalanche.core import SupervisedPlugin
-from torch import Tensor
+from avalanche.core import BasePlugin, SupervisedPlugin
+from torch import Tensor, nn
 
 from cl_bnn import cost, distributed, metrics, probe, recipes, uncertainty
 from cl_bnn.benchmarks import Stream
@@ -83,7 +83,8 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
     def _build(self) -> None:
         spec, seed = self.run.spec, self.run.seed
         seed_all(seed + 1)  # as the BayesBiNN authors do
-        self.stream: Stream = _call(spec.stream, spec, seed=seed, data_root=self.data_root)
+        given = {"seed": seed, "data_root": self.data_root}
+        self.stream: Stream = _made(Stream, "stream", spec.stream, spec, **given)
         if spec.model.get("norm") == "per_task" and not self.stream.task_labels:
             raise UserError(
                 "model.norm = 'per_task' picks the statistics of the test image's task, and "
@@ -91,12 +92,15 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
                 "'layer', or have it given by --scenario task or --set stream.task_labels=true, "
                 "whichever the benchmark knows"
             )
-        network = _call(spec.model, spec, **self._facts())  # that of the whole stream
+        # That of the whole stream.
+        network: nn.Module = _made(nn.Module, "model", spec.model, spec, **self._facts())
         if self.run.tasks_seen is not None:
             self.stream = self.stream.beginning(self.run.tasks_seen)
         distributed.share_statistics(network)
         self.recorder = Recorder(self.stream.objective)
-        plugins = [Composed(_call(table, spec)) for table in spec.plugins.values()]
+        plugins = [
+            Composed(_made(BasePlugin, "plugin", table, spec)) for table in spec.plugins.values()
+        ]
         self.strategy: Any = recipes.build(
             spec.build, spec.folders, model=TaskAware(network).to(self.device), **spec.settings,
             train_mb_size=spec.batch_size, train_epochs=spec.epochs, eval_mb_size=EVAL_BATCH,
@@ -298,7 +302,17 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
             self._tell("resumed", epoch=state["epoch"])
 
 
-def _call(table: dict[str, Any], spec: recipes.Spec, **given: Any) -> Any:
-    """Call the builder of a recipe's table with its settings and what the runner knows."""
+def _made(kind: type, name: str, table: dict[str, Any], spec: recipes.Spec, **given: Any) -> Any:
+    """What the builder of a recipe's table makes of its settings and of what the runner knows.
+
+    Raises:
+        UserError: it is of another kind.
+    """
     settings = {key: value for key, value in table.items() if key != "build"}
-    return recipes.build(table["build"], spec.folders, **settings, **given)
+    made = recipes.build(table["build"], spec.folders, **settings, **given)
+    if not isinstance(made, kind):
+        raise UserError(
+            f"{name}: {table['build']} makes a {type(made).__name__}, expected a "
+            f"{kind.__name__} of {kind.__module__.partition('.')[0]}"
+        )
+    return made

@@ -214,9 +214,14 @@ def build(target: str, folders: Sequence[str] = (), /, **kwargs: Any) -> Any:
     `folders` are searched for modules besides the usual places; the current directory always is.
 
     Raises:
-        UserError: the target cannot be imported, or refuses a value with a `ValueError`.
+        UserError: the target cannot be imported, does not take one of them, or refuses a value
+            with a `ValueError`.
     """
     builder = import_target(target, folders)
+    try:
+        signature(builder).bind(**kwargs)
+    except TypeError as error:
+        raise UserError(f"build = {target!r}: {one_line(error)}") from error
     try:
         return builder(**kwargs)
     except UserError:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from cl_bnn.events import Event
 from cl_bnn.runner import Run
 
 FEW = {"eval_samples": 3}
+EWC = "cl_bnn.strategies:EWC"
 LAYERS = ("_layer1", "_layer2", "_layer3")  # of the network of the tiny recipe
 # By the beginning of a strategy's name, the longest that fits.
 SMALL: dict[str, dict[str, object]] = {
@@ -390,6 +392,45 @@ def test_a_worker_that_is_killed_is_one_line(tmp_path: Path) -> None:
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 2 and "Traceback" not in errors
     assert "cl-bnn: error: one of 2 processes was killed, perhaps for want of memory" in errors
+
+
+@pytest.mark.parametrize(
+    ("section", "target", "message"),
+    [
+        (
+            "stream",
+            "kinds:plain",
+            "build = 'kinds:plain': got an unexpected keyword",
+        ),
+        ("stream", "kinds:table", "stream: kinds:table makes a dict, expected a Stream of cl_bnn"),
+        ("model", "kinds:table", "model: kinds:table makes a dict, expected a Module of torch"),
+        (
+            "plugin",
+            "kinds:table",
+            "plugin: kinds:table makes a dict, expected a BasePlugin of aval",
+        ),
+    ],
+)
+def test_a_builder_of_another_kind_is_one_line(
+    tmp_path: Path, section: str, target: str, message: str
+) -> None:
+    (tmp_path / "kinds.py").write_text("def table(**given): return given\ndef plain(): return 1\n")
+    plugin = tmp_path / "plugin.toml"
+    plugin.write_text(
+        f'title = "x"\noptimizer = "adam"\nplugin = "{target if section == "plugin" else EWC}"\n'
+    )
+    path = Path(recipe(tmp_path))
+    text = path.read_text()
+    if section != "plugin":
+        table = tomllib.loads(text)[section]
+        text = text.replace(table["build"], target)
+        for key in table.keys() - {"build"}:
+            text = text.replace(f"{key} = ", f"# {key} = ")
+        path.write_text(text)
+    runs = runner.plan(str(path), [str(plugin)], [0], {}, "task", tmp_path / "out")
+    with pytest.raises(UserError) as caught:
+        carry_out(runs)
+    assert str(caught.value).startswith(message)
 
 
 @pytest.mark.parametrize(
