@@ -17,7 +17,7 @@ from cl_bnn.plots.heat import matrices, scenarios
 from cl_bnn.plots.streams import curves
 from cl_bnn.report.ledger import Published, settings
 from cl_bnn.report.ledger import read as read_reference
-from cl_bnn.report.scenarios import base_of
+from cl_bnn.report.scenarios import base_of, fullest
 from cl_bnn.report.summary import at_task_ends, is_single, slug, summary
 
 #: The setting of runs with images held out, studies that would fill the figures of all variants.
@@ -34,8 +34,9 @@ def draw(frame: pd.DataFrame, out: Path, runs: Path | None = None) -> list[Path]
     stream has `curves` and `matrix`; with at least two strategies `average`, with many
     `strategies`. Where there are rows for them: `posterior` and `layers`, `reliability`, `state`,
     `ensembles` and `members`, `predictions`. A stream without accuracies at task ends has no
-    figures of its own. The variants of one stream together have `<name>_variants`, all streams
-    `streams`, without those with images held out.
+    figures of its own. The variants of one stream together have `<name>_variants`; all streams have
+    `streams`, each with the variant that most strategies were run on. Streams with images held out
+    are in neither.
 
     Files below `runs` (the folder that `out` lies in if None) hold the predictions, and published
     numbers in `reference.csv`. Raises `UserError` if `out` cannot be written.
@@ -81,5 +82,5 @@ def _over_streams(frame: pd.DataFrame) -> dict[str, Figure]:
     bases = runs["benchmark"].map(base_of)
     found = {f"{slug(base)}_variants": scenarios(rows, base) for base, rows in runs.groupby(bases)}
     if bases.nunique() > 1:
-        found["streams"] = scenarios(runs, "all streams")
+        found["streams"] = scenarios(fullest(runs), "all streams")
     return {name: figure for name, figure in found.items() if figure is not None}

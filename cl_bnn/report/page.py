@@ -90,7 +90,8 @@ def render(directory: Path) -> dict[str, str]:
     published = ledger_page.beside(directory / REFERENCE, frame)
     pages = {PUBLISHED: ledger_page.render(published)} if published else {}
     parts = [HEAD, statistics_page.LEGEND, *_links(directory, published)]
-    parts += figure(directory, "streams", "ACC of all strategies on all streams")
+    what = "ACC of all strategies, on the variant of each stream that most of them were run on"
+    parts += figure(directory, "streams", what)
     for base, names in groupby(in_order(runs["benchmark"]), key=base_of):
         variants = list(names)
         parts += _overview(directory, base, frame, runs[runs["benchmark"].isin(variants)])

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: The three scenarios of van de Ven and Tolias (2019), in the order in which they get harder, and
 #: one between the first two that norms per task need.
@@ -50,6 +54,23 @@ def scenario_of(benchmark: str) -> str:
 def in_order(benchmarks: Iterable[str]) -> list[str]:
     """Each label once: by recipe, then by the other settings, the scenarios task, domain, class."""
     return sorted({str(benchmark) for benchmark in benchmarks}, key=_rank)
+
+
+def fullest(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs of one variant of each stream, scenario and number of tasks: of that which the most
+    strategies were run on; of several, that with the most runs.
+
+    Args:
+        runs: the columns `benchmark` and `strategy`, with a row a run.
+    """
+    sizes = runs.groupby("benchmark")["strategy"].agg(["nunique", "size"])
+    best: dict[tuple[str, str, str], str] = {}
+    for name in in_order(runs["benchmark"]):
+        tasks = next((s for s in _settings(name) if s.startswith("n_experiences=")), "")
+        other = best.setdefault((base_of(name), scenario_of(name), tasks), name)
+        if tuple(sizes.loc[name]) > tuple(sizes.loc[other]):
+            best[base_of(name), scenario_of(name), tasks] = name
+    return runs[runs["benchmark"].isin(best.values())]
 
 
 def column_names(benchmarks: Sequence[str]) -> list[str]:

@@ -16,6 +16,7 @@ from wide_frames import wide
 
 from cl_bnn import plots
 from cl_bnn.plots import heat
+from cl_bnn.report.scenarios import fullest
 from cl_bnn.report.summary import summary
 
 SPLIT = ("split_mnist[scenario=class]", "split_mnist", "split_mnist[scenario=domain]")
@@ -121,6 +122,24 @@ def test_draw_sets_variants_and_all_streams_side_by_side(tmp_path: Path) -> None
     assert {"split_mnist_variants", "streams"} <= names
     assert "rotated_mnist_variants" not in names
     assert not [name for name in names if name.startswith("mnist")]
+
+
+def test_of_each_stream_the_variant_with_most_strategies_stands_for_it() -> None:
+    """One for each scenario and number of tasks; of two equal ones that with the most runs."""
+    wanted = [
+        ("split_mnist[width=400]", "ste"), ("split_mnist[width=400]", "adam"),
+        ("split_mnist[scenario=class]", "ste"), ("split_mnist[scenario=class]", "ste"),
+        ("permuted_mnist[n_experiences=10,norm=layer]", "ste"),
+        ("permuted_mnist[n_experiences=100]", "ste"),
+    ]  # fmt: skip
+    others = [
+        ("split_mnist", "ste"), ("split_mnist", "ste"),
+        ("split_mnist[scenario=class,width=400]", "ste"),
+        ("permuted_mnist[n_experiences=10,norm=none]", "ste"),
+    ]  # fmt: skip
+    rows = runs(*((name, strategy, 0.5) for name, strategy in [*others, *wanted]))
+    kept = fullest(rows)
+    assert sorted(zip(kept["benchmark"], kept["strategy"], strict=True)) == sorted(wanted)
 
 
 def test_acc_is_that_of_the_summary() -> None:
