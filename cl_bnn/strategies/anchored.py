@@ -1,16 +1,19 @@
 """What the penalties on single weights share: every weight is held at an anchor, as it mattered."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from avalanche.core import SupervisedPlugin
 from avalanche.models.utils import avalanche_forward
-from torch import Tensor
+from torch import Tensor, nn
 
 from cl_bnn.errors import UserError
 from cl_bnn.objectives import CLASSIFICATION
 from cl_bnn.strategies.loading import samples_of
+
+# Samples that go through a network of linear layers together.
+BATCH = 100
 
 State = dict[str, Tensor]
 
@@ -59,47 +62,124 @@ class Anchored(SupervisedPlugin, supports_distributed=True):  # type: ignore[cal
         self.importance, self.anchor = state["importance"], state["anchor"]
 
 
+#: Of the outputs for some samples (n, n_outputs) and their labels: weights (n,) and scalars (n,).
+Terms = Callable[[Tensor, Tensor], Iterable[tuple[Tensor, Tensor]]]
+#: A layer, what it was given (n, inputs) and what it put out (n, outputs).
+Seen = list[tuple[nn.Linear, Tensor, Tensor]]
+
+
 def mean_over_samples(
-    plugin: str,
-    strategy: Any,
-    n_samples: int,
-    terms: Callable[[Tensor, int], Iterable[tuple[float, Tensor]]],
-    add: Callable[[Tensor, Tensor, float], object],
+    plugin: str, strategy: Any, n_samples: int, terms: Terms, size: Callable[[Tensor], Tensor]
 ) -> State:
-    """What the gradients of functions of the outputs amount to, one sample of the current
-    experience at a time, in evaluation mode.
+    """How large the gradients of functions of the outputs are, each sample's own:
+
+        mean over samples n of sum_k weight_kn size(d scalar_kn / dw)
+
+    in evaluation mode. The gradient of a linear layer's weights is `g a^T` with its input a and
+    the gradient g of its output, so that `size(g a^T) = size(g) size(a)^T`, and the sum over
+    samples is a product of matrices. Where a parameter belongs to anything else, or a layer is used
+    twice, samples go through one at a time.
 
     Args:
         plugin: the name of what needs it.
         strategy: whose model and experience are meant.
         n_samples: drawn from torch's global generator; all of them if there are fewer.
-        terms: of the outputs of a sample, shape (n_outputs,), and its label: weights and scalars.
-        add: to a total the gradient of one of the scalars, that counts as often as said.
+        terms: the weights and the scalars.
+        size: element by element, with `size(u v) = size(u) size(v)`: the square, the absolute
+            value.
 
     Returns:
-        The totals by the name of the parameter; parameters that no scalar depends on are left out.
+        The means by the name of the parameter; parameters that no scalar depends on are left out.
 
     Raises:
         UserError: the network does not predict classes.
     """
     if not getattr(strategy, "objective", CLASSIFICATION).of_classes:
         raise UserError(f"{plugin} needs a benchmark of classification: this one has no classes")
-    named = {name: p for name, p in strategy.model.named_parameters() if p.requires_grad}
-    data = strategy.experience.dataset
-    total = {name: torch.zeros_like(p) for name, p in named.items()}
-    touched: set[str] = set()
-    strategy.model.eval()
+    model, data = strategy.model, strategy.experience.dataset
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    total: dict[Tensor, Tensor] = {}
     rows = torch.randperm(len(data))[:n_samples]
-    for row in torch.split(rows, 1):
-        x, y, task = samples_of(data, row, strategy.device)
-        outputs = avalanche_forward(strategy.model, x, task)[0]
-        for weight, scalar in terms(outputs, int(y)):
-            found = torch.autograd.grad(
-                scalar, list(named.values()), retain_graph=True, allow_unused=True
+    model.eval()
+    parameters = list(named.values())
+    together = _layer_by_layer(strategy, rows[:1], parameters, size)
+    for batch in torch.split(rows, BATCH if together else 1):
+        outputs, labels, seen = _forward(strategy, batch)
+        for weights, scalars in terms(outputs, labels):
+            share = weights.detach() / len(rows)
+            found = (
+                _of_layers(seen, scalars, share, size)
+                if together
+                else _of_one(parameters, scalars, share, size)
             )
-            for name, gradient in zip(named, found, strict=True):
-                if gradient is not None:
-                    add(total[name], gradient, weight / len(rows))
-                    touched.add(name)
-    strategy.model.train()
-    return {name: total[name] for name in touched}
+            for parameter, value in found:
+                total[parameter] = total[parameter] + value if parameter in total else value
+    model.train()
+    return {name: total[p] for name, p in named.items() if p in total}
+
+
+def _forward(strategy: Any, rows: Tensor) -> tuple[Tensor, Tensor, Seen]:
+    """The outputs for some samples of the experience, their labels, and what linear layers did."""
+    seen: Seen = []
+
+    def watch(layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+        assert isinstance(layer, nn.Linear)
+        seen.append((layer, given[0].detach(), output))
+
+    x, y, task = samples_of(strategy.experience.dataset, rows, strategy.device)
+    hooks = [layer.register_forward_hook(watch) for layer in _linear(strategy.model)]
+    try:
+        return avalanche_forward(strategy.model, x, task), y, seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _linear(model: nn.Module) -> list[nn.Linear]:
+    """The layers that do what `nn.Linear` does, and nothing to their weights."""
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    return [layer for layer in layers if type(layer).forward is nn.Linear.forward]
+
+
+def _layer_by_layer(
+    strategy: Any, row: Tensor, parameters: Sequence[Tensor], size: Callable[[Tensor], Tensor]
+) -> bool:
+    """Whether all parameters are of linear layers that see a vector a sample, once each; both ways
+    are compared on a sample, since a model can do more with a layer than to call it.
+    """
+    owned = {p for layer in _linear(strategy.model) for p in layer.parameters(recurse=False)}
+    outputs, _, seen = _forward(strategy, row)
+    twice = len({layer for layer, *_ in seen}) < len(seen)
+    if twice or not owned.issuperset(parameters) or any(a.dim() != 2 for _, a, _ in seen):
+        return False
+    one = torch.ones_like(outputs[:, 0])
+    each = dict(_of_one(parameters, outputs[:, 0], one, size))
+    layers = dict(_of_layers(seen, outputs[:, 0], one, size))
+    return each.keys() <= layers.keys() and all(
+        torch.allclose(layers[p], value, rtol=1e-3, atol=1e-6 * float(value.max()))
+        for p, value in each.items()
+    )
+
+
+def _of_layers(
+    seen: Seen, scalars: Tensor, weights: Tensor, size: Callable[[Tensor], Tensor]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The weighted sum over a batch, of every parameter of the layers."""
+    outputs = [output for *_, output in seen]
+    gradients = torch.autograd.grad(scalars.sum(), outputs, retain_graph=True, allow_unused=True)
+    for (layer, given, _), gradient in zip(seen, gradients, strict=True):
+        if gradient is not None:
+            sizes = weights.unsqueeze(1) * size(gradient)
+            yield layer.weight, sizes.t() @ size(given)
+            if layer.bias is not None:
+                yield layer.bias, sizes.sum(0)
+
+
+def _of_one(
+    parameters: Sequence[Tensor], scalars: Tensor, weights: Tensor, size: Callable[[Tensor], Tensor]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The same of a single sample, of any parameters."""
+    gradients = torch.autograd.grad(scalars.sum(), parameters, retain_graph=True, allow_unused=True)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        if gradient is not None:
+            yield parameter, weights * size(gradient)

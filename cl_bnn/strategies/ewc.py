@@ -77,18 +77,14 @@ class EWC(Anchored):
         Raises:
             UserError: the network does not predict classes.
         """
-        return mean_over_samples("EWC", strategy, self.samples, self._log_likelihoods, _add_square)
+        terms = self._log_likelihoods
+        return mean_over_samples("EWC", strategy, self.samples, terms, torch.square)
 
-    def _log_likelihoods(self, logits: Tensor, y: int) -> list[tuple[float, Tensor]]:
-        """Logarithms of p(y | x) whose gradients are squared, and how much each counts."""
-        log_p = logits.log_softmax(0)
-        if self.labels == "true":
-            return [(1.0, log_p[y])]
+    def _log_likelihoods(self, logits: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """How much each label counts, and the log p whose gradient is squared."""
+        log_p = logits.log_softmax(1)
         p = log_p.detach().exp()
-        if self.labels == "sampled":
-            return [(1.0, log_p[torch.multinomial(p, 1)[0]])]
-        return [(weight, log_p[label]) for label, weight in enumerate(p.tolist())]
-
-
-def _add_square(total: Tensor, gradient: Tensor, weight: float) -> None:
-    total.addcmul_(gradient, gradient, value=weight)
+        if self.labels == "all":
+            return list(zip(p.unbind(1), log_p.unbind(1), strict=True))
+        chosen = y.unsqueeze(1) if self.labels == "true" else torch.multinomial(p, 1)
+        return [(torch.ones_like(p[:, 0]), log_p.gather(1, chosen)[:, 0])]

@@ -55,12 +55,8 @@ class MAS(Anchored):
         Raises:
             UserError: the network does not predict classes.
         """
-        return mean_over_samples("MAS", strategy, self.samples, _norm, _add_size)
+        return mean_over_samples("MAS", strategy, self.samples, _norms, torch.abs)
 
 
-def _norm(outputs: Tensor, label: int) -> list[tuple[float, Tensor]]:
-    return [(1.0, outputs.square().sum())]
-
-
-def _add_size(total: Tensor, gradient: Tensor, weight: float) -> None:
-    total.add_(gradient.abs(), alpha=weight)
+def _norms(outputs: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
+    return [(torch.ones_like(outputs[:, 0]), outputs.square().sum(1))]
