@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cl_bnn import data as datasets
 from cl_bnn.benchmarks.held_out import held_out
-from cl_bnn.benchmarks.split import Part, Scenario, check_scenario, split_classes
+from cl_bnn.benchmarks.split import ClassOrder, Part, Scenario, check_scenario, dealt, split_classes
 from cl_bnn.benchmarks.stream import Stream
 from cl_bnn.data.folder import FolderView
 from cl_bnn.errors import UserError
@@ -16,11 +16,12 @@ MOST_WORKERS = 16
 
 def folder(
     *, data: str = "imagenet", train: str = "train", test: str = "val", size: int = 224,
-    n_experiences: int = 1, scenario: Scenario = "class", validation: float = 0.0,
-    skip_unreadable: bool = False, seed: int = 0, data_root: Path | None = None,
+    n_experiences: int = 1, scenario: Scenario = "class", class_order: ClassOrder = "sorted",
+    validation: float = 0.0, skip_unreadable: bool = False, seed: int = 0,
+    data_root: Path | None = None,
 ) -> Stream:  # fmt: skip
     """The images below a folder, read from disk while they are needed; as one task, or with their
-    classes dealt out to several as `cl_bnn.benchmarks.split` does, in the order of their names.
+    classes, sorted by name, dealt out to several as `cl_bnn.benchmarks.split` does.
 
     They lie in DATA/train/CLASS/ and DATA/val/CLASS/, in any format that Pillow reads. Training
     images are cropped and mirrored at random, test images centrally, and all are normalised by
@@ -35,9 +36,10 @@ def folder(
         size: height and width of an input, in pixels.
         n_experiences: number of tasks.
         scenario: `"task"`, `"domain"` or `"class"`, see `split`.
+        class_order: `"sorted"` or `"random"`.
         validation: share of the training images held out, in [0, 1); they are cropped centrally.
         skip_unreadable: leave out images that cannot be read, and say which, instead of stopping.
-        seed: chooses the images that are held out; nothing else is drawn here.
+        seed: chooses the images that are held out, and a random order of the classes.
         data_root: where the data sets lie.
 
     Raises:
@@ -66,7 +68,8 @@ def folder(
     return split_classes(
         Part(learned.targets, learned.select, kept), Part(tested.targets, tested.select),
         None if held is None else Part(learned.targets, learned.still().select, held),
-        len(learned.classes), n_experiences, scenario, input_shape=(3, size, size), notes=notes,
+        dealt(class_order, len(learned.classes), seed), n_experiences, scenario,
+        input_shape=(3, size, size), notes=notes,
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +19,8 @@ from cl_bnn.features import load
 
 Scenario = Literal["task", "domain", "class"]
 SCENARIOS: tuple[Scenario, ...] = ("task", "domain", "class")
+ClassOrder = Literal["sorted", "random"]
+CLASS_ORDERS: tuple[ClassOrder, ...] = ("sorted", "random")
 
 
 class Part(NamedTuple):
@@ -32,12 +35,12 @@ class Part(NamedTuple):
 
 def split(
     *, data: str = "mnist", n_experiences: int = 5, scenario: Scenario = "task",
-    validation: float = 0.0, augment: Augmentation = "none", scaling: Scaling = "standard",
-    seed: int = 0, data_root: Path | None = None,
+    class_order: ClassOrder = "sorted", validation: float = 0.0, augment: Augmentation = "none",
+    scaling: Scaling = "standard", seed: int = 0, data_root: Path | None = None,
 ) -> Stream:  # fmt: skip
     """The split stream in the three scenarios of van de Ven and Tolias (arXiv:1904.07734).
 
-    The classes are dealt out in their order: with five tasks of digits 0/1, 2/3, ..., 8/9. The
+    The classes are dealt out in an order: with five tasks of sorted digits 0/1, 2/3, ..., 8/9. The
     images of a task are the same in all scenarios; what differs is what is asked and what is told:
 
     * `"task"`: which of the task's classes? The task label is given and every task has a head of
@@ -49,16 +52,17 @@ def split(
         data: name of a data set, or data of the user's own, see `cl_bnn.features.load`.
         n_experiences: number of tasks; must leave each task at least two classes.
         scenario: `"task"`, `"domain"` or `"class"`.
+        class_order: in which classes are dealt out, `"sorted"` or `"random"`.
         validation: share of the training images held out, in [0, 1); they are not augmented.
         augment: what is done to training images at random: `"none"`, or `"crop_and_flip"` as usual
             for CIFAR.
         scaling: of the values, see `cl_bnn.data.scaling`.
-        seed: chooses the images that are held out; nothing else depends on chance.
+        seed: chooses the images that are held out, and a random order of the classes.
         data_root: where the data sets lie.
 
     Raises:
-        ValueError: an unknown scenario, a number of tasks that does not divide the classes, or
-            `validation` out of range.
+        ValueError: an unknown scenario or order of the classes, a number of tasks that does not
+            divide them, or `validation` out of range.
         UserError: the data set is unknown, missing or damaged, or a task has a single class or
             nothing held out.
     """
@@ -76,7 +80,8 @@ def split(
     return split_classes(
         part(source.train, kept, AUGMENTATIONS[augment]), part(source.test),
         None if held is None else part(source.train, held),
-        source.n_classes, n_experiences, scenario, input_shape=tuple(source.train.x.shape[1:]),
+        dealt(class_order, source.n_classes, seed), n_experiences, scenario,
+        input_shape=tuple(source.train.x.shape[1:]),
     )  # fmt: skip
 
 
@@ -86,17 +91,32 @@ def check_scenario(scenario: str) -> None:
         raise ValueError(f"scenario must be one of {', '.join(SCENARIOS)}, got {scenario!r}")
 
 
+def dealt(class_order: ClassOrder, n_classes: int, seed: int) -> Tensor:
+    """The classes in the order in which they are dealt out, int64 (n_classes,).
+
+    Raises:
+        ValueError: an unknown order.
+    """
+    if class_order not in CLASS_ORDERS:
+        raise ValueError(
+            f"class_order must be one of {', '.join(CLASS_ORDERS)}, got {class_order!r}"
+        )
+    if class_order == "sorted":
+        return torch.arange(n_classes)
+    return torch.from_numpy(np.random.RandomState(seed + 1).permutation(n_classes))
+
+
 def split_classes(
-    train: Part, test: Part, validation: Part | None, n_classes: int, n_experiences: int,
+    train: Part, test: Part, validation: Part | None, order: Tensor, n_experiences: int,
     scenario: Scenario, **facts: Any,
 ) -> Stream:  # fmt: skip
-    """The stream that deals the classes out to the tasks in their order; see `split`.
+    """The stream that deals the classes out to the tasks in an order; see `split`.
 
     Args:
         train: the training data.
         test: the test data.
         validation: training data that were held out; None: there are none.
-        n_classes: number of classes, that of the data.
+        order: the classes, see `dealt`.
         n_experiences: number of tasks.
         scenario: `"task"`, `"domain"` or `"class"`.
         facts: the input shape, and whatever else there is to say of the `Stream`.
@@ -105,17 +125,18 @@ def split_classes(
         ValueError: a number of tasks that does not divide the classes.
         UserError: a task has a single class.
     """
+    n_classes, place = len(order), order.argsort()  # place: that of each class in the order
     if n_experiences < 1 or n_classes % n_experiences:
         raise ValueError(
             f"n_experiences must divide the {n_classes} classes, got {n_experiences!r}; possible "
             f"are {_possible(n_classes)}"
         )
     per_task = n_classes // n_experiences
-    labels = None if scenario == "class" else torch.arange(n_classes) % per_task
+    labels = None if scenario == "class" else place % per_task
 
     def views(part: Part) -> list[View]:
         rows = torch.arange(len(part.targets)) if part.rows is None else part.rows
-        tasks = part.targets[rows] // per_task
+        tasks = place[part.targets[rows]] // per_task
         return [part.view(rows[tasks == task], labels) for task in range(n_experiences)]
 
     others = [] if validation is None else views(validation)

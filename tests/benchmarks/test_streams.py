@@ -135,6 +135,20 @@ def test_two_tasks_of_five_digits() -> None:
     assert view(stream.train[1]).targets.unique().tolist() == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("scenario", ["task", "domain", "class"])
+def test_classes_may_be_dealt_out_in_a_random_order(scenario: Any) -> None:
+    order = np.random.RandomState(4).permutation(10).tolist()
+    stream = split(scenario=scenario, class_order="random", seed=3)
+    for half, experiences in (("train", stream.train), ("test", stream.test)):
+        for k, experience in enumerate(experiences):
+            task, pair = view(experience), order[2 * k : 2 * k + 2]
+            digits = getattr(MNIST, half).y[task.rows].tolist()
+            assert set(digits) == set(pair)
+            expected = digits if scenario == "class" else [pair.index(d) for d in digits]
+            assert task.targets.tolist() == expected
+    assert sum(len(e.dataset) for e in stream.train) == 60_000
+
+
 # What Avalanche sees -----------------------------------------------------------------------------
 
 
@@ -237,6 +251,12 @@ def test_a_permuted_stream_without_tasks_is_refused(count: int) -> None:
     with pytest.raises(ValueError) as error:
         permuted(n_experiences=count)
     assert str(error.value) == f"n_experiences must be >= 1, got {count}"
+
+
+def test_an_unknown_order_of_the_classes_is_refused() -> None:
+    with pytest.raises(ValueError) as error:
+        split(class_order="reversed")  # type: ignore[arg-type]
+    assert str(error.value) == "class_order must be one of sorted, random, got 'reversed'"
 
 
 def test_an_unknown_scenario_is_refused() -> None:
