@@ -20,6 +20,9 @@ class MAS(Anchored):
 
         Omega <- Omega + Omega_task,    c <- w
 
+    Outputs that are normalised sample by sample (`norm = "layer"`) all have one norm: then hardly
+    anything matters, and little is held.
+
     Avalanche's own plugin takes the absolute value of the gradient of a *batch's* mean, so that its
     importances depend on the size of the batches, and a running mean over tasks instead of a sum.
 
