@@ -99,6 +99,25 @@ def test_interrupted_run_ends_with_the_same_bytes(tmp_path: Path, strategy: str)
     assert not list(pieces.path.parent.glob(".*")), "checkpoints of a finished run are left over"
 
 
+def test_the_example_of_a_method_of_ones_own_holds_and_continues(tmp_path: Path) -> None:
+    held = str(Path(__file__).parents[1] / "examples" / "held.toml")
+    (free,) = plan(tmp_path, held, out="free", strength=0.0)
+    (whole,) = plan(tmp_path, held, out="whole", strength=10.0)
+    (pieces,) = plan(tmp_path, held, out="pieces", strength=10.0)
+    (ste,) = plan(tmp_path, "ste", out="ste")
+    for run in (free, whole, ste):
+        carry_out([run])
+    with pytest.raises(Stop):
+        carry_out([pieces], stop_at("epoch", 5))  # in the second task
+    carry_out([pieces])
+    assert pieces.path.read_bytes() == whole.path.read_bytes()
+    frames = [results.read(run.out) for run in (free, ste, whole)]
+    accuracies = [f[f.metric == "accuracy"].value.tolist() for f in frames]
+    assert accuracies[0] == accuracies[1] != accuracies[2]
+    flips = [f[(f.metric == "flips") & (f.after > 0)].value.sum() for f in frames]
+    assert flips[2] < 0.1 * flips[1]
+
+
 def test_measuring_every_epoch_changes_nothing_else(tmp_path: Path) -> None:
     (often,) = plan(tmp_path, out="often", eval_every="epoch")
     (seldom,) = plan(tmp_path, out="seldom")
