@@ -76,6 +76,8 @@ def _fill_sweep(parser: argparse.ArgumentParser) -> None:
     add("--scenarios", metavar="NAMES", default="", help=scenarios_help)
     add("--tasks", metavar="N", type=_count, help="short for --set stream.n_experiences=N")
     add("--epochs", metavar="N", type=_count, help="epochs per task")
+    grid_help = "a setting as for --set, and its values; several: every combination"
+    add("--grid", metavar="KEY=A,B", action="append", type=_values, default=[], help=grid_help)
     engine_help = "processes of this machine, or a Ray cluster (default: processes)"
     add("--engine", choices=("processes", "ray"), default="processes", help=engine_help)
     add("--address", metavar="ADDRESS", help="of the Ray cluster; 'auto' finds one; default: new")
@@ -226,3 +228,12 @@ def _setting(text: str) -> tuple[str, object]:
     if not (key and value):
         raise argparse.ArgumentTypeError(f"{text!r}: expected KEY=VALUE, as in lr=1e-3")
     return key, value_of(value)
+
+
+def _values(text: str) -> tuple[str, list[object]]:
+    """`key=value,value`, each read as by `_setting`; commas in brackets belong to a value."""
+    key, _, values = text.partition("=")
+    parts = [part.strip() for part in re.split(r",(?![^\[]*\])", values)]
+    if not key or not all(parts):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected KEY=A,B, as in lr=1e-3,1e-2")
+    return key, [value_of(part) for part in dict.fromkeys(parts)]

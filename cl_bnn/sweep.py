@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,20 +22,26 @@ from cl_bnn.runner import EvalEvery, Run
 def plan(
     benchmarks: Sequence[str], strategies: Sequence[str], scenarios: Sequence[str],
     seeds: Sequence[int], overrides: Mapping[str, object], eval_every: EvalEvery, out: Path,
+    grid: Mapping[str, Sequence[object]] | None = None,
 ) -> list[Run]:  # fmt: skip
-    """The runs of all strategies on all benchmarks, in every scenario where a benchmark has some.
+    """The runs of all strategies on all benchmarks, in every scenario where a benchmark has some,
+    with every combination of the values in `grid`, by the keys of `overrides`.
 
     All runs of the first seed come first, so that every pair has a number early.
 
     Raises:
-        UserError: an unknown name, key or value, two runs that would write the same file, or
-            nothing to be run.
+        UserError: an unknown name, key or value, a setting that is both given and varied, two runs
+            that would write the same file, or nothing to be run.
     """
+    grid = grid or {}
+    for key in grid.keys() & overrides.keys():
+        raise UserError(f"--grid {key}: is set as well; give one or the other")
     runs: list[Run] = []
-    for benchmark in benchmarks:
+    for benchmark, values in product(benchmarks, product(*grid.values())):
         has = "scenario" in recipes.load_benchmark(benchmark).stream
         for scenario in (scenarios if has else ()) or ("",):
-            changed = {**overrides, "stream.scenario": scenario} if scenario else overrides
+            told = {"stream.scenario": scenario} if scenario else {}
+            changed = {**overrides, **dict(zip(grid, values, strict=True)), **told}
             runs += runner.plan(benchmark, strategies, seeds, changed, eval_every, out)
     if not runs:
         raise UserError("nothing to be run: --strategies and --benchmarks need at least one name")

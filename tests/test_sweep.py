@@ -51,6 +51,38 @@ def test_the_product_has_every_pair_early_and_scenarios_where_there_are_some() -
         sweep.plan([], ["ste"], [], [0], {}, "task", Path("out"))
 
 
+def test_a_grid_is_every_combination_of_its_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[Run] = []
+    monkeypatch.setattr(cli, "_carry_out", lambda runs, *rest: found.extend(runs))
+    words = ["sweep", "--strategies", "ste", "--benchmarks", "split_mnist,permuted_mnist"]
+    words += ["--grid", "lr=0.01, 0.1,0.1", "--grid", "model.norm=layer,batch", "--scenarios"]
+    assert cli.main([*words, "domain,class"]) == 0
+    names = [run.name.removesuffix("/seed0") for run in found]
+    assert len(names) == len(set(names)) == 2 * 2 * (2 + 1)
+    assert names[0] == "split_mnist[norm=layer,scenario=domain]/ste"  # 0.01 is the recipe's own
+    assert "permuted_mnist[norm=batch]/ste[lr=0.1]" in names
+    assert cli.main(["sweep", "--strategies", "metaplastic", "--benchmarks", "split_mnist",
+                     "--grid", "meta=[1.0, 2.0, 3.0],0.5"]) == 0  # fmt: skip
+    assert [run.spec.settings["meta"] for run in found[-2:]] == [[1.0, 2.0, 3.0], 0.5]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--grid", "lr="], "expected KEY=A,B, as in lr=1e-3,1e-2"),
+        (["--grid", "lr=1,,2"], "expected KEY=A,B"),
+        (["--grid", "lr=0.1,0.2", "--set", "lr=0.3"], "--grid lr: is set as well; give one or"),
+        (["--grid", "lrr=0.1,0.2"], "lrr: no setting of"),
+    ],
+)
+def test_a_grid_that_will_not_do_is_one_line(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["sweep", "--strategies", "ste", "--benchmarks", "split_mnist", *words]
+    assert cli.main(command) == 2
+    assert message in capsys.readouterr().err
+
+
 BROKEN = """
 from cl_bnn.strategies import STEStrategy
 class Broken(STEStrategy):
