@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -177,6 +177,35 @@ def read_info(directory: Path) -> pd.DataFrame:
             found += [numbers | run for run in runs]
     keys = sorted({str(key) for record in found for key in record} - set(RUN))
     return pd.DataFrame(found, columns=[*RUN, *keys])
+
+
+def read_specs(directory: Path) -> dict[tuple[str, str, int], dict[str, object]]:
+    """The settings of all runs below `directory` whose JSON names them, by benchmark, strategy and
+    seed; those of tables under dotted keys, as for `--set`.
+
+    Raises:
+        UserError: a JSON is no record of a run.
+    """
+    found = {}
+    for path in sorted(directory.rglob("seed*.csv")):
+        spec = dict(_checked_record(path)["spec"]) if _json_path(path).is_file() else {}
+        if spec.keys() >= set(RUN):
+            run = str(spec.pop("benchmark")), str(spec.pop("strategy")), int(str(spec.pop("seed")))
+            spec |= {**_table(spec.pop("settings", {})), **_table(spec.pop("plugins", {}))}
+            found[run] = dict(_flat(spec))
+    return found
+
+
+def _table(value: object) -> dict[str, object]:
+    return dict(value) if isinstance(value, dict) else {}
+
+
+def _flat(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def atomic_write(path: Path, data: bytes) -> None:

@@ -15,13 +15,11 @@ from cl_bnn.plots.figures import save
 from cl_bnn.plots.forgetting import average, multiples
 from cl_bnn.plots.heat import matrices, scenarios
 from cl_bnn.plots.streams import curves
-from cl_bnn.report.ledger import Published, settings
+from cl_bnn.report.ledger import Published
 from cl_bnn.report.ledger import read as read_reference
-from cl_bnn.report.scenarios import base_of, fullest
+from cl_bnn.report.scenarios import base_of, fullest, is_study
 from cl_bnn.report.summary import at_task_ends, is_single, slug, summary
 
-#: The setting of runs with images held out, studies that would fill the figures of all variants.
-STUDY = "validation"
 #: From so many strategies on each has a panel of its own: as many as there are colours are told
 #: apart in one.
 MULTIPLES_FROM = 8
@@ -77,8 +75,7 @@ def _over_streams(frame: pd.DataFrame) -> dict[str, Figure]:
     """The figures of several streams side by side, by their whole names."""
     ends = at_task_ends(frame, "accuracy")
     streams = ends[ends.groupby("benchmark")["after"].transform("max") > 0]
-    kept = [name for name in streams["benchmark"].unique() if STUDY not in settings(str(name))[1]]
-    runs = summary(streams[streams["benchmark"].isin(kept)])
+    runs = summary(streams[~streams["benchmark"].map(is_study)])
     bases = runs["benchmark"].map(base_of)
     found = {f"{slug(base)}_variants": scenarios(rows, base) for base, rows in runs.groupby(bases)}
     if bases.nunique() > 1:

@@ -12,12 +12,12 @@ from pathlib import Path
 import pandas as pd
 
 from cl_bnn.errors import UserError
-from cl_bnn.report import benchmark_page, ledger_page, statistics_page
+from cl_bnn.report import ablation, benchmark_page, ledger_page, statistics_page
 from cl_bnn.report.benchmark_page import TABLES, figure
-from cl_bnn.report.scenarios import DEFAULT_SCENARIOS, base_of, in_order
+from cl_bnn.report.scenarios import DEFAULT_SCENARIOS, base_of, in_order, is_study
 from cl_bnn.report.summary import slug, summary
 from cl_bnn.report.tables import markdown, variants_table
-from cl_bnn.results import atomic_write, read, read_info
+from cl_bnn.results import atomic_write, read, read_info, read_specs
 
 README, REFERENCE, COMMANDS = "README.md", "reference.csv", "COMMANDS.md"
 #: The page of the published numbers.
@@ -86,7 +86,7 @@ def render(directory: Path) -> dict[str, str]:
         The text of every page, by its place in `directory`.
     """
     frame, info = read(directory), read_info(directory)
-    runs = summary(frame)
+    runs, specs = summary(frame), read_specs(directory)
     published = ledger_page.beside(directory / REFERENCE, frame)
     pages = {PUBLISHED: ledger_page.render(published)} if published else {}
     parts = [HEAD, statistics_page.LEGEND, *_links(directory, published)]
@@ -94,7 +94,9 @@ def render(directory: Path) -> dict[str, str]:
     parts += figure(directory, "streams", what)
     for base, names in groupby(in_order(runs["benchmark"]), key=base_of):
         variants = list(names)
-        parts += _overview(directory, base, frame, runs[runs["benchmark"].isin(variants)])
+        pages |= (changed := ablation.pages(base, frame, specs))
+        own = runs[runs["benchmark"].isin(variants)]
+        parts += _overview(directory, base, frame, own, list(changed))
         for name in variants:
             rows, own = (table[table["benchmark"] == name] for table in (frame, runs))
             pages[benchmark_page.place(name)] = benchmark_page.render(directory, rows, own, info)
@@ -111,17 +113,22 @@ def _links(directory: Path, published: ledger_page.Beside) -> list[str]:
     ]
 
 
-def _overview(directory: Path, base: str, frame: pd.DataFrame, runs: pd.DataFrame) -> list[str]:
+def _overview(
+    directory: Path, base: str, frame: pd.DataFrame, runs: pd.DataFrame, changed: list[str]
+) -> list[str]:
     """The variants of one benchmark side by side, or the main table of the only one, and the links
-    to their pages.
+    to their pages and to that of single settings, if there is one.
     """
-    names = in_order(runs["benchmark"])
+    compared = runs[~runs["benchmark"].map(is_study)]
+    compared = compared if len(compared) else runs
+    names = in_order(compared["benchmark"])
     if len(names) > 1:
         default = DEFAULT_SCENARIOS.get(base)
         heading = f"scenario={default} (default)" if default else "default"
-        tables = [markdown(variants_table(runs, base, heading))]
+        tables = [markdown(variants_table(compared, base, heading))]
         tables += figure(directory, f"{slug(base)}_variants", f"{base}: ACC of all strategies")
     else:
-        tables = benchmark_page.headline(frame[frame["benchmark"] == names[0]], runs)
-    links = [f"- [`{name}`]({benchmark_page.place(name)})" for name in names]
+        tables = benchmark_page.headline(frame[frame["benchmark"] == names[0]], compared)
+    links = [f"- [`{n}`]({benchmark_page.place(n)})" for n in in_order(runs["benchmark"])]
+    links += [f"- [what single settings change]({path})" for path in changed]
     return [f"## {base}\n", *tables, "All tables and figures:\n", "\n".join(links) + "\n"]

@@ -51,6 +51,13 @@ def scenario_of(benchmark: str) -> str:
     return named.group(1) if named else DEFAULT_SCENARIOS.get(base_of(benchmark), "")
 
 
+def is_study(benchmark: str) -> bool:
+    """Whether training images were held out of a benchmark that holds out none by itself: its runs
+    are there to choose settings, not to compare strategies.
+    """
+    return any(setting.startswith("validation=") for setting in _settings(benchmark))
+
+
 def in_order(benchmarks: Iterable[str]) -> list[str]:
     """Each label once: by recipe, then by the other settings, the scenarios task, domain, class."""
     return sorted({str(benchmark) for benchmark in benchmarks}, key=_rank)
