@@ -28,6 +28,8 @@ study of settings, it is measured on those.
 """
 #: A norm of every task is told the task: two settings that are one decision.
 NORM, PER_TASK, TOLD = "model.norm", "per_task", "stream.task_labels"
+#: The value of a setting that a recipe does not mention.
+DEFAULT = "default"
 #: What is asked of a strategy, and on which images: runs that differ in these are not compared.
 TASK = {"stream.scenario", "stream.n_experiences", "stream.validation"}
 
@@ -87,10 +89,10 @@ def differences(scores: pd.DataFrame, specs: Specs) -> dict[Change, list[float]]
         for (one, acc), (other, other_acc) in combinations(runs, 2):
             if (key := _only(one, other)) is None:
                 continue
-            forward = _order(one[key]) <= _order(other[key])
-            values = (one[key], other[key]) if forward else (other[key], one[key])
-            change = Change(name, key, *map(str, values))
-            found.setdefault(change, []).append((other_acc - acc) * (1 if forward else -1))
+            values = one.get(key, DEFAULT), other.get(key, DEFAULT)
+            sign = 1 if _order(values[0]) <= _order(values[1]) else -1
+            change = Change(name, key, *map(str, values[::sign]))
+            found.setdefault(change, []).append(sign * (other_acc - acc))
     places = {name: place for place, name in enumerate(ordered(c.strategy for c in found))}
     return dict(sorted(found.items(), key=lambda item: (places[item[0].strategy], item[0])))
 
@@ -102,16 +104,15 @@ def _as_decided(settings: Settings) -> Settings:
 
 def _only(one: Settings, other: Settings) -> str | None:
     """The only setting that two runs differ in; None if they differ in more, or in none."""
-    keys = [key for key in {*one, *other} if one.get(key) != other.get(key)]
-    both = set(keys) & one.keys() & other.keys() - TASK
-    return both.pop() if len(keys) == len(both) == 1 else None
+    keys = [key for key in {*one, *other} if one.get(key, DEFAULT) != other.get(key, DEFAULT)]
+    return keys[0] if len(keys) == 1 and keys[0] not in TASK else None
 
 
-def _order(value: object) -> tuple[bool, float, str]:
-    """Numbers by size, before anything else by name."""
+def _order(value: object) -> tuple[bool, bool, float, str]:
+    """The default, numbers by size, anything else by name."""
     if isinstance(value, int | float):
-        return False, float(value), ""
-    return True, 0.0, str(value)
+        return True, False, float(value), ""
+    return value != DEFAULT, True, 0.0, str(value)
 
 
 def _changes_table(changes: Mapping[Change, list[float]]) -> Table:

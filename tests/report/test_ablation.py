@@ -48,8 +48,9 @@ def test_other_tasks_are_not_compared(key: str) -> None:
     assert not differences_of(("ste", 0, 0.5, {key: 1}), ("ste", 0, 0.6, {key: 2}))
 
 
-def test_a_setting_that_only_one_of_them_has_is_no_pair() -> None:
-    assert not differences_of(("ste", 0, 0.5, {"a": 1}), ("ste", 0, 0.6, {"a": 1, "b": 2}))
+def test_a_setting_that_only_one_of_them_has_is_the_others_default() -> None:
+    found = differences_of(("ste", 0, 0.5, {"a": 1, "b": 2}), ("ste", 0, 0.75, {"a": 1}))
+    assert found == {Change("ste", "b", "default", "2"): [-0.25]}
 
 
 def test_a_norm_that_is_told_the_task_is_one_decision() -> None:
