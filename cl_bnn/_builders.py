@@ -89,8 +89,16 @@ def _package(thing: Any) -> str:
 
 
 def _signature(builder: Callable[..., Any]) -> Signature:
-    """The signature, its annotations evaluated where they can be."""
+    """The signature, its annotations evaluated where they can be.
+
+    Raises:
+        UserError: it has none, as some of Python's own.
+    """
     try:
         return signature(builder, eval_str=True)
     except NameError:
         return signature(builder)
+    except ValueError as error:
+        raise UserError(
+            f"build: {one_line(error)}; a function of yours around it has one"
+        ) from error

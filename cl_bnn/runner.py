@@ -244,8 +244,8 @@ def _side_by_side(
     reader = threading.Thread(target=_forward, args=(events, on_event), daemon=True)
     reader.start()
     with ProcessPoolExecutor(jobs, context, _worker_begins, (events,)) as pool:
-        futures = [pool.submit(_work, run, device, data_root, keep_going) for run in runs]
         try:
+            futures = [pool.submit(_work, run, device, data_root, keep_going) for run in runs]
             failures = [future.exception() for future in futures]
         except KeyboardInterrupt:
             for process in multiprocessing.active_children():

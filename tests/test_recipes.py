@@ -85,6 +85,12 @@ def test_what_a_class_of_ones_own_hands_on_are_settings_as_well(folder: Path) ->
             recipes.check(spec_of(folder, **{key: value}))
 
 
+def test_a_builder_without_a_signature_is_one_line(folder: Path) -> None:
+    (folder / "mine.toml").write_text('title = "Dict"\nbuild = "builtins:dict"\n')
+    with pytest.raises(UserError, match="no signature found for .*a function of yours around it"):
+        recipes.check(spec_of(folder))
+
+
 def test_a_member_of_an_ensemble_has_no_plugins() -> None:
     on, benn = recipes.load_benchmark("mnist_small"), recipes.load_strategy("benn")
     with pytest.raises(UserError, match=r"member = 'ste\+ewc' has plugins, which no part of benn"):

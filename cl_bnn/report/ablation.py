@@ -11,7 +11,7 @@ import pandas as pd
 from cl_bnn.report.benchmark_page import TABLES
 from cl_bnn.report.order import name_of, ordered
 from cl_bnn.report.scenarios import is_study
-from cl_bnn.report.summary import at_task_ends, interval
+from cl_bnn.report.summary import at_task_ends, interval, slug
 from cl_bnn.report.tables import Table, cell, markdown
 from cl_bnn.results import RUN
 
@@ -55,7 +55,7 @@ def pages(base: str, frame: pd.DataFrame, specs: Specs) -> dict[str, str]:
     held_out = scores[scores["benchmark"].map(is_study)]
     tables = [_changes_table(changes), *([_best_table(held_out)] if len(held_out) else [])]
     text = "\n".join([TITLE.format(base=base), *map(markdown, tables)])
-    return {f"{TABLES}/{base}_settings.md": text}
+    return {f"{TABLES}/{slug(base)}_settings.md": text}
 
 
 def final_accuracy(frame: pd.DataFrame) -> pd.DataFrame:
