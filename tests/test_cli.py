@@ -32,6 +32,9 @@ class FakeRun:
     def path(self) -> Path:
         return results.csv_path(self.out, self.spec.benchmark, self.spec.strategy, self.seed)
 
+    def own_data(self, data_root: Path | None) -> dict[str, str]:
+        return {}
+
     def as_dict(self) -> dict[str, Any]:
         return {**self.spec.as_dict(), "seed": self.seed}
 

@@ -75,7 +75,7 @@ def _over_streams(frame: pd.DataFrame) -> dict[str, Figure]:
     """The figures of several streams side by side, by their whole names."""
     ends = at_task_ends(frame, "accuracy")
     streams = ends[ends.groupby("benchmark")["after"].transform("max") > 0]
-    runs = summary(streams[~streams["benchmark"].map(is_study)])
+    runs = summary(streams[~streams["benchmark"].map(is_study).astype(bool)])
     bases = runs["benchmark"].map(base_of)
     found = {f"{slug(base)}_variants": scenarios(rows, base) for base, rows in runs.groupby(bases)}
     if bases.nunique() > 1:

@@ -52,7 +52,7 @@ def pages(base: str, frame: pd.DataFrame, specs: Specs) -> dict[str, str]:
     changes = differences(scores, specs)
     if not changes:
         return {}
-    held_out = scores[scores["benchmark"].map(is_study)]
+    held_out = scores[scores["benchmark"].map(is_study).astype(bool)]
     tables = [_changes_table(changes), *([_best_table(held_out)] if len(held_out) else [])]
     text = "\n".join([TITLE.format(base=base), *map(markdown, tables)])
     return {f"{TABLES}/{slug(base)}_settings.md": text}

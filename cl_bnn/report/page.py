@@ -119,7 +119,7 @@ def _overview(
     """The variants of one benchmark side by side, or the main table of the only one, and the links
     to their pages and to that of single settings, if there is one.
     """
-    compared = runs[~runs["benchmark"].map(is_study)]
+    compared = runs[~runs["benchmark"].map(is_study).astype(bool)]
     compared = compared if len(compared) else runs
     names = in_order(compared["benchmark"])
     if len(names) > 1:
