@@ -83,8 +83,7 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
     def _build(self) -> None:
         spec, seed = self.run.spec, self.run.seed
         seed_all(seed + 1)  # as the BayesBiNN authors do
-        given = {"seed": seed, "data_root": self.data_root}
-        self.stream: Stream = _made(Stream, "stream", spec.stream, spec, **given)
+        self.stream: Stream = _made(Stream, spec.stream, spec, seed=seed, data_root=self.data_root)
         if spec.model.get("norm") == "per_task" and not self.stream.task_labels:
             raise UserError(
                 "model.norm = 'per_task' picks the statistics of the test image's task, and "
@@ -92,15 +91,12 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
                 "'layer', or have it given by --scenario task or --set stream.task_labels=true, "
                 "whichever the benchmark knows"
             )
-        # That of the whole stream.
-        network: nn.Module = _made(nn.Module, "model", spec.model, spec, **self._facts())
+        network = _made(nn.Module, spec.model, spec, **self._facts())  # that of the whole stream
         if self.run.tasks_seen is not None:
             self.stream = self.stream.beginning(self.run.tasks_seen)
         distributed.share_statistics(network)
         self.recorder = Recorder(self.stream.objective)
-        plugins = [
-            Composed(_made(BasePlugin, "plugin", table, spec)) for table in spec.plugins.values()
-        ]
+        plugins = [Composed(_made(BasePlugin, table, spec)) for table in spec.plugins.values()]
         self.strategy: Any = recipes.build(
             spec.build, spec.folders, model=TaskAware(network).to(self.device), **spec.settings,
             train_mb_size=spec.batch_size, train_epochs=spec.epochs, eval_mb_size=EVAL_BATCH,
@@ -302,17 +298,7 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
             self._tell("resumed", epoch=state["epoch"])
 
 
-def _made(kind: type, name: str, table: dict[str, Any], spec: recipes.Spec, **given: Any) -> Any:
-    """What the builder of a recipe's table makes of its settings and of what the runner knows.
-
-    Raises:
-        UserError: it is of another kind.
-    """
+def _made(kind: type, table: dict[str, Any], spec: recipes.Spec, **given: Any) -> Any:
+    """What the builder of a recipe's table makes of its settings and of what the runner knows."""
     settings = {key: value for key, value in table.items() if key != "build"}
-    made = recipes.build(table["build"], spec.folders, **settings, **given)
-    if not isinstance(made, kind):
-        raise UserError(
-            f"{name}: {table['build']} makes a {type(made).__name__}, expected a "
-            f"{kind.__name__} of {kind.__module__.partition('.')[0]}"
-        )
-    return made
+    return recipes.build(table["build"], spec.folders, kind, **settings, **given)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from cl_bnn import results
 from cl_bnn.errors import Absent, UserError
+from cl_bnn.machine import find_device
 
 if TYPE_CHECKING:
     from cl_bnn.runner import Run
@@ -64,7 +65,6 @@ def expected(run: "Run", device: str, data_root: Path | None) -> float:
     from cl_bnn import data
     from cl_bnn.data.features import FEATURES
     from cl_bnn.estimate import Estimate
-    from cl_bnn.runner import find_device
 
     named = run.spec.stream.get("data", [])
     for name in [named] if isinstance(named, str) else named:

@@ -208,14 +208,14 @@ def check(spec: Spec) -> None:
         bind(builder, settings, FROM_RUNNER[section], prefix, where=table["build"])
 
 
-def build(target: str, folders: Sequence[str] = (), /, **kwargs: Any) -> Any:
+def build(target: str, folders: Sequence[str] = (), kind: type = object, /, **kwargs: Any) -> Any:
     """Call `target` ("module:function" or "module:Class") with these keyword arguments.
 
     `folders` are searched for modules besides the usual places; the current directory always is.
 
     Raises:
-        UserError: the target cannot be imported, does not take one of them, or refuses a value
-            with a `ValueError`.
+        UserError: the target cannot be imported, does not take one of them, refuses a value with a
+            `ValueError`, or makes something that is not of the `kind`.
     """
     builder = import_target(target, folders)
     try:
@@ -223,11 +223,15 @@ def build(target: str, folders: Sequence[str] = (), /, **kwargs: Any) -> Any:
     except TypeError as error:
         raise UserError(f"build = {target!r}: {one_line(error)}") from error
     try:
-        return builder(**kwargs)
+        made = builder(**kwargs)
     except UserError:
         raise
     except ValueError as error:
         raise UserError(f"{target}: {one_line(error)}") from error
+    if not isinstance(made, kind):
+        wanted = f"{kind.__name__} of {kind.__module__.partition('.')[0]}"
+        raise UserError(f"{target} makes a {type(made).__name__}, expected a {wanted}")
+    return made
 
 
 def takes(target: str, folders: Sequence[str], names: Iterable[str]) -> set[str]:

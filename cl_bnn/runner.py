@@ -2,8 +2,6 @@
 
 import fcntl
 import multiprocessing
-import platform
-import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
@@ -14,17 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cl_bnn import predictions, recipes, results
-from cl_bnn.errors import Absent, UserError, reason
+from cl_bnn.errors import UserError, reason
 from cl_bnn.events import Event
+from cl_bnn.machine import circumstances, find_device
 from cl_bnn.quiet import quieten
 
 if TYPE_CHECKING:
     import torch
 
 EvalEvery = Literal["task", "epoch"]
-# What stands in the JSON of a run beside its settings, and is no part of what makes it the same
-# run.
-PACKAGES = ("torch", "avalanche-lib", "numpy", "cl-bnn")
 
 
 @dataclass(frozen=True)
@@ -220,21 +216,6 @@ def alone(path: Path, name: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_UN)  # which processes forked meanwhile hold as well
 
 
-def find_device(name: str) -> "torch.device":
-    """The torch device called `auto`, `cpu` or `cuda`.
-
-    Raises:
-        UserError: CUDA is asked for and not there.
-    """
-    import torch
-
-    if name == "cuda" and not torch.cuda.is_available():
-        raise Absent("--device cuda: torch finds no CUDA device here; use --device cpu or auto")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
-
-
 def _side_by_side(
     runs: Sequence[Run], jobs: int, device: "torch.device", data_root: Path | None,
     on_event: Callable[[Event], None], keep_going: bool,
@@ -303,26 +284,3 @@ def make_folder(folder: Path) -> None:
         raise UserError(
             f"cannot write results into {folder}: {error.strerror}; choose another --out"
         ) from error
-
-
-def circumstances(device: "torch.device") -> dict[str, Any]:
-    """What stands beside results without determining them: commit, machine, versions."""
-    from importlib.metadata import version
-
-    return {
-        "commit": _commit(),
-        "device": str(device),
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in PACKAGES},
-    }
-
-
-def _commit() -> str | None:
-    """The commit of the checkout this package lies in, if it lies in one."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return found.stdout.strip() or None

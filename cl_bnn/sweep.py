@@ -16,6 +16,7 @@ from typing import Any
 from cl_bnn import recipes, results, runner
 from cl_bnn.errors import UserError, reason
 from cl_bnn.events import Event
+from cl_bnn.machine import find_device
 from cl_bnn.runner import EvalEvery, Run
 
 
@@ -142,7 +143,7 @@ def _in_a_worker(
         here = replace(run, out=Path(folder))
         here.path.parent.mkdir(parents=True)
         try:
-            runner.execute(here, runner.find_device(device), data_root, tell)
+            runner.execute(here, find_device(device), data_root, tell)
         except Exception as error:
             return {}, reason(error)
         written = [path for path in here.path.parent.iterdir() if not path.name.startswith(".")]

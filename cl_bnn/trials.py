@@ -12,6 +12,7 @@ from cl_bnn import recipes, results, runner
 from cl_bnn._search_space import VALIDATION, Axis, Choices, Value
 from cl_bnn.errors import UserError
 from cl_bnn.events import Event
+from cl_bnn.machine import circumstances, find_device
 from cl_bnn.runner import Run
 
 #: What is maximised: its mean over the tasks seen, once the last of them is learned.
@@ -196,7 +197,7 @@ def begin(
                 "another --out, or delete the folder"
             )
         return
-    info = runner.circumstances(runner.find_device(device))
+    info = circumstances(find_device(device))
     info["versions"] |= versions
     _write(path, {"spec": spec, "info": info})
 

@@ -421,12 +421,12 @@ def test_a_worker_that_is_killed_is_one_line(tmp_path: Path) -> None:
             "kinds:plain",
             "build = 'kinds:plain': got an unexpected keyword",
         ),
-        ("stream", "kinds:table", "stream: kinds:table makes a dict, expected a Stream of cl_bnn"),
-        ("model", "kinds:table", "model: kinds:table makes a dict, expected a Module of torch"),
+        ("stream", "kinds:table", "kinds:table makes a dict, expected a Stream of cl_bnn"),
+        ("model", "kinds:table", "kinds:table makes a dict, expected a Module of torch"),
         (
             "plugin",
             "kinds:table",
-            "plugin: kinds:table makes a dict, expected a BasePlugin of aval",
+            "kinds:table makes a dict, expected a BasePlugin of aval",
         ),
     ],
 )

@@ -13,6 +13,7 @@ from cl_bnn.errors import UserError
 from cl_bnn.estimate import Estimate
 from cl_bnn.events import Event
 from cl_bnn.execution import Execution
+from cl_bnn.machine import find_device
 from cl_bnn.runner import Run
 from cl_bnn.strategies import EWC
 
@@ -213,7 +214,7 @@ def test_an_estimate_counts_the_evaluations_of_the_run(
     if strategy == "joint":
         overrides["eval_samples"] = 2
     (run,) = runner.plan(recipe(tmp_path), [strategy], [0], overrides, eval_every, tmp_path / "out")
-    found = Estimate(run, runner.find_device("cpu"), None)
+    found = Estimate(run, find_device("cpu"), None)
     assert 0 < found.expected() < 600
     assert not (tmp_path / "out").exists()
     monkeypatch.setattr(Execution, "_measure", counted)
@@ -254,7 +255,7 @@ def test_an_estimate_adds_up_steps_ends_of_tasks_and_evaluations(
     monkeypatch.setattr(Execution, "_unsure", unsure)
     overrides = {"epochs": 6, "stream.n_experiences": 4}
     (run,) = runner.plan(recipe(tmp_path), ["ste+ewc"], [0], overrides, "task", tmp_path / "out")
-    found = Estimate(run, runner.find_device("cpu"), None)
+    found = Estimate(run, find_device("cpu"), None)
     expected = found.expected()
     assert ends == [7, 7]  # batches of an epoch, of which 6 have more than are timed
     training = (6 * 7 + estimate.WARM_STEPS) * (2.0 + 3 * 3.0) + 4 * 7.0

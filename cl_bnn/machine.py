@@ -1,0 +1,53 @@
+"""The machine and the versions that runs are carried out on."""
+
+import platform
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cl_bnn.errors import Absent
+
+if TYPE_CHECKING:
+    import torch
+
+# What stands in the JSON of a run beside its settings, and is no part of what makes it the same
+# run.
+PACKAGES = ("torch", "avalanche-lib", "numpy", "cl-bnn")
+
+
+def find_device(name: str) -> "torch.device":
+    """The torch device called `auto`, `cpu` or `cuda`.
+
+    Raises:
+        Absent: CUDA is asked for and not there.
+    """
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise Absent("--device cuda: torch finds no CUDA device here; use --device cpu or auto")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def circumstances(device: "torch.device") -> dict[str, Any]:
+    """What stands beside results without determining them: commit, machine, versions."""
+    from importlib.metadata import version
+
+    return {
+        "commit": _commit(),
+        "device": str(device),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the checkout this package lies in, if it lies in one."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None
