@@ -347,9 +347,7 @@ def test_own_data_that_have_changed_are_noticed(tmp_path: Path) -> None:
     assert run.own_data(tmp_path) == {}
 
 
-@pytest.mark.parametrize(
-    ("sent", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 130)]
-)
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
 def test_a_process_that_is_ended_continues(tmp_path: Path, sent: signal.Signals, code: int) -> None:
     """Killed or stopped with Ctrl-C in the middle of training, by the real command line."""
     command = [sys.executable, "-c", COMMAND_LINE, "run", recipe(tmp_path), "--strategy", "adam"]
@@ -364,7 +362,7 @@ def test_a_process_that_is_ended_continues(tmp_path: Path, sent: signal.Signals,
     process.send_signal(sent)
     _, errors = process.communicate()
     assert process.returncode == code, "the run ended before it could be stopped"
-    if sent != signal.SIGKILL:
+    if sent == signal.SIGINT:
         said = [line for line in errors.splitlines() if line.startswith("cl-bnn:")]
         assert said == [
             "cl-bnn: interrupted: the same command continues from the epoch saved last, if one was"
