@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cl_bnn import results
 from cl_bnn.errors import Absent, UserError
 from cl_bnn.machine import find_device
 
@@ -19,11 +18,7 @@ def show(runs: Sequence["Run"], jobs: int, device: str, data_root: Path | None) 
     Raises:
         UserError: once all is printed: some of it cannot be run.
     """
-    waiting = [
-        run
-        for run in runs
-        if not results.finished(run.path, run.as_dict(), run.own_data(data_root))
-    ]
+    waiting = [run for run in runs if not run.on_file(data_root)]
     for run in runs:
         print(f"{run.name} -> {run.path}{'' if run in waiting else ' (on file)'}")
     first = {(run.spec.benchmark, run.spec.strategy): run for run in reversed(runs)}

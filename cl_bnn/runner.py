@@ -47,6 +47,10 @@ class Run:
         """The CSV of the measurements."""
         return results.csv_path(self.out, self.spec.benchmark, self.spec.strategy, self.seed)
 
+    def on_file(self, data_root: Path | None) -> bool:
+        """Whether its files are there and whole; raises as `results.finished` does."""
+        return results.finished(self.path, self.as_dict(), self.own_data(data_root))
+
     def own_data(self, data_root: Path | None) -> dict[str, str]:
         """The digests of the user's own data files that the run learns from, by name."""
         named = self.spec.stream.get("data")
@@ -148,7 +152,7 @@ def waiting_of(
     waiting = []
     for run in runs:
         try:
-            if results.finished(run.path, run.as_dict(), run.own_data(data_root)):
+            if run.on_file(data_root):
                 on_event(Event(run.name, "skipped"))
                 continue
         except UserError as error:

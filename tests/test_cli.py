@@ -32,8 +32,8 @@ class FakeRun:
     def path(self) -> Path:
         return results.csv_path(self.out, self.spec.benchmark, self.spec.strategy, self.seed)
 
-    def own_data(self, data_root: Path | None) -> dict[str, str]:
-        return {}
+    def on_file(self, data_root: Path | None) -> bool:
+        return results.finished(self.path, self.as_dict())
 
     def as_dict(self) -> dict[str, Any]:
         return {**self.spec.as_dict(), "seed": self.seed}

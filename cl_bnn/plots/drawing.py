@@ -17,7 +17,7 @@ from cl_bnn.plots.heat import matrices, scenarios
 from cl_bnn.plots.streams import curves
 from cl_bnn.report.ledger import Published
 from cl_bnn.report.ledger import read as read_reference
-from cl_bnn.report.scenarios import base_of, fullest, is_study
+from cl_bnn.report.scenarios import base_of, fullest, of_studies
 from cl_bnn.report.summary import at_task_ends, is_single, slug, summary
 
 #: From so many strategies on each has a panel of its own: as many as there are colours are told
@@ -75,7 +75,7 @@ def _over_streams(frame: pd.DataFrame) -> dict[str, Figure]:
     """The figures of several streams side by side, by their whole names."""
     ends = at_task_ends(frame, "accuracy")
     streams = ends[ends.groupby("benchmark")["after"].transform("max") > 0]
-    runs = summary(streams[~streams["benchmark"].map(is_study).astype(bool)])
+    runs = summary(streams[~of_studies(streams)])
     bases = runs["benchmark"].map(base_of)
     found = {f"{slug(base)}_variants": scenarios(rows, base) for base, rows in runs.groupby(bases)}
     if bases.nunique() > 1:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from cl_bnn.report.benchmark_page import TABLES
 from cl_bnn.report.order import name_of, ordered
-from cl_bnn.report.scenarios import is_study
+from cl_bnn.report.scenarios import of_studies
 from cl_bnn.report.summary import at_task_ends, interval, slug
 from cl_bnn.report.tables import Table, cell, markdown
 from cl_bnn.results import RUN
@@ -52,7 +52,7 @@ def pages(base: str, frame: pd.DataFrame, specs: Specs) -> dict[str, str]:
     changes = differences(scores, specs)
     if not changes:
         return {}
-    held_out = scores[scores["benchmark"].map(is_study).astype(bool)]
+    held_out = scores[of_studies(scores)]
     tables = [_changes_table(changes), *([_best_table(held_out)] if len(held_out) else [])]
     text = "\n".join([TITLE.format(base=base), *map(markdown, tables)])
     return {f"{TABLES}/{slug(base)}_settings.md": text}
@@ -65,7 +65,7 @@ def final_accuracy(frame: pd.DataFrame) -> pd.DataFrame:
     parts = []
     for metric, study in (("accuracy", False), ("val_accuracy", True)):
         rows = at_task_ends(frame, metric)
-        rows = rows[rows["benchmark"].map(is_study) == study]
+        rows = rows[of_studies(rows) == study]
         last = rows[rows["after"] == rows.groupby(RUN)["after"].transform("max")]
         parts.append(last.groupby(RUN, as_index=False)["value"].mean())
     found: pd.DataFrame = pd.concat(parts).rename(columns={"value": "ACC"})

@@ -14,7 +14,7 @@ import pandas as pd
 from cl_bnn.errors import UserError
 from cl_bnn.report import ablation, benchmark_page, ledger_page, statistics_page
 from cl_bnn.report.benchmark_page import TABLES, figure
-from cl_bnn.report.scenarios import DEFAULT_SCENARIOS, base_of, in_order, is_study
+from cl_bnn.report.scenarios import DEFAULT_SCENARIOS, base_of, in_order, of_studies
 from cl_bnn.report.summary import slug, summary
 from cl_bnn.report.tables import markdown, variants_table
 from cl_bnn.results import atomic_write, read, read_info, read_specs
@@ -119,7 +119,7 @@ def _overview(
     """The variants of one benchmark side by side, or the main table of the only one, and the links
     to their pages and to that of single settings, if there is one.
     """
-    compared = runs[~runs["benchmark"].map(is_study).astype(bool)]
+    compared = runs[~of_studies(runs)]
     compared = compared if len(compared) else runs
     names = in_order(compared["benchmark"])
     if len(names) > 1:

@@ -58,6 +58,11 @@ def is_study(benchmark: str) -> bool:
     return any(setting.startswith("validation=") for setting in _settings(benchmark))
 
 
+def of_studies(frame: pd.DataFrame) -> pd.Series:
+    """Which rows of a frame belong to studies, as booleans also where there are no rows."""
+    return frame["benchmark"].map(is_study).astype(bool)
+
+
 def in_order(benchmarks: Iterable[str]) -> list[str]:
     """Each label once: by recipe, then by the other settings, the scenarios task, domain, class."""
     return sorted({str(benchmark) for benchmark in benchmarks}, key=_rank)
