@@ -4,12 +4,14 @@ measured.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from cl_bnn import metrics
+from cl_bnn.errors import UserError
 from cl_bnn.optim.prediction import Average, averaged_prediction
 
 
@@ -112,3 +114,17 @@ SEGMENTATION = Objective(
 """Outputs are logits (batch, 2, height, width), targets int64 (batch, height, width), 1 for the
 foreground; the loss is the mean over pixels.
 """
+
+
+def require_classes(what: str, strategy: Any) -> None:
+    """Refuse what needs classes where a strategy learns none.
+
+    Args:
+        what: the name of what needs them.
+        strategy: under way; one of Avalanche's own is taken for one that learns classes.
+
+    Raises:
+        UserError: outputs are no logits, of which one is right.
+    """
+    if not getattr(strategy, "objective", CLASSIFICATION).of_classes:
+        raise UserError(f"{what} needs a benchmark of classification: this one has no classes")

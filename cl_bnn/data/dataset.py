@@ -53,6 +53,6 @@ class Dataset:
 @cache
 def _per_channel(values: tuple[float, ...], axes: int, device: torch.device) -> Tensor:
     """Shape (channels, 1, ...) with so many axes of length 1; kept, because a GPU would have to be
-    waited for at every batch.
+    waited for at every batch; whatever torch's default type is at that time.
     """
-    return torch.tensor(values, device=device).view(-1, *[1] * axes)
+    return torch.tensor(values, dtype=torch.float32, device=device).view(-1, *[1] * axes)

@@ -4,7 +4,7 @@ import copy
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -245,7 +245,8 @@ def _as_it_is(batch: Any) -> Any:
 
 @cache
 def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
-    mean, std = (torch.tensor(v, device=device).view(-1, 1, 1) for v in (MEAN, STD))
+    as_float = partial(torch.tensor, dtype=torch.float32, device=device)
+    mean, std = (as_float(v).view(-1, 1, 1) for v in (MEAN, STD))
     return mean, std
 
 

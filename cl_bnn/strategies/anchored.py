@@ -8,8 +8,7 @@ from avalanche.core import SupervisedPlugin
 from avalanche.models.utils import avalanche_forward
 from torch import Tensor, nn
 
-from cl_bnn.errors import UserError
-from cl_bnn.objectives import CLASSIFICATION
+from cl_bnn.objectives import require_classes
 from cl_bnn.strategies.loading import samples_of
 
 # Samples that go through a network of linear layers together.
@@ -51,7 +50,7 @@ class Anchored(SupervisedPlugin, supports_distributed=True):  # type: ignore[cal
 
     def held(self, name: str) -> tuple[slice, ...]:
         """Where in a parameter the weights are that it had when it was anchored."""
-        return tuple(map(slice, self.anchor[name].shape))
+        return within(self.anchor[name])
 
     def state_dict(self) -> dict[str, Any]:
         """A and c, for `load_state_dict`."""
@@ -60,6 +59,11 @@ class Anchored(SupervisedPlugin, supports_distributed=True):  # type: ignore[cal
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         self.importance, self.anchor = state["importance"], state["anchor"]
+
+
+def within(anchor: Tensor) -> tuple[slice, ...]:
+    """Where in a parameter the weights are that it had at its anchor; it may have grown since."""
+    return tuple(map(slice, anchor.shape))
 
 
 #: Of the outputs for some samples (n, n_outputs) and their labels: weights (n,) and scalars (n,).
@@ -94,8 +98,7 @@ def mean_over_samples(
     Raises:
         UserError: the network does not predict classes.
     """
-    if not getattr(strategy, "objective", CLASSIFICATION).of_classes:
-        raise UserError(f"{plugin} needs a benchmark of classification: this one has no classes")
+    require_classes(plugin, strategy)
     model, data = strategy.model, strategy.experience.dataset
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
     total: dict[Tensor, Tensor] = {}

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from cl_bnn.optim.kronecker import Factors, remembered
 from cl_bnn.optim.weights import require
+from cl_bnn.strategies.anchored import within
 from cl_bnn.strategies.priors import measured
 
 State = dict[str, Tensor]
@@ -49,8 +50,7 @@ class KroneckerLaplace(SupervisedPlugin, supports_distributed=True):  # type: ig
         """Add the penalty to the loss."""
         for name, w in strategy.model.named_parameters():
             if name in self.anchor:
-                c = self.anchor[name]
-                away = (w[tuple(map(slice, c.shape))] - c).flatten(1)
+                away = (w[within(self.anchor[name])] - self.anchor[name]).flatten(1)
                 cost = (self.outputs[name] @ away @ self.inputs[name] * away).sum()
                 strategy.loss = strategy.loss + self.strength / 2 * cost
 

@@ -9,8 +9,7 @@ from avalanche.core import SupervisedPlugin
 from avalanche.models.utils import avalanche_forward
 from torch import Tensor, nn
 
-from cl_bnn.errors import UserError
-from cl_bnn.objectives import CLASSIFICATION
+from cl_bnn.objectives import require_classes
 from cl_bnn.optim.kronecker import FactorMeter, Factors, layers_of
 from cl_bnn.strategies.loading import samples_of
 
@@ -81,8 +80,7 @@ def measured(
         UserError: the network does not predict classes.
         ValueError: a layer of which the factors are not known.
     """
-    if not getattr(strategy, "objective", CLASSIFICATION).of_classes:
-        raise UserError("Kronecker factors need a benchmark of classification")
+    require_classes("measuring Kronecker factors", strategy)
     data, model = strategy.experience.dataset, strategy.model
     meter = FactorMeter(layers_of(model, weights))
     rows = torch.randperm(len(data))[:samples]

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from test_execution import Stop, carry_out, plan, stop_at
@@ -24,8 +25,8 @@ from cl_bnn.strategies import (
 )
 
 
-def strategy(n_heads: int = 1, **more: Any) -> Any:
-    torch.manual_seed(0)
+def strategy(n_heads: int = 1, seed: int = 0, **more: Any) -> Any:
+    torch.manual_seed(seed)
     network = mlp(in_features=784, out_features=2, width=16, norm="layer", n_heads=n_heads)
     settings: dict[str, Any] = dict(
         model=TaskAware(network), prior="kronecker", prior_samples=150, eval_samples=3,
@@ -43,9 +44,15 @@ def accuracies(learner: Any, **settings: Any) -> list[float]:
 
 
 def test_old_tasks_are_remembered_better() -> None:
+    """On average: on a network this small, chance and rounding make much of a single seed."""
     settings = {"mode": "straight", "train_set_size": 60_000, "train_epochs": 10}
-    apart = accuracies(strategy(prior="independent", **settings))
-    together = accuracies(strategy(**settings))
+
+    def mean(prior: str) -> Any:
+        seeds = range(4)
+        found = [accuracies(strategy(seed=seed, prior=prior, **settings)) for seed in seeds]
+        return np.mean(found, axis=0)
+
+    apart, together = mean("independent"), mean("kronecker")
     assert together[0] > apart[0] + 0.15 and together[2] > 0.9
 
 
@@ -110,7 +117,7 @@ def test_what_has_no_factors_is_refused_in_words() -> None:
         strategy(prior_samples=0)
     learner = strategy()
     learner.objective = SEGMENTATION
-    with pytest.raises(UserError, match="Kronecker factors need a benchmark of classification"):
+    with pytest.raises(UserError, match="Kronecker factors needs a benchmark of classification"):
         KroneckerPrior().factors(learner)
 
 
