@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cl_bnn.results import atomic_write
+from cl_bnn.atomic import atomic_write
 
 DIGEST_BYTES = hashlib.sha256().digest_size
 

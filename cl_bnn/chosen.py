@@ -12,9 +12,9 @@ from typing import Any, Literal
 from cl_bnn import recipes
 from cl_bnn._recipe_files import names, root, value_of
 from cl_bnn._search_space import FIRST_SEED, TASKS_SEEN, Value
+from cl_bnn.atomic import atomic_write
 from cl_bnn.errors import UserError
 from cl_bnn.report.tables import NOTHING, Table
-from cl_bnn.results import atomic_write
 from cl_bnn.trials import Search, Trial
 
 #: Where in a recipe the settings go: into `[on.<benchmark>]`, or into `[defaults]`.

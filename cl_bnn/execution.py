@@ -68,9 +68,7 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         return self.rows
 
     def _train(self) -> None:
-        """Train the current phase. In a trial of settings, numbers that torch refuses are a failure
-        of the settings.
-        """
+        """Train the current phase; what torch refuses in a trial is a failure of its settings."""
         try:
             self.strategy.train(self.phases[self.phase], eval_streams=[])
         except (RuntimeError, ArithmeticError) as error:
@@ -153,8 +151,8 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
             self._record_all(measured, epoch)
         if self._saving <= SAVING_SHARE * (time.perf_counter() - self._saved_at):
             self._save(epoch + 1)
-        accuracy = found.get("train_accuracy")
-        self._tell("epoch", epoch=epoch, loss=found["train_loss"], accuracy=accuracy)
+        loss, accuracy = found["train_loss"], found.get("train_accuracy")
+        self._tell("epoch", epoch=epoch, loss=loss, accuracy=accuracy)
 
     def _end_of_task(self) -> None:
         """Every task is measured, also those to come; then the next task begins."""
@@ -230,10 +228,8 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
     def _record_all(self, measured: dict[int, dict[str, float]], epoch: int | None) -> None:
         for task, values in sorted(measured.items()):
             self._record(task, epoch, values)
-        naturals = self.strategy.naturals()
-        if naturals is not None:
-            found = metrics.posterior(naturals, self.modes)
-            self._record(None, epoch, found)
+        if (naturals := self.strategy.naturals()) is not None:
+            self._record(None, epoch, metrics.posterior(naturals, self.modes))
 
     def _record(self, on: int | None, epoch: int | None, values: dict[str, float]) -> None:
         spec = self.run.spec

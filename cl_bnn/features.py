@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cl_bnn import data
+from cl_bnn.atomic import atomic_write
 from cl_bnn.data.augment import crop_and_flip
 from cl_bnn.data.dataset import Dataset
 from cl_bnn.data.features import CONSTANTS, FEATURES, Extractor, Features
@@ -26,7 +27,6 @@ from cl_bnn.data.own import ARRAYS
 from cl_bnn.data.task import TaskView
 from cl_bnn.errors import UserError
 from cl_bnn.nn import vgg
-from cl_bnn.results import atomic_write
 
 # Images at a time, to read features off.
 CHUNK = 500

@@ -10,11 +10,11 @@ import csv
 import hashlib
 import io
 import json
-import os
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from cl_bnn.atomic import atomic_write, remove
 from cl_bnn.errors import UserError, near
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def write(
     data = _csv_bytes(rows)
     record = {"spec": spec, "csv_sha256": hashlib.sha256(data).hexdigest(), "info": info}
     text = json.dumps(record, indent=2, sort_keys=True) + "\n"
-    _remove(_json_path(path))  # an older JSON must never vouch for the new CSV
+    remove(_json_path(path))  # an older JSON must never vouch for the new CSV
     atomic_write(path, data)
     atomic_write(_json_path(path), text.encode())
 
@@ -208,41 +208,8 @@ def _flat(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{key}", value
 
 
-def atomic_write(path: Path, data: bytes) -> None:
-    """Replace `path` by `data` in one step: whoever reads it sees the old or the new, never a half.
-
-    Makes the folder if needed. Raises `UserError` if it cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(temporary, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-
-
 def _json_path(path: Path) -> Path:
     return path.parent / f"{path.name.removesuffix('.csv')}.json"
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except NotADirectoryError:
-        pass  # the folder is a file: writing into it says so in a moment
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-
-
-def _cannot_write(path: Path, error: OSError) -> UserError:
-    return UserError(f"cannot write {path}: {error.strerror}; choose a folder you can write to")
 
 
 def _csv_bytes(rows: Sequence[Row]) -> bytes:

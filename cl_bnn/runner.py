@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cl_bnn import predictions, recipes, results
+from cl_bnn.atomic import atomic_write
 from cl_bnn.errors import UserError, reason
 from cl_bnn.events import Event
 from cl_bnn.machine import circumstances, find_device
@@ -191,7 +192,7 @@ def execute(
             if own := run.own_data(data_root):
                 info["own_data"] = own
             if found is not None:  # first: a run with a JSON is whole
-                results.atomic_write(predictions.path_beside(run.path), found)
+                atomic_write(predictions.path_beside(run.path), found)
             results.write(run.path, rows, run.as_dict(), info)
             execution.checkpoint.remove()
     on_event(Event(run.name, "finished"))

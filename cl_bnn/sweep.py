@@ -13,7 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from cl_bnn import recipes, results, runner
+from cl_bnn import recipes, runner
+from cl_bnn.atomic import atomic_write
 from cl_bnn.errors import UserError, reason
 from cl_bnn.events import Event
 from cl_bnn.machine import find_device
@@ -116,7 +117,7 @@ def _on_ray(
         except ray.exceptions.RayError as error:
             files, failure = {}, f"its worker was lost: {type(error).__name__}"
         for name, data in files.items():
-            results.atomic_write(run.path.parent / name, data)
+            atomic_write(run.path.parent / name, data)
         kind: Any = "failed" if failure else "finished"
         events.put(Event(run.name, kind, text=failure))
     events.put(None)

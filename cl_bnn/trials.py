@@ -10,6 +10,7 @@ from typing import Any
 
 from cl_bnn import recipes, results, runner
 from cl_bnn._search_space import VALIDATION, Axis, Choices, Value
+from cl_bnn.atomic import atomic_write
 from cl_bnn.errors import UserError
 from cl_bnn.events import Event
 from cl_bnn.machine import circumstances, find_device
@@ -223,7 +224,7 @@ def _json(path: Path, key: str) -> Any:
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
-    results.atomic_write(path, (json.dumps(content, indent=2) + "\n").encode())
+    atomic_write(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 # Carrying out ------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from cl_bnn import results
+from cl_bnn.atomic import atomic_write
 from cl_bnn.errors import UserError
 from cl_bnn.results import Row
 
@@ -85,7 +86,6 @@ def test_a_kill_between_csv_and_json_is_not_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = written(tmp_path)  # an older run of the same name lies there, JSON and all
-    atomic_write = results.atomic_write
 
     def killed_at_json(target: Path, data: bytes) -> None:
         if target.suffix == ".json":
@@ -139,14 +139,14 @@ def test_failed_atomic_write_keeps_the_old_file_and_leaves_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "checkpoint"
-    results.atomic_write(path, b"old")
+    atomic_write(path, b"old")
 
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(UserError, match="No space left on device"):
-        results.atomic_write(path, b"new")
+        atomic_write(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -4,7 +4,7 @@ import copy
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -124,10 +124,8 @@ class FolderView(data.Dataset[tuple[Tensor, int]]):
             UserError: they are not to be skipped, or nothing else was asked for.
         """
         if not self.skip_unreadable:
-            raise UserError(
-                f"{found.failures[0]}; mend or remove it, or leave such images out with "
-                "--set stream.skip_unreadable=true"
-            )
+            advice = "mend or remove it, or leave such images out"
+            raise UserError(f"{found.failures[0]}; {advice} with --set stream.skip_unreadable=true")
         if not found.places:
             raise UserError(f"no image of a whole batch can be read; {found.failures[0]}")
         for failure in found.failures:
@@ -217,8 +215,7 @@ class _Reader(data.Dataset[Any]):
             try:
                 with _seeded(seeds):
                     images.append(self._image(path))
-            # Pillow's decoders raise whatever they meet in a broken file.
-            except Exception as error:
+            except Exception as error:  # Pillow's decoders raise whatever they meet
                 reason = " ".join(str(error).split()) or type(error).__name__
                 failures.append(f"{_printable(path)} cannot be read: {_printable(reason)}")
             else:
@@ -245,8 +242,8 @@ def _as_it_is(batch: Any) -> Any:
 
 @cache
 def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
-    as_float = partial(torch.tensor, dtype=torch.float32, device=device)
-    mean, std = (as_float(v).view(-1, 1, 1) for v in (MEAN, STD))
+    both = torch.tensor((MEAN, STD), dtype=torch.float32, device=device)
+    mean, std = both.view(2, -1, 1, 1)
     return mean, std
 
 

@@ -25,10 +25,10 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
+from cl_bnn.atomic import atomic_write
 from cl_bnn.plots.looks import OKABE_ITO, Dash, Look
 from cl_bnn.report.order import shown_tasks
 from cl_bnn.report.summary import interval
-from cl_bnn.results import atomic_write
 
 if TYPE_CHECKING:
     import pandas as pd

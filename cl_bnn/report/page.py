@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from cl_bnn.atomic import atomic_write
 from cl_bnn.errors import UserError
 from cl_bnn.report import ablation, benchmark_page, ledger_page, statistics_page
 from cl_bnn.report.benchmark_page import TABLES, figure
 from cl_bnn.report.scenarios import DEFAULT_SCENARIOS, base_of, in_order, of_studies
 from cl_bnn.report.summary import slug, summary
 from cl_bnn.report.tables import markdown, variants_table
-from cl_bnn.results import atomic_write, read, read_info, read_specs
+from cl_bnn.results import read, read_info, read_specs
 
 README, REFERENCE, COMMANDS = "README.md", "reference.csv", "COMMANDS.md"
 #: The page of the published numbers.

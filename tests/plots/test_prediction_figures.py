@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.collections import PolyCollection, QuadMesh
 
 from cl_bnn import plots, predictions, results
+from cl_bnn.atomic import atomic_write
 from cl_bnn.plots import predictions as prediction_figures
 from cl_bnn.predictions import Table
 
@@ -21,7 +22,7 @@ def moons_file(folder: Path, strategy: str, predictors: tuple[str, ...], seed: i
     tables = [Table("data", "none", [[0, 0], [2, 1]], [0, 1])]
     tables += [Table(name, "none", places, values) for name in predictors]
     path = predictions.path_beside(results.csv_path(folder, "two_moons", strategy, seed))
-    results.atomic_write(path, predictions.to_bytes(tables))
+    atomic_write(path, predictions.to_bytes(tables))
 
 
 def snelson_file(folder: Path, strategy: str, predictors: tuple[str, ...]) -> None:
@@ -32,7 +33,7 @@ def snelson_file(folder: Path, strategy: str, predictors: tuple[str, ...]) -> No
             if name in predictors:
                 tables.append(Table(name, statistics, [[-1], [0], [2]], [value] * 3))
     path = predictions.path_beside(results.csv_path(folder, "snelson", strategy, 0))
-    results.atomic_write(path, predictions.to_bytes(tables))
+    atomic_write(path, predictions.to_bytes(tables))
 
 
 def frame_of(*runs: tuple[str, str]) -> pd.DataFrame:
