@@ -1,7 +1,6 @@
 """Published claims beside what we measured, each with the command that measures it."""
 
 import shlex
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -13,8 +12,8 @@ from cl_bnn import recipes, results, runner
 from cl_bnn._recipe_files import value_of
 from cl_bnn.errors import UserError, near
 from cl_bnn.report import ledger
-from cl_bnn.report.ledger import DIFFERS, NOT_RUN, VERDICTS, Ours, Published
-from cl_bnn.report.ledger_page import measure_name, numbers, published_text
+from cl_bnn.report.ledger import NOT_RUN, VERDICTS, Ours, Published
+from cl_bnn.report.ledger_page import judged, measure_name, numbers, published_text, tally
 from cl_bnn.report.summary import MEASURES
 
 # Settings of a label that stand in a benchmark's table of the stream or of the network, or that
@@ -121,8 +120,8 @@ def _place(key: str, recipe: recipes.BenchmarkRecipe) -> str:
 
 def lines(found: Sequence[Claim], seeds: int) -> Iterator[str]:
     """Reported and reproduced, one claim a line, those of one run together with its command."""
-    counts = Counter(claim.verdict for claim in found)
-    summed = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
+    pairs, given = [(claim.published, claim.mine) for claim in found], {c.verdict for c in found}
+    summed = ", ".join(tally(verdict, pairs) for verdict in VERDICTS if verdict in given)
     yield f"{len(found)} published numbers: {summed}"
     names = [(claim.published.benchmark, claim.published.strategy) for claim in found]
     streams = {claim.published.benchmark for claim in found if claim.published.after}
@@ -141,9 +140,8 @@ def _line(claim: Claim, stream: bool) -> str:
     if not mine.value.n:
         return f"{reported}; {claim.verdict}"
     _, ours, count = numbers(number, mine)
-    why = f" ({mine.differs})" if claim.verdict == DIFFERS else ""
     word = "seed" if mine.value.n == 1 else "seeds"
-    return f"{reported}; ours {ours}, {count} {word}: {claim.verdict}{why}"
+    return f"{reported}; ours {ours}, {count} {word}: {judged(number, mine)}"
 
 
 def carry_out(

@@ -62,13 +62,16 @@ def so_far(frame: pd.DataFrame) -> pd.DataFrame:
 
 def average(frame: pd.DataFrame) -> Figure | None:
     """A_t of all strategies in one panel, each labelled where its line ends; None for fewer than
-    two strategies or tasks. Bars are at the ends alone; `joint` is a level.
+    two strategies or tasks. Bars are at the ends alone, and who has none for want of seeds says so;
+    `joint` is a level.
     """
     lines, n_tasks = _lines(frame)
     if len(lines) < 2 or n_tasks < 2:
         return None
     known = looks(frame["strategy"], lines)
-    texts = [wrapped(name, LABEL_WIDTH, SMALL) for name in lines]
+    seeds = frame.groupby("strategy")["seed"].nunique()
+    alone = {name: ", 1 seed" if seeds[name] == 1 < seeds.max() else "" for name in lines}
+    texts = [wrapped(f"{name}{alone[name]}", LABEL_WIDTH, SMALL) for name in lines]
     title = f"{frame['benchmark'].iloc[0]}: mean accuracy on the tasks learned so far\n{SPREAD}"
     with style():
         figure, axis = _beside_labels(title, texts)

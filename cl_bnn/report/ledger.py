@@ -45,6 +45,8 @@ VERDICTS = {
     NOT_RUN: "we have no such run",
     NOTHING: "the published number is recalled and not verified",
 }
+#: What is added to a verdict that other seeds might overturn.
+NOT_FIRM = ", not firm"
 #: Settings that make another problem of a benchmark: runs that differ in them are not compared.
 PROBLEM = {"n_experiences", "scenario", "network", "build", "data", "alignment"}
 #: The setting that ends a run early without changing it up to there.
@@ -141,6 +143,21 @@ def verdict(published: Published, mine: Ours) -> str:
     distance = -excess if published.evidence == THRESHOLD else abs(excess)
     # A tolerance of 1.5 points admits exactly 1.5 points, whatever binary fractions make of it.
     return WITHIN if distance <= published.tolerance + 1e-9 else OUTSIDE
+
+
+def firm(published: Published, mine: Ours) -> bool:
+    """Whether the verdict is the same for every value in our interval; with one seed there is none,
+    and no verdict is firm. True where nothing is judged.
+    """
+    given, (mean, half, n) = verdict(published, mine), mine.value
+    if given not in (WITHIN, OUTSIDE):
+        return True
+    low, high = mean - half, mean + half
+    nearest = min(max(published.value, low), high)
+    return n > 1 and all(
+        verdict(published, Ours(Interval(value, half, n), "")) == given
+        for value in (low, nearest, high)
+    )
 
 
 def settings(label: str) -> tuple[str, dict[str, str]]:

@@ -10,9 +10,11 @@ import pandas as pd
 
 from cl_bnn.report.ledger import (
     EVIDENCE,
+    NOT_FIRM,
     VERDICTS,
     Ours,
     Published,
+    firm,
     group_runs,
     ours,
     read,
@@ -47,7 +49,8 @@ another variant of the benchmark was run, ours is shown, and the verdict names t
 of judging. The difference allowed is fixed for the main numbers of each paper; otherwise it is
 twice the published spread and at least 0.3 points, or, where no spread is published, 1 point on a
 single task and 2 on a stream. Published numbers stand as printed; their `±` is the spread that the
-source gives.
+source gives, be it a standard deviation or a standard error. A verdict is *not firm* if ours is a
+single seed, or if our interval reaches to where the verdict would be the other.
 """
 
 #: Published numbers, each with ours.
@@ -86,21 +89,32 @@ def render(pairs: Beside) -> str:
 
 def counts(pairs: Beside) -> str:
     """How many published numbers there are, by verdict."""
-    given = [verdict(number, mine) for number, mine in pairs]
-    each = ", ".join(f"{given.count(name)} {name}" for name in VERDICTS if name != NOTHING)
-    none = f", {given.count(NOTHING)} without a verdict" if NOTHING in given else ""
-    return f"{len(given)} published numbers in `reference.csv`: {each}{none}.\n"
+    each = ", ".join(tally(name, pairs) for name in VERDICTS if name != NOTHING)
+    none = "" if (last := tally(NOTHING, pairs)).startswith("0") else f", {last}"
+    return f"{len(pairs)} published numbers in `reference.csv`: {each}{none}.\n"
+
+
+def tally(name: str, pairs: Beside) -> str:
+    """How often a verdict was given, for example `3 within (1 not firm)`."""
+    given = [firm(number, mine) for number, mine in pairs if verdict(number, mine) == name]
+    loose = f" ({given.count(False)} not firm)" if False in given else ""
+    return f"{len(given)} {'without a verdict' if name == NOTHING else name}{loose}"
 
 
 def _measured_table(pairs: Beside, sources: list[tuple[str, str]], streams: set[str]) -> Table:
     head = ["benchmark", "strategy", "measure", "published", "allowed", "ours", "seeds", "verdict"]
     rows = []
     for number, mine in pairs:
-        reason = f": {mine.differs}" if mine.differs and verdict(number, mine) != NOTHING else ""
         cells = [number.benchmark, number.strategy, measure_name(number, _base(number) in streams)]
         cells += [f"{published_text(number)} {number.evidence}", *numbers(number, mine)]
-        rows.append([*cells, f"{verdict(number, mine)}{reason}", _reference(number, sources)])
+        rows.append([*cells, judged(number, mine), _reference(number, sources)])
     return Table("Ours (mean ± interval) and the published number", [*head, "source"], rows)
+
+
+def judged(number: Published, mine: Ours) -> str:
+    """The verdict, whether it is firm, and how the protocols differ, if they do."""
+    reason = f": {mine.differs}" if mine.differs else ""
+    return f"{verdict(number, mine)}{'' if firm(number, mine) else NOT_FIRM}{reason}"
 
 
 def _without_ours(

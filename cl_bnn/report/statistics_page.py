@@ -80,7 +80,7 @@ def section(runs: pd.DataFrame) -> list[str]:
     title = f"Differences to {yardstick}, paired by seed"
     parts = [markdown(_yardstick_table(compared, title)), *_limit(compared)]
     pairs = [pair for pair in all_pairs(runs) if pair.gap.n > 1]
-    if len(pairs) > len(compared):
+    if len(pairs) > sum(comparison.gap.n > 1 for comparison in compared):
         heading = f"All {len(pairs)} pairs of strategies, corrected together"
         parts.append(folded(heading, markdown(_pairs_table(pairs, heading))))
     return parts

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from frames import frame_of, matrix_rows, plausible
 from matplotlib.axes import Axes
@@ -44,6 +45,13 @@ def test_all_strategies_in_one_panel_with_labels_in_the_order_of_their_ends() ->
     assert heights["ste"] > heights["bop"]
     low, high = axis.get_ylim()
     assert heights["bop"] == pytest.approx((40 - low) / (high - low), abs=0.05)
+
+
+def test_who_has_no_interval_for_want_of_seeds_says_so() -> None:
+    frame = pd.concat([BOTH, frame_of(matrix_rows(STE, seed=1))])
+    figure = forgetting.average(frame)
+    assert figure is not None
+    assert {text.get_text() for text in figure.axes[0].texts} == {"ste", "bop, 1 seed"}
 
 
 def test_joint_is_a_level_and_one_strategy_or_task_no_figure() -> None:

@@ -130,6 +130,33 @@ def test_more_than_a_threshold_is_within() -> None:
         assert ledger.verdict(published, Ours(Interval(mean, 0.0, 5), "")) == wanted
 
 
+@pytest.mark.parametrize(
+    ("mean", "half", "n", "wanted"),
+    [
+        (0.98, 0.01, 5, True),
+        (0.98, 0.011, 5, False),  # reaches beyond
+        (0.90, 0.05, 5, True),
+        (0.90, 0.08, 5, False),  # reaches what is within
+        (0.90, 0.20, 5, False),  # and beyond it again
+        (0.98, math.nan, 1, False),
+    ],
+)
+def test_a_verdict_is_firm_if_all_of_the_interval_shares_it(
+    mean: float, half: float, n: int, wanted: bool
+) -> None:
+    mine = Ours(Interval(mean, half, n), "")
+    assert ledger.firm(number(), mine) == wanted
+    assert ledger_page.judged(number(), mine).endswith(", not firm") != wanted
+    assert ledger.firm(number(), mine._replace(differs="no gradient clipping"))
+    assert ledger.firm(number(evidence="MEMORY"), mine)
+
+
+def test_the_protocol_of_ours_is_named_where_nothing_is_judged() -> None:
+    recalled = number(evidence="MEMORY", tolerance=math.nan)
+    mine = ours(recalled, run("mnist[stop_after=2]", 0.98))
+    assert ledger_page.judged(recalled, mine) == "–: ours is mnist[stop_after=2]"
+
+
 def test_a_recalled_number_has_no_verdict() -> None:
     published = number(evidence="MEMORY", tolerance=math.nan)
     assert ledger.verdict(published, Ours(Interval(0.98, 0.0, 5), "")) == "–"
@@ -208,14 +235,14 @@ def test_section_shows_first_what_was_run(tmp_path: Path) -> None:
     rows = [line for line in first.splitlines() if line.startswith("| mnist")]
     assert rows == [
         "| mnist | ste | accuracy [%] after training | 98.86 ± 0.05 PAPER | 0.2 | 98.50 ± 6.35 | 2 "
-        "| outside | [1] best of all |",
+        "| outside, not firm | [1] best of all |",
         "| mnist | ste | accuracy [%] after epoch 1 | 50 LOG | 10 | 97.5 ± 6.4 | 2 | outside "
         "| [2] |",
         "| mnist | ste | accuracy [%] after epoch 2 | 98.1 MEMORY | – | 98.5 ± 6.4 | 2 | – | [3] |",
         "| mnist[epochs=9] | ste | accuracy [%] after training | 99 DIGIT | 1 | 98.5 ± 6.4 | 2 "
         "| protocol differs: ours is mnist | [4] |",
     ]
-    counts = "0 within, 2 outside, 1 protocol differs, 2 not run, 1 without a verdict"
+    counts = "0 within, 2 outside (1 not firm), 1 protocol differs, 2 not run, 1 without a verdict"
     assert f"6 published numbers in `reference.csv`: {counts}." in first
 
 

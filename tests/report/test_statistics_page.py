@@ -69,6 +69,14 @@ def test_a_strategy_with_one_seed_stands_untested_beside_tested_ones() -> None:
     assert "0.2500; it takes 6 seeds" in page  # one comparison is tested
 
 
+def test_strategies_of_one_seed_do_not_hide_the_pairs_of_the_others() -> None:
+    """Two differences to the yardstick are tested and three are not: 3 pairs say more."""
+    tested = plausible(strategies=["bayesbinn", "ste", "adam"])
+    alone = plausible(strategies=["bop", "ewc", "si"], seeds=[0])
+    page = "\n".join(statistics_page.section(summary(pd.concat([tested, alone]))))
+    assert "<summary>All 3 pairs of strategies, corrected together</summary>" in page
+
+
 def test_open_differences_say_how_many_seeds_they_need() -> None:
     """Differences of 0, 1 and 2 points: an effect of 1, for which tables of power give 10."""
     rows = [
