@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from pkgutil import resolve_name
+from types import ModuleType
 from typing import Any, cast
 
 from cl_bnn._annotations import describe, fits
@@ -17,7 +18,7 @@ STARRED = (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL)
 
 
 @contextmanager
-def _importable(folders: Sequence[str]) -> Iterator[None]:
+def importable(folders: Sequence[str]) -> Iterator[None]:
     """Let modules in these folders and the current one be imported, for the time of the block."""
     saved = list(sys.path)
     sys.path += [*folders, str(Path.cwd())]
@@ -33,8 +34,12 @@ def import_target(target: str, folders: Sequence[str]) -> Callable[..., Any]:
     if not isinstance(target, str) or not re.fullmatch(r"[\w.]+:[\w.]+", target):
         raise UserError(f"build = {target!r}: expected 'module:function' or 'module:Class'")
     try:
-        with _importable(folders):
+        with importable(folders):
+            module = importlib.import_module(target.partition(":")[0])
+            _require_own(target, module, folders)
             found = resolve_name(target)
+    except UserError:
+        raise
     except (ImportError, AttributeError, SyntaxError) as error:
         raise UserError(f"build = {target!r}: cannot be imported: {one_line(error)}") from error
     except Exception as error:
@@ -42,6 +47,32 @@ def import_target(target: str, folders: Sequence[str]) -> Callable[..., Any]:
     if not callable(found):
         raise UserError(f"build = {target!r}: is not a function or class")
     return cast(Callable[..., Any], found)
+
+
+def own_file(target: str, folders: Sequence[str]) -> Path | None:
+    """The file of the user's own, in one of these folders or the current one, that the module of
+    "module:name" stands for; None for a module of this package's or of a library.
+    """
+    module = target.partition(":")[0].split(".")
+    if module[0] == _package(own_file):
+        return None
+    for folder in (*folders, str(Path.cwd())):
+        stem = Path(folder, *module)
+        for path in (stem.with_name(f"{stem.name}.py"), stem / "__init__.py"):
+            if path.is_file():
+                return path.resolve()
+    return None
+
+
+def _require_own(target: str, module: ModuleType, folders: Sequence[str]) -> None:
+    """Refuse a module of another place that hides the user's own, as one imported before does."""
+    own, found = own_file(target, folders), getattr(module, "__file__", None)
+    if own is None or found is not None and Path(found).read_bytes() == own.read_bytes():
+        return
+    raise UserError(
+        f"build = {target!r}: the module {module.__name__} is {found or 'a part of Python'}, not "
+        f"{own}: give yours another name"
+    )
 
 
 def bind(

@@ -1,6 +1,7 @@
 """Strategy recipes: a method, or an optimiser with plugins beside it (`ste+ewc`)."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ class StrategyRecipe:
     `part` is a setting, if any, that names another strategy recipe; what that one says of a
     benchmark is handed over in its place. `plugins` stand beside the class that learns, whose own
     recipe is `optimizer`; `search` says which of the class's settings are searched, and where.
+    `bases` are the files of that optimiser's recipe.
     """
 
     name: str
@@ -53,6 +55,7 @@ class StrategyRecipe:
     plugins: tuple[PluginRecipe, ...] = ()
     optimizer: str = ""
     search: dict[str, Axis] = field(default_factory=dict)
+    bases: tuple[Path, ...] = ()
 
     @property
     def written(self) -> bool:
@@ -62,7 +65,7 @@ class StrategyRecipe:
     @property
     def paths(self) -> list[Path]:
         """The files that the recipe was read from."""
-        return [self.path, *(plugin.path for plugin in self.plugins)]
+        return [self.path, *self.bases, *(plugin.path for plugin in self.plugins)]
 
     @property
     def space(self) -> dict[str, Axis]:
@@ -88,16 +91,21 @@ def load_strategy(name_or_path: str) -> StrategyRecipe:
     if not others:
         return recipe
     plugins = (*recipe.plugins, *map(load_plugin, others))
-    seen = [plugin.name for plugin in plugins]
-    for name in seen:
-        if seen.count(name) > 1:
-            raise UserError(f"{name_or_path}: the plugin {name!r} stands there twice")
+    _once(plugins, name_or_path)
     if recipe.part:
         raise UserError(f"{name_or_path}: {recipe.name!r} puts strategies together; none of them")
-    added = seen[len(recipe.plugins) :]
+    added = [plugin.name for plugin in plugins[len(recipe.plugins) :]]
     title = f"{recipe.title}; with {', '.join(added)}"
     name = "+".join([recipe.name, *added])
     return replace(recipe, name=name, title=title, plugins=plugins)
+
+
+def _once(plugins: Sequence[PluginRecipe], where: object) -> None:
+    """Refuse a plugin that stands beside itself."""
+    seen = [plugin.name for plugin in plugins]
+    for name in seen:
+        if seen.count(name) > 1:
+            raise UserError(f"{where}: the plugin {name!r} stands there twice")
 
 
 def load_plugin(name: str) -> PluginRecipe:
@@ -125,9 +133,13 @@ def _load(name_or_path: str) -> StrategyRecipe:
     base = _load(table["optimizer"])
     plugins: tuple[PluginRecipe, ...]
     if "plugin" in table:
-        plugins, mine = (_plugin(path, table),), _within(table, base.name)
+        plugins, mine = (_plugin(path, table),), _within(table, base.name, path)
     else:
+        for name in table["plugins"]:
+            if not isinstance(name, str):
+                raise UserError(f"{path}: plugins holds {name!r}: expected names, as in ['ewc']")
         plugins = tuple(_told(load_plugin(name), table, path) for name in table["plugins"])
+        _once(plugins, path)
         mine = _without(table, {plugin.name for plugin in plugins})
     on = {name: base.on.get(name, {}) | mine["on"].get(name, {}) for name in base.on | mine["on"]}
     defaults = base.defaults | mine["defaults"]
@@ -135,6 +147,7 @@ def _load(name_or_path: str) -> StrategyRecipe:
     return replace(
         base, name=path.stem, title=table["title"], paper=table.get("paper", ""), path=path,
         defaults=defaults, on=on, plugins=(*base.plugins, *plugins), search=search,
+        bases=(*base.bases, base.path),
     )  # fmt: skip
 
 
@@ -192,12 +205,9 @@ def _told(plugin: PluginRecipe, table: dict[str, Any], path: Path) -> PluginReci
     """The plugin with what a recipe that names it says of it: `[defaults.ewc]`, `[on.x.ewc]`,
     `[search.ewc]`.
     """
-    found = table.get("on", {})
-    on = {
-        name: plugin.on.get(name, {}) | found.get(name, {}).get(plugin.name, {})
-        for name in plugin.on | found
-    }
-    defaults = plugin.defaults | table.get("defaults", {}).get(plugin.name, {})
+    said = _within(table, plugin.name, path)
+    on = {n: plugin.on.get(n, {}) | said["on"].get(n, {}) for n in plugin.on | said["on"]}
+    defaults = plugin.defaults | said["defaults"]
     search = plugin.search | _axes_of(plugin.name, table.get("search", {}), defaults, path)
     return replace(plugin, defaults=defaults, on=on, search=search)
 
@@ -212,10 +222,18 @@ def _without(table: dict[str, Any], parts: set[str]) -> dict[str, Any]:
     return {name: rest(table.get(name, {})) for name in ("defaults", "search")} | {"on": on}
 
 
-def _within(table: dict[str, Any], part: str) -> dict[str, Any]:
+def _within(table: dict[str, Any], part: str, path: Path) -> dict[str, Any]:
     """What the tables of settings say of one part: `[defaults.adam]`, `[on.x.adam]`,
     `[search.adam]`.
     """
-    on = {name: section.get(part, {}) for name, section in table.get("on", {}).items()}
-    flat = {name: table.get(name, {}).get(part, {}) for name in ("defaults", "search")}
-    return flat | {"on": on}
+
+    def of(section: dict[str, Any], name: str) -> dict[str, Any]:
+        found = section.get(part, {})
+        if not isinstance(found, dict):
+            raise UserError(
+                f"{path}: {name}.{part} = {found!r}: expected a table, as in [{name}.{part}]"
+            )
+        return found
+
+    on = {name: of(section, f"on.{name}") for name, section in table.get("on", {}).items()}
+    return {name: of(table.get(name, {}), name) for name in ("defaults", "search")} | {"on": on}

@@ -5,6 +5,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -166,7 +167,7 @@ def _has_recipe(search: Search) -> bool:
     recipe = search.strategy
     if not recipe.plugins:
         return True
-    keys = tomllib.loads(recipe.path.read_text(encoding="utf-8"))
+    keys = tomllib.loads(recipe.path.read_text(encoding="utf-8-sig"))
     return recipe.written and "plugins" in keys
 
 
@@ -189,7 +190,7 @@ def _source(path: Path, search: Search) -> str:
         return "\n".join(_head(search)) + "\n"
     else:
         path = search.strategy.path
-    return path.read_text(encoding="utf-8")
+    return path.read_text(encoding="utf-8-sig")
 
 
 def _with_origin(toml: str, section: Section, origin: str) -> str:
@@ -218,6 +219,12 @@ def _check(path: Path, written: str, search: Search, trial: Trial) -> None:
             raise UserError(
                 f"{path}: with these lines its {name} on {search.benchmark.name} would not be "
                 f"those of {search.strategy.name} that were searched: choose another file"
+            )
+    here = replace(spec, folders=(str(path.resolve().parent), *spec.folders))
+    for code in wanted.own_files():
+        if code not in here.own_files():
+            raise UserError(
+                f"{path}: a recipe there would not find {code}: choose a file in {code.parent}"
             )
 
 

@@ -44,9 +44,9 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         super().__init__()
         self.run, self.device, self.data_root, self.emit = run, device, data_root, emit
         self.checkpoint = Checkpoint(run.path)
-        self._of = run.as_dict()  # what a checkpoint must belong to
-        if own := run.own_data(data_root):
-            self._of["own_data"] = own
+        self.own_files = run.own_files(data_root)
+        # What a checkpoint must belong to.
+        self._of = run.as_dict() | ({"own_files": self.own_files} if self.own_files else {})
         self.rows: list[Row] = []
         self._told = 0  # how many of them the events have told
         self.modes: list[Tensor] | None = None  # where the mode was +1 when the last task ended

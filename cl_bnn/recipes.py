@@ -7,14 +7,15 @@ stream, a network and what every method shares. Three levels, the later wins: `[
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from cl_bnn._annotations import describe, fits
-from cl_bnn._builders import bind, import_target, keywords
+from cl_bnn._builders import bind, import_target, importable, keywords
 from cl_bnn._recipe_files import TYPE_NAMES, Kind, find, is_count, names, read
+from cl_bnn._spec import ARITHMETIC, Spec
 from cl_bnn._strategy_recipes import PluginRecipe, StrategyRecipe, load_strategy
 from cl_bnn.errors import UserError, near, one_line
 
@@ -35,8 +36,6 @@ __all__ = [
 BENCHMARK_KEYS = {"title": str, "epochs": int, "batch_size": int, "stream": dict, "model": dict}
 # What an override may change besides the tables.
 COUNTS = ("epochs", "stop_after", "batch_size")
-# How a run is computed: strategies take these beside their own settings.
-ARITHMETIC = ("precision", "channels_last")
 
 # The tables of a pair whose settings are named in short in the labels of runs.
 OWN = ("", "stream", "model", "strategy")
@@ -61,43 +60,6 @@ class BenchmarkRecipe:
     stream: dict[str, Any]
     model: dict[str, Any]
     path: Path
-
-
-@dataclass(frozen=True)
-class Spec:
-    """A strategy on a benchmark with every setting resolved; the seed alone is missing.
-
-    `benchmark` and `strategy` are labels: the recipe's name and, in brackets, what differs from it.
-    `plugins` are those beside the strategy, by name: the class under `"build"`, and its settings.
-    Training ends after `stop_after` epochs, if given, of schedules that span all `epochs`.
-    `precision` and `channels_last` are those of `cl_bnn.strategies.Template`.
-    `folders` are where modules of the user's own are looked for; they are no part of `as_dict`,
-    because the same run on another machine has the same description.
-    """
-
-    benchmark: str
-    strategy: str
-    epochs: int
-    batch_size: int
-    stream: dict[str, Any]
-    model: dict[str, Any]
-    build: str
-    settings: dict[str, Any]
-    plugins: dict[str, dict[str, Any]] = field(default_factory=dict)
-    stop_after: int | None = None
-    precision: Literal["float32", "tf32", "bf16"] = "float32"
-    channels_last: bool = False
-    folders: tuple[str, ...] = ()
-
-    def as_dict(self) -> dict[str, Any]:
-        """All that determines the run but its seed, ready for JSON."""
-        fields = {key: value for key, value in vars(self).items() if key != "folders"}
-        for key in ("stop_after", *ARITHMETIC):
-            if fields[key] == getattr(Spec, key):
-                del fields[key]
-        if not self.plugins:
-            del fields["plugins"]
-        return {key: dict(v) if isinstance(v, dict) else v for key, v in fields.items()}
 
 
 def load_benchmark(name_or_path: str) -> BenchmarkRecipe:
@@ -127,7 +89,8 @@ def resolve(
     Raises:
         UserError: a key with another prefix, or a part that is no strategy.
     """
-    tables = _tables(benchmark, strategy, overrides)
+    part = _part_of(strategy, benchmark, overrides)
+    tables = _tables(benchmark, strategy, part)
     changed: dict[str, dict[str, object]] = {"benchmark": {}, "strategy": {}}
     for key, value in overrides.items():
         section, short = _place(key, tables)
@@ -135,8 +98,10 @@ def resolve(
             of = "benchmark" if section in ("", "stream", "model") else "strategy"
             label = short if section in OWN else key
             changed[of][label] = tables[section][short]
-    if strategy.part:
+    paths = [benchmark.path, *strategy.paths]
+    if part is not None:
         tables["strategy"][strategy.part] = tables.pop(strategy.part)
+        paths += part.paths
     return Spec(
         benchmark=_label(benchmark.name, changed["benchmark"]),
         strategy=_label(strategy.name, changed["strategy"]),
@@ -145,13 +110,30 @@ def resolve(
         build=strategy.build,
         settings=tables["strategy"],
         plugins={plugin.name: tables[plugin.name] for plugin in strategy.plugins},
-        folders=tuple(dict.fromkeys(_folder(path) for path in (benchmark.path, *strategy.paths))),
+        folders=tuple(dict.fromkeys(map(_folder, paths))),
         **tables[""],
     )
 
 
+def _part_of(
+    strategy: StrategyRecipe, benchmark: BenchmarkRecipe, overrides: Mapping[str, object]
+) -> StrategyRecipe | None:
+    """The recipe that a strategy's part names, if it has one."""
+    if not strategy.part:
+        return None
+    settings = strategy.defaults | strategy.on.get(benchmark.name, {}) | dict(overrides)
+    named = str(settings.get(strategy.part, ""))
+    found = load_strategy(named)
+    if found.plugins:
+        raise UserError(
+            f"{strategy.part} = {named!r} has plugins, which no part of {strategy.name} takes: "
+            "name a strategy without"
+        )
+    return found
+
+
 def _tables(
-    benchmark: BenchmarkRecipe, strategy: StrategyRecipe, overrides: Mapping[str, object]
+    benchmark: BenchmarkRecipe, strategy: StrategyRecipe, part: StrategyRecipe | None
 ) -> dict[str, dict[str, Any]]:
     """The settings of a pair by table: `OWN`, then those of a part and of plugins by name."""
     tables: dict[str, dict[str, Any]] = {
@@ -164,15 +146,8 @@ def _tables(
         "model": dict(benchmark.model),
         "strategy": strategy.defaults | strategy.on.get(benchmark.name, {}),
     }
-    if strategy.part:
-        named = str(overrides.get(strategy.part, tables["strategy"].get(strategy.part, "")))
-        chosen = load_strategy(named)
-        if chosen.plugins:
-            raise UserError(
-                f"{strategy.part} = {named!r} has plugins, which no part of {strategy.name} takes: "
-                "name a strategy without"
-            )
-        tables[strategy.part] = _part(chosen, benchmark.name)
+    if part is not None:
+        tables[strategy.part] = _part(part, benchmark.name)
     return tables | {plugin.name: _part(plugin, benchmark.name) for plugin in strategy.plugins}
 
 
@@ -223,7 +198,8 @@ def build(target: str, folders: Sequence[str] = (), kind: type = object, /, **kw
     except TypeError as error:
         raise UserError(f"build = {target!r}: {one_line(error)}") from error
     try:
-        made = builder(**kwargs)
+        with importable(folders):  # what the builder itself imports by name
+            made = builder(**kwargs)
     except UserError:
         raise
     except ValueError as error:

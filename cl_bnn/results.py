@@ -77,21 +77,21 @@ def write(
 
 
 def finished(
-    path: Path, spec: Mapping[str, object], own_data: Mapping[str, str] | None = None
+    path: Path, spec: Mapping[str, object], own_files: Mapping[str, str] | None = None
 ) -> bool:
     """Whether the run with this CSV and this `spec` is on file, whole and unchanged.
 
     A run measured after every epoch also answers a request for one measured after every task.
-    `own_data` are the digests of the user's own data files, where they are known. Raises
-    `UserError` if the file belongs to another spec or was made of other data, was edited, or has an
-    unreadable JSON.
+    `own_files` are the digests of files of the user's own, data and code, where they are known.
+    Raises `UserError` if the file belongs to another spec or was made of other such files, was
+    edited, or has an unreadable JSON.
     """
     if not (path.is_file() and _json_path(path).is_file()):
         return False
     record = _checked_record(path)
-    on_file, made_of = record["spec"], record.get("info", {}).get("own_data")
-    for name, digest in (own_data or {}).items():
-        if isinstance(made_of, dict) and made_of.get(name) != digest:
+    on_file, made_of = record["spec"], record.get("info", {}).get("own_files")
+    for name, digest in (own_files or {}).items():
+        if isinstance(made_of, dict) and made_of.get(name, digest) != digest:
             raise UserError(
                 f"{path} was made of another {name}, which has changed since: use another --out, "
                 "or delete the file"

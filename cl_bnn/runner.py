@@ -1,6 +1,7 @@
 """Runs planned and carried out: in this process or side by side, what is on file left alone."""
 
 import fcntl
+import hashlib
 import multiprocessing
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -50,18 +51,22 @@ class Run:
 
     def on_file(self, data_root: Path | None) -> bool:
         """Whether its files are there and whole; raises as `results.finished` does."""
-        return results.finished(self.path, self.as_dict(), self.own_data(data_root))
+        return results.finished(self.path, self.as_dict(), self.own_files(data_root))
 
-    def own_data(self, data_root: Path | None) -> dict[str, str]:
-        """The digests of the user's own data files that the run learns from, by name."""
+    def own_files(self, data_root: Path | None) -> dict[str, str]:
+        """The digests of the user's own data files that the run learns from, and of the Python
+        files that its builders are in, by name.
+        """
+        code = self.spec.own_files()
+        found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in code}
         named = self.spec.stream.get("data")
         names = named if isinstance(named, list) else [named]
         files = [str(name) for name in names if str(name).endswith(".npz")]
         if not files:
-            return {}
+            return found
         from cl_bnn import data  # slow to import
 
-        return data.own_digests(files, data_root)
+        return found | data.own_digests(files, data_root)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything that determines the measurements, ready for JSON."""
@@ -189,8 +194,8 @@ def execute(
         if first:
             info = circumstances(device) | {"processes": distributed.size()}
             info |= execution.meter.told()
-            if own := run.own_data(data_root):
-                info["own_data"] = own
+            if execution.own_files:
+                info["own_files"] = execution.own_files
             if found is not None:  # first: a run with a JSON is whole
                 atomic_write(predictions.path_beside(run.path), found)
             results.write(run.path, rows, run.as_dict(), info)

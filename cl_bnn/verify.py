@@ -10,6 +10,7 @@ import pandas as pd
 
 from cl_bnn import recipes, results, runner
 from cl_bnn._recipe_files import value_of
+from cl_bnn._spec import ARITHMETIC
 from cl_bnn.errors import UserError, near
 from cl_bnn.report import ledger
 from cl_bnn.report.ledger import NOT_RUN, VERDICTS, Ours, Published
@@ -106,7 +107,7 @@ def missing(found: Sequence[Claim]) -> list[Setup]:
 
 def _place(key: str, recipe: recipes.BenchmarkRecipe) -> str:
     """The full name of a setting that a label gives in short."""
-    if key in (*recipes.COUNTS, *recipes.ARITHMETIC):
+    if key in (*recipes.COUNTS, *ARITHMETIC):
         return key
     if key in recipe.stream:
         return f"stream.{key}"

@@ -12,6 +12,7 @@ from cl_bnn._search_space import Value
 from cl_bnn.errors import UserError
 from cl_bnn.trials import Search, Trial
 
+EXAMPLES = Path(__file__).parents[1] / "examples"
 MINE = """# A recipe of the user's own.
 title = "Mine"
 build = "cl_bnn.strategies:BopStrategy"
@@ -242,3 +243,20 @@ def test_a_file_that_does_not_suit_is_refused_before_anything_is_trained(
     words = ["search", "split_mnist", "--strategy", "bop", "--write", str(path)]
     assert cli.main(words) == 2
     assert "would not be those of bop" in capsys.readouterr().err
+
+
+def test_a_recipe_stays_beside_the_module_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(trials, "_tasks", lambda *given: (3, 5))
+    found = [tried(0, 0.5, lr=1e-2, strength=1e-4)]
+    monkeypatch.setattr(search, "run_all", lambda *given, **rest: found)
+    held = tmp_path / "held"
+    held.mkdir()
+    for name in ("held.toml", "held.py"):
+        (held / name).write_bytes((EXAMPLES / name).read_bytes())
+    words = ["search", "split_mnist", "--strategy", str(held / "held.toml"), "--write"]
+    assert cli.main([*words, str(tmp_path / "away.toml")]) == 2
+    assert f"would not find {held / 'held.py'}: choose a file in" in capsys.readouterr().err
+    assert cli.main([*words, str(held / "near.toml")]) == 0
+    assert resolved(held / "near.toml").own_files() == [held / "held.py"]

@@ -344,7 +344,46 @@ def test_own_data_that_have_changed_are_noticed(tmp_path: Path) -> None:
         go(0)
     (tmp_path / "mine.npz").unlink()
     (run,) = runner.plan(str(tmp_path / "mine.toml"), ["adam"], [0], {}, "task", tmp_path / "out")
-    assert run.own_data(tmp_path) == {}
+    assert run.own_files(tmp_path) == {}
+
+
+HELD = "from cl_bnn.strategies import STEStrategy\n\n\nclass Mine(STEStrategy):\n    pass\n"
+
+
+def own_code(folder: Path, module: str, code: str, recipe: str = "mine") -> str:
+    """A strategy of one's own in a folder, and its recipe."""
+    folder.mkdir(exist_ok=True)
+    (folder / f"{module}.py").write_text(code)
+    path = folder / f"{recipe}.toml"
+    path.write_text(f'title = "Mine"\nbuild = "{module}:Mine"\n[defaults]\nlr = 1e-2\n')
+    return str(path)
+
+
+def test_own_code_that_has_changed_is_noticed(tmp_path: Path) -> None:
+    mine = own_code(tmp_path / "mine", "module_of_mine", HELD)
+
+    def go() -> list[str]:
+        events: list[Event] = []
+        carry_out(plan(tmp_path, mine), events.append)
+        return [event.kind for event in events]
+
+    assert go()[0] == "started" and go() == ["skipped"]
+    own_code(tmp_path / "mine", "module_of_mine", HELD + "\n# mended\n")
+    del sys.modules["module_of_mine"]  # another process would read it anew
+    with pytest.raises(UserError, match=r"was made of another module_of_mine\.py, which has"):
+        go()
+
+
+def test_two_modules_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    first = own_code(tmp_path / "a", "module_of_two", HELD, "one")
+    same = own_code(tmp_path / "b", "module_of_two", HELD, "two")
+    assert plan(tmp_path, first) and plan(tmp_path, same)
+    other = own_code(tmp_path / "b", "module_of_two", HELD + "\n# another\n", "two")
+    with pytest.raises(UserError, match=r"a/module_of_two\.py, not .*b/module_of_two\.py: give"):
+        plan(tmp_path, other)
+    hidden = own_code(tmp_path / "c", "json", HELD)
+    with pytest.raises(UserError, match=r"the module json is .*, not .*c/json\.py: give yours"):
+        plan(tmp_path, hidden)
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])

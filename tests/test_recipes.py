@@ -10,6 +10,7 @@ from cl_bnn import _recipe_files, recipes
 from cl_bnn._annotations import describe, fits
 from cl_bnn.errors import UserError
 
+EXAMPLES = Path(__file__).parents[1] / "examples"
 STRATEGY = """
 title = "Mine"
 build = "my_method:Learner"
@@ -346,3 +347,46 @@ def test_annotations_in_words() -> None:
     assert describe(float | None) == "a finite number"
     assert describe(list[int]) == "a list of: a whole number"
     assert describe(Literal["a", "b"] | bool) == "one of 'a', 'b' or true or false"
+
+
+@pytest.mark.parametrize("jobs", ["member", "optimizer"])
+def test_the_module_beside_a_recipe_is_found_whoever_names_the_recipe(
+    jobs: str, tmp_path: Path
+) -> None:
+    held = EXAMPLES / "held.toml"
+    if jobs == "member":
+        learner, overrides = recipes.load_strategy("benn"), {"member": str(held)}
+    else:
+        path = tmp_path / "both.toml"
+        path.write_text(f'title = "Both"\noptimizer = "{held}"\nplugins = ["ewc"]\n')
+        learner, overrides = recipes.load_strategy(str(path)), {}
+    spec = recipes.resolve(recipes.load_benchmark("split_mnist"), learner, overrides)
+    assert spec.own_files() == [EXAMPLES / "held.py"]
+    recipes.check(spec)
+
+
+@pytest.mark.parametrize(
+    ("toml", "message"),
+    [
+        (
+            'optimizer = "adam"\nplugins = ["ewc"]\n[defaults]\newc = 1000',
+            "defaults.ewc = 1000: ex",
+        ),
+        (
+            'optimizer = "adam"\nplugins = ["ewc"]\n[on.split_mnist]\newc = 5',
+            r"on.split_mnist.ewc = 5: expected a table, as in \[on.split_mnist.ewc\]",
+        ),
+        (
+            'optimizer = "adam"\nplugin = "cl_bnn.strategies:EWC"\n[defaults]\nadam = 1e-3',
+            "defaults.adam = 0.001: expected a table",
+        ),
+        ('optimizer = "adam"\nplugins = ["ewc", 3]', "plugins holds 3: expected names"),
+        ('optimizer = "adam"\nplugins = ["ewc", "ewc"]', "the plugin 'ewc' stands there twice"),
+    ],
+)
+def test_own_combinations_are_judged_in_a_line(toml: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(f'title = "Mine"\n{toml}\n')
+    with pytest.raises(UserError, match=message) as caught:
+        recipes.load_strategy(str(path))
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)

@@ -35,8 +35,8 @@ Accuracies, ECE and shares of weights are in percent, differences of accuracies 
 points. `a ± b` is the mean over seeds and the half width of its 95 % Student t interval; `–` stands
 where there is no number, or no interval because there is one seed. An interval that reaches beyond
 what a measure can be, below 0 or above 100 %, says that the seeds are too few or fall into groups.
-Tasks count from 1 here and from 0 in the CSV files. With R[t, i] the test accuracy on task i once the tasks 1 to t are learned, and
-T tasks:
+Tasks count from 1 here and from 0 in the CSV files. With R[t, i] the test accuracy on task i once
+the tasks 1 to t are learned, and T tasks:
 
 | measure | formula |
 | --- | --- |

@@ -27,7 +27,7 @@ class Anchored(SupervisedPlugin, supports_distributed=True):  # type: ignore[cal
 
     Attributes:
         importance: A by the name of the parameter; a parameter that is missing is free, and so is
-            what a parameter has grown by since.
+            what a parameter has grown by since. One that a task does not reach keeps A and c.
         anchor: c.
     """
 
@@ -39,7 +39,7 @@ class Anchored(SupervisedPlugin, supports_distributed=True):  # type: ignore[cal
 
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
         """Add the penalty to the loss."""
-        for name, w in strategy.model.named_parameters():
+        for name, w in reached(strategy):
             if name in self.importance:
                 cost = (self.importance[name] * self.away(name, w).square()).sum()
                 strategy.loss = strategy.loss + self.factor * cost
@@ -59,6 +59,25 @@ class Anchored(SupervisedPlugin, supports_distributed=True):  # type: ignore[cal
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         self.importance, self.anchor = state["importance"], state["anchor"]
+
+
+def reached(strategy: Any) -> list[tuple[str, Tensor]]:
+    """The parameters that the loss of the mini-batch depends on, by name.
+
+    The head of another task is none of them. It needs no penalty, being at its anchor, and must get
+    none: a penalty of 0 has a gradient of 0, with which Adam takes the steps that its momentum is
+    still good for.
+    """
+    found: set[Tensor] = set()
+    waiting, seen = [strategy.loss.grad_fn], {None}
+    while waiting:
+        node = waiting.pop()
+        if node not in seen:
+            seen.add(node)
+            waiting += [parent for parent, _ in node.next_functions]
+            if hasattr(node, "variable"):  # where gradients are accumulated
+                found.add(node.variable)
+    return [(name, w) for name, w in strategy.model.named_parameters() if w in found]
 
 
 def within(anchor: Tensor) -> tuple[slice, ...]:

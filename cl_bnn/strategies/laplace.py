@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from cl_bnn.optim.kronecker import Factors, remembered
 from cl_bnn.optim.weights import require
-from cl_bnn.strategies.anchored import within
+from cl_bnn.strategies.anchored import reached, within
 from cl_bnn.strategies.priors import measured
 
 State = dict[str, Tensor]
@@ -48,7 +48,7 @@ class KroneckerLaplace(SupervisedPlugin, supports_distributed=True):  # type: ig
 
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
         """Add the penalty to the loss."""
-        for name, w in strategy.model.named_parameters():
+        for name, w in reached(strategy):
             if name in self.anchor:
                 away = (w[within(self.anchor[name])] - self.anchor[name]).flatten(1)
                 cost = (self.outputs[name] @ away @ self.inputs[name] * away).sum()

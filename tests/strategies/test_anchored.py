@@ -6,11 +6,23 @@ from typing import Any
 
 import pytest
 import torch
+from tiny import stream
 from torch import Tensor, nn
 from torch.nn import functional as F
+from two_blobs import quiet
 
 from cl_bnn.nn import mlp
-from cl_bnn.strategies import EWC, MAS, TaskAware, anchored
+from cl_bnn.strategies import (
+    EWC,
+    MAS,
+    SI,
+    AdamStrategy,
+    Composed,
+    KroneckerLaplace,
+    STEStrategy,
+    TaskAware,
+    anchored,
+)
 
 N_SAMPLES, N_INPUTS = 130, 6  # more than go through a network together
 
@@ -133,3 +145,23 @@ def test_every_sample_has_a_gradient_of_its_own(
     assert set(found) == used
     for key in used:
         assert torch.allclose(found[key], expected[key], rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("kind", [EWC, SI, MAS, KroneckerLaplace])
+@pytest.mark.parametrize("learner", [AdamStrategy, STEStrategy])
+def test_the_head_of_another_task_takes_no_step(learner: Any, kind: Any) -> None:
+    """It is at its anchor; a penalty of 0 would let Adam follow the momentum of its own task."""
+    torch.manual_seed(0)
+    network = mlp(in_features=784, out_features=2, width=8, n_heads=2, norm="none")
+    plugin = Composed(kind(strength=10.0))
+    strategy = learner(
+        model=TaskAware(network), plugins=[plugin], lr=1e-2, train_mb_size=20, evaluator=quiet()
+    )
+    first, second = stream(n_experiences=2, heads=True).train
+    strategy.train(first, eval_streams=[])
+    held = {name: w for name, w in network.named_parameters() if "heads.0" in name}
+    trunk = next(w for name, w in network.named_parameters() if "heads" not in name)
+    weights, shared = [w.detach().clone() for w in held.values()], trunk.detach().clone()
+    strategy.train(second, eval_streams=[])
+    assert held and all(map(torch.equal, weights, held.values()))
+    assert not torch.equal(shared, trunk)

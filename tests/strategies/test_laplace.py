@@ -38,7 +38,7 @@ def test_the_penalty_is_a_quadratic_form_of_both_factors() -> None:
     plugin = KroneckerLaplace(strength=0.7)
     plugin._consolidate("weight", Factors(a, g))
     plugin.anchor["weight"] = torch.ones(2, 3).double()
-    fake: Any = SimpleNamespace(model=model, loss=torch.zeros((), dtype=torch.float64))
+    fake: Any = SimpleNamespace(model=model, loss=0 * model.weight.sum())
     plugin.before_backward(fake)
     d = (model.weight - 1).detach()
     expected = sum(
