@@ -10,8 +10,10 @@ from torch import Tensor
 
 from cl_bnn import data as datasets
 from cl_bnn import metrics
+from cl_bnn.benchmarks.rotated import Rotation
 from cl_bnn.data.dataset import Split
 from cl_bnn.data.task import TaskView, spread
+from cl_bnn.errors import UserError
 from cl_bnn.strategies.loading import view_behind
 
 #: Images of a test set that are looked at, evenly spread, and as many of every other kind: the area
@@ -77,9 +79,9 @@ def measure(strategy: Any, experiences: Sequence[Any], root: Path | None) -> lis
     Returns:
         For each experience `aleatoric` and `epistemic`, the mean parts of the entropy of a
         prediction (nats, see `cl_bnn.metrics.entropies`), and `auroc_<kind>`, how well that entropy
-        tells images of a kind from the task's own: `rotated` by 90 degrees, `inverted`, and of
-        other data sets of the same shape. Nothing where there are no classes to predict, and no
-        `auroc_` where the inputs are no square images.
+        tells images of a kind from the task's own: `rotated` by 90 degrees (but where tasks are
+        rotations), `inverted`, and of other data sets of the same shape and type. Nothing where
+        there are no classes to predict, and no `auroc_` where the inputs are no square images.
     """
     if not strategy.objective.of_classes:
         return [{} for _ in experiences]
@@ -100,24 +102,33 @@ def _kinds(views: list[TaskView], root: Path | None) -> dict[str, Raw]:
     shapes = {view.split.x.shape[1:] for view in views}
     if len(shapes) != 1 or len(shape := shapes.pop()) != 3 or shape[1] != shape[2]:
         return {}
-    kinds: dict[str, Raw] = {"rotated": rotated, "inverted": inverted}
+    turned = any(isinstance(view.normalise, Rotation) for view in views)
+    kinds: dict[str, Raw] = {} if turned else {"rotated": rotated}
+    kinds["inverted"] = inverted
     for name in OTHERS:
         split = _test_images(name, root)
-        if split is None or split.x.shape[1:] != shape:
-            continue
-        if not any(_memory(split) == _memory(view.split) for view in views):
+        if split is not None and all(_unlike(split, view.split) for view in views):
             kinds[name] = _from(split)
     return kinds
 
 
-def _memory(split: Split) -> int:
-    """Where the images of a split, or of the one it is a part of, lie."""
-    return split.x.untyped_storage().data_ptr()
+def _unlike(other: Split, split: Split) -> bool:
+    """Whether other images can stand beside those of a split, on the same scale, and are others."""
+    x, y = other.x, split.x
+    if x.dtype != y.dtype or x.shape[1:] != y.shape[1:]:
+        return False
+    same = x.untyped_storage().data_ptr() == y.untyped_storage().data_ptr()
+    return not same and not torch.equal(x[: len(y)], y[: len(x)])
 
 
 def _test_images(name: str, root: Path | None) -> Split | None:
-    here = datasets.present(name, root)
-    return datasets.load(name, root).test if here else None
+    """The test images of a data set; None where they are not here, or damaged: nobody asked for
+    them.
+    """
+    try:
+        return datasets.load(name, root).test if datasets.present(name, root) else None
+    except UserError:
+        return None
 
 
 def _from(split: Split) -> Raw:

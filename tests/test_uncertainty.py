@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -11,8 +12,9 @@ from tiny import stream
 from torch import Tensor, nn
 
 from cl_bnn import data, uncertainty
-from cl_bnn.benchmarks import permuted, single
+from cl_bnn.benchmarks import permuted, rotated, single
 from cl_bnn.data.dataset import Dataset, Split
+from cl_bnn.errors import UserError
 from cl_bnn.metrics import entropies
 from cl_bnn.nn import mlp
 from cl_bnn.objectives import SEGMENTATION
@@ -114,6 +116,39 @@ def test_other_data_sets_stand_for_the_unknown_where_they_are(
     assert "auroc_fashion_mnist" not in uncertainty.measure(strategy, tests, None)[0]
 
 
+def test_what_is_damaged_stands_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has asked for it, and a run does not end for it."""
+
+    def load(name: str, root: Any) -> Dataset:
+        raise UserError(f"{name} is damaged")
+
+    tests = list(stream(n_experiences=1).test)
+    monkeypatch.setattr(uncertainty.datasets, "load", load)
+    monkeypatch.setattr(uncertainty.datasets, "present", lambda name, root: True)
+    (found,) = uncertainty.measure(learner(STEStrategy), tests, None)
+    assert set(found) == {"aleatoric", "epistemic", "auroc_rotated", "auroc_inverted"}
+
+
+def test_a_rotated_stream_knows_rotated_images() -> None:
+    tests = list(rotated(n_experiences=2).test)
+    found = uncertainty.measure(learner(STEStrategy, outputs=10), tests, None)
+    assert all("auroc_rotated" not in values for values in found)
+    assert all("auroc_inverted" in values for values in found)
+
+
+def test_images_on_another_scale_or_the_same_ones_do_not_stand_for_the_unknown(
+    tmp_path: Path,
+) -> None:
+    mnist = data.load("mnist").test
+    few = Split(mnist.x[:200], mnist.y[:200])
+    for scale in (1, 255.0):
+        x, y = (few.x / scale if scale > 1 else few.x).numpy(), few.y.numpy()
+        np.savez(tmp_path / f"{scale}.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+        tests = list(single(data=str(tmp_path / f"{scale}.npz")).test)
+        (found,) = uncertainty.measure(learner(STEStrategy, outputs=10), tests, None)
+        assert "auroc_mnist" not in found and "auroc_rotated" in found
+
+
 def test_nothing_is_said_where_there_are_no_classes_or_no_images() -> None:
     strategy, tests = learner(STEStrategy), list(stream(n_experiences=1).test)
     strategy.objective = SEGMENTATION
@@ -121,8 +156,6 @@ def test_nothing_is_said_where_there_are_no_classes_or_no_images() -> None:
 
 
 def test_features_have_entropies_and_nothing_that_is_turned(tmp_path: Path) -> None:
-    import numpy as np
-
     x, y = np.random.RandomState(0).randn(60, 4).astype("float32"), np.arange(60) % 2
     np.savez(tmp_path / "mine.npz", x_train=x, y_train=y, x_test=x, y_test=y)
     tests = list(single(data=str(tmp_path / "mine.npz")).test)

@@ -3,7 +3,7 @@
 from torch import nn
 
 from cl_bnn.nn.functional import Surrogate
-from cl_bnn.nn.init import init_glorot
+from cl_bnn.nn.init import init_glorot, initialised
 from cl_bnn.nn.layers import BinaryActivation, BinaryConv2d, BinaryLinear
 from cl_bnn.nn.norm import BatchNorm
 from cl_bnn.nn.shapes import image_shape, scaled
@@ -57,6 +57,4 @@ def binarynet(
         layers += [nn.ReLU()] if relu and not last else []
         layers.append(BatchNorm(out, eps=EPS, momentum=MOMENTUM, shift=True))
         units = out
-    model = nn.Sequential(*layers)
-    init_glorot(model)
-    return model
+    return initialised(nn.Sequential(*layers), init_glorot)

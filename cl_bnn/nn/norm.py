@@ -45,6 +45,13 @@ class BatchNorm(_BatchNorm):
         if not shift:
             self.register_parameter("bias", None)
 
+    def reset_parameters(self) -> None:
+        """The statistics of no batch, a gain of 1, a shift of 0: those of them that there are."""
+        self.reset_running_stats()
+        for value, initial in ((self.weight, 1.0), (self.bias, 0.0)):
+            if value is not None:
+                nn.init.constant_(value, initial)
+
     def forward(self, x: Tensor) -> Tensor:
         """Normalise `x` of shape (batch, width, ...)."""
         # torch's own forward also counts batches, which only an average without momentum needs.

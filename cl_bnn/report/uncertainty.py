@@ -17,7 +17,7 @@ PREDICTIVE = {
     "ece": "ECE = Σ over 15 equal bins of confidence of share × |accuracy − confidence|",
     "brier": "Brier = Σ over classes c of (p[c] − 1[c = y])²",
     "aleatoric": "aleatoric = mean over the networks of the posterior of −Σ q[c] ln q[c]",
-    "epistemic": "epistemic = −Σ p[c] ln p[c] − aleatoric",
+    "epistemic": "epistemic = −Σ p[c] ln p[c] − aleatoric, with p the mean of the q",
 }
 #: Those that have no other table.
 NEW = ("brier", "aleatoric", "epistemic")

@@ -174,6 +174,7 @@ class PosteriorStrategy(Template):
         if any(old is p for group in self.optimizer.param_groups for p in group["params"]):
             self.optimizer.grow(old, new)
         else:
+            self.optimizer.inner.state.pop(old, None)
             replace_in_groups(self.optimizer.inner, old, new)
 
 

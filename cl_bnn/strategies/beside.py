@@ -32,6 +32,11 @@ class SideBySideEnsemble(Ensemble):
                 self.initialise(networks[-1])
         return TaskAware(Stacked(networks))
 
+    def initialise(self, model: nn.Module) -> None:  # type: ignore[override]
+        """Initial weights of a network; those that are stacked have them."""
+        if not any(isinstance(module, Stacked) for module in model.modules()):
+            super().initialise(model)
+
     @property
     def n_weights(self) -> int:
         """The number of weights of a member."""

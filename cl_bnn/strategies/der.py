@@ -1,5 +1,6 @@
 """Dark experience replay: samples of the past, with what the network said of them then."""
 
+import math
 from typing import Any
 
 import torch
@@ -33,6 +34,7 @@ class DER(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg
 
     Attributes:
         x, outputs, y, tasks: the memory: inputs, z, targets and task labels, one row a sample.
+        grown: whether some z lack outputs that the network has got since; they are NaN.
         seen: samples that have come by.
 
     Raises:
@@ -53,7 +55,7 @@ class DER(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg
         require(alpha >= 0, "alpha", alpha, ">= 0")
         require(beta >= 0, "beta", beta, ">= 0")
         self.memory, self.batch_size, self.alpha, self.beta = memory, batch_size, alpha, beta
-        self.seen = 0
+        self.seen, self.grown = 0, False
 
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
         """Add the terms of the memory to the loss."""
@@ -62,11 +64,18 @@ class DER(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg
         if self.alpha:
             rows = self._rows()
             found = avalanche_forward(strategy.model, self.x[rows], self.tasks[rows])
-            strategy.loss = strategy.loss + self.alpha * F.mse_loss(found, self.outputs[rows])
+            strategy.loss = strategy.loss + self.alpha * self._distance(found, self.outputs[rows])
         if self.beta:
             rows = self._rows()
             found = avalanche_forward(strategy.model, self.x[rows], self.tasks[rows])
             strategy.loss = strategy.loss + self.beta * strategy._criterion(found, self.y[rows])
+
+    def _distance(self, found: Tensor, stored: Tensor) -> Tensor:
+        """The mean squared difference of the outputs that there were when samples were stored."""
+        if not self.grown:
+            return F.mse_loss(found, stored)
+        there = ~stored.isnan()
+        return (found[:, : stored.shape[1]][there] - stored[there]).square().mean()
 
     def _rows(self) -> Tensor:
         """Places in the memory for a batch, each at most once."""
@@ -85,6 +94,9 @@ class DER(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg
     def _store(self, places: list[int], rows: list[Tensor]) -> None:
         if not self.seen:
             self._columns([row.new_empty((0, *row.shape[1:])) for row in rows])
+        new = rows[1].shape[1] - self.outputs.shape[1]
+        if new > 0:  # outputs that the samples stored so far did not have
+            self.outputs, self.grown = F.pad(self.outputs, (0, new), value=math.nan), True
         columns = [self.x, self.outputs, self.y, self.tasks]
         missing = max(places, default=-1) + 1 - len(self.x)
         if missing > 0:
@@ -108,3 +120,4 @@ class DER(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg
         self.seen = state["seen"]
         if self.seen:
             self._columns([state[key] for key in ("x", "outputs", "y", "tasks")])
+            self.grown = bool(self.outputs.isnan().any())

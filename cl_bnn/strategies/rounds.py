@@ -112,7 +112,13 @@ class RoundEnsemble(Ensemble):
             state = self.members[self.round].state
             assert state is not None, "independent members keep their state"
             self.model.load_state_dict(state["model"])
+            # What the strategy has just told the optimiser of this task outlives the state of the
+            # last one: how many data there are.
+            told = [group.get("train_set_size") for group in self.optimizer.param_groups]
             self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+            for group, count in zip(self.optimizer.param_groups, told, strict=True):
+                if count is not None:
+                    group["train_set_size"] = count
         elif self.round > 0:
             with self.drawing("start", self.round):
                 self.begin_anew()

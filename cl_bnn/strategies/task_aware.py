@@ -4,7 +4,9 @@ from inspect import signature
 from typing import Any
 
 import torch
+from avalanche.benchmarks import CLExperience
 from avalanche.models import MultiTaskModule
+from avalanche.models.utils import avalanche_model_adaptation
 from torch import Tensor, nn
 
 
@@ -34,3 +36,17 @@ class TaskAware(MultiTaskModule):
         """Outputs (batch, ...) for inputs (batch, ...) that all belong to one task."""
         outputs: Tensor = self(x, torch.full((len(x),), task_label, device=x.device))
         return outputs
+
+
+def adapt(model: nn.Module, experiences: Any, device: torch.device) -> None:
+    """Let Avalanche's modules that grow know the experiences, one or several, that are evaluated.
+
+    Whether a module is in training or evaluation mode stays as it is.
+    """
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    for experience in [experiences] if isinstance(experiences, CLExperience) else experiences:
+        avalanche_model_adaptation(model, experience)
+    model.to(device)
+    for module, training in modes.items():
+        module.training = training

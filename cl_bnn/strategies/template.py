@@ -18,6 +18,7 @@ from cl_bnn.strategies.composed import Composed
 from cl_bnn.strategies.loading import Batches, StreamedBatches, batches_of, view_behind
 from cl_bnn.strategies.precision import PRECISIONS, Precision, gpu_arithmetic
 from cl_bnn.strategies.schedules import SCHEDULES, Schedule
+from cl_bnn.strategies.task_aware import adapt
 
 
 class Template(SupervisedTemplate):
@@ -72,10 +73,8 @@ class Template(SupervisedTemplate):
     ) -> None:  # fmt: skip
         require(schedule in SCHEDULES, "schedule", schedule, f"one of {', '.join(SCHEDULES)}")
         if schedule == "cosine_early" and template.get("train_epochs", 1) < 2:
-            raise ValueError(
-                "schedule 'cosine_early' learns nothing in the last epoch of a task: it needs at "
-                "least 2 epochs"
-            )
+            reason = "learns nothing in the last epoch of a task: it needs at least 2 epochs"
+            raise ValueError(f"schedule 'cosine_early' {reason}")
         require(precision in PRECISIONS, "precision", precision, f"one of {', '.join(PRECISIONS)}")
         template.setdefault("criterion", objective.loss)
         super().__init__(model=model, optimizer=optimizer, **template)
@@ -238,6 +237,8 @@ class Template(SupervisedTemplate):
 
     def eval(self, experiences: Any, **kwargs: Any) -> Any:
         """Avalanche's `eval` under `evaluation_weights`; the training weights come back."""
+        adapt(self.model, experiences, self.device)  # now: within, it holds what predicts
+        self.make_optimizer()
         with self.evaluation_weights(), gpu_arithmetic(self.precision == "tf32"):
             return super().eval(experiences, **kwargs)
 

@@ -88,6 +88,9 @@ def test_gain_and_shift_can_be_had_alone(scale: bool, shift: bool) -> None:
     expected = torch.sign(x) * (3 if scale else 1) + (5 if shift else 0)
     torch.testing.assert_close(norm(x), expected, atol=1e-4, rtol=0)
     assert [name for name, _ in norm.named_parameters()] == ["weight"] * scale + ["bias"] * shift
+    norm.reset_parameters()
+    assert [p.unique().item() for p in norm.parameters()] == [1.0] * scale + [0.0] * shift
+    assert norm.running_mean is not None and not norm.running_mean.any()
 
 
 def test_single_value_per_channel_is_normalised_by_running_statistics() -> None:

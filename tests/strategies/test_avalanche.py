@@ -162,6 +162,29 @@ def test_a_head_that_grows_keeps_its_posterior() -> None:
 
 
 @pytest.mark.parametrize("build", [BayesBiNNStrategy, STEStrategy, AdamStrategy])
+def test_a_head_that_grows_in_an_evaluation_loses_nothing(build: Any) -> None:
+    """Avalanche's loop: `train`, then `eval` of the whole stream, whose classes are all new."""
+    benchmark, model = two_blobs.benchmark(3, new_classes=True), Growing()
+    strategy = build(model=model, evaluator=quiet(), **settings())
+    strategy.train(benchmark.train_stream[0], eval_streams=[])
+    old = model.head.classifier.weight
+    before = old.detach().clone()
+    natural = strategy.optimizer.state[old].get("natural", torch.zeros(0)).clone()
+    strategy.eval(benchmark.test_stream)
+    new = model.head.classifier.weight
+    assert new.shape == (6, 20)
+    held = {p for group in strategy.optimizer.param_groups for p in group["params"]}
+    assert new in held and old not in held
+    if build is BayesBiNNStrategy:
+        torch.testing.assert_close(strategy.optimizer.state[new]["natural"][:2], natural)
+    else:
+        assert torch.equal(new[:2], before)
+    strategy.train(benchmark.train_stream[1], eval_streams=[])
+    strategy.optimizer.state_dict()  # nothing of parameters that are gone
+    strategy.eval(benchmark.test_stream)
+
+
+@pytest.mark.parametrize("build", [BayesBiNNStrategy, STEStrategy, AdamStrategy])
 def test_avalanches_metrics_agree_with_ours(build: Any) -> None:
     """The same strategy measured by Avalanche's evaluator and by ours, after every task."""
     accuracy: list[list[float]] = []

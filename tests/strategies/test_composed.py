@@ -342,6 +342,23 @@ def test_every_sample_of_the_stream_is_kept_with_the_same_probability() -> None:
     assert counts[:20].sum() == pytest.approx(2000, abs=150)
 
 
+def test_outputs_that_a_stored_sample_did_not_have_are_not_compared(tasks: Tasks) -> None:
+    x, y = inputs(tasks)
+    z = torch.randn(7, 3, dtype=torch.float64)
+    der = DER(memory=9, batch_size=9, alpha=1.0, beta=0.0)
+    zeros = torch.zeros(7, dtype=torch.int64)
+    der.load_state_dict({"x": x, "outputs": z, "y": y, "tasks": zeros, "seen": 7})
+    wide = torch.randn(2, 4, dtype=torch.float64)  # a class more
+    der._store([7, 8], [x[:2], wide, y[:2], zeros[:2]])
+    grown = torch.cat([tasks.inner.weight.detach(), torch.ones(1, 4)]).double()
+    tasks.inner.weight = nn.Parameter(grown)
+    f, again = tasks.inner(torch.cat([x, x[:2]])), DER(memory=9, batch_size=9, alpha=1.0, beta=0.0)
+    again.load_state_dict(der.state_dict())
+    squares = [(f[:7, :3] - z).square().flatten(), (f[7:] - wide).square().flatten()]
+    for plugin in (der, again):
+        assert tasks.penalty(plugin).item() == pytest.approx(torch.cat(squares).mean().item())
+
+
 def test_loss_of_dark_experience_replay_is_that_of_the_paper(tasks: Tasks) -> None:
     """alpha mean (f(x) - z)^2 + beta cross-entropy, here of the whole buffer."""
     x, y = inputs(tasks)

@@ -19,6 +19,7 @@ from cl_bnn.recorder import Recorder
 from cl_bnn.strategies import (
     BayesBiNNStrategy,
     BopStrategy,
+    MetaplasticStrategy,
     PMFStrategy,
     STEStrategy,
     TaskAware,
@@ -67,7 +68,7 @@ def double() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
-@pytest.mark.parametrize("kind", [STEStrategy, BopStrategy])
+@pytest.mark.parametrize("kind", [STEStrategy, BopStrategy, MetaplasticStrategy])
 def test_side_by_side_members_learn_what_they_learn_one_after_the_other(
     kind: Any, double: None
 ) -> None:
@@ -306,6 +307,17 @@ def test_interrupted_ensembles_end_with_the_same_bytes(
     assert pieces.path.read_bytes() == whole.path.read_bytes()
 
 
+def test_members_in_rounds_learn_each_task_with_its_own_number_of_data() -> None:
+    learned = ensemble(BayesBiNNStrategy, rule="samme", eval_samples=2, train_epochs=1)
+    counts = []
+    for experience in stream(n_experiences=2).train:
+        learned.train(experience, eval_streams=[])
+        groups = [member.state["optimizer"]["param_groups"][0] for member in learned.members]
+        assert {group["train_set_size"] for group in groups} == {len(experience.dataset)}
+        counts.append(len(experience.dataset))
+    assert counts[0] != counts[1]
+
+
 def test_members_that_are_done_are_asked_once_for_a_test_set() -> None:
     learned, asked = ensemble(train_mb_size=50), 0
     data = learn(learned, 1)
@@ -387,6 +399,9 @@ def test_what_does_not_go_together_is_refused() -> None:
     member = {"build": "cl_bnn.strategies:STEStrategy"}
     with pytest.raises(ValueError, match="with the rule 'samme' a member waits for the errors"):
         benn(model=network(), member=member, rule="samme", side_by_side=True)
+    tuned = {"build": "cl_bnn.strategies:BayesBiNNStrategy", "prior": "kronecker"}
+    with pytest.raises(ValueError, match="a Kronecker prior is measured one network after the"):
+        benn(model=network(), member=tuned, side_by_side=True)
     with pytest.raises(ValueError, match="side_by_side needs mode = 'independent'"):
         ensemble_of(STEStrategy, "sequential", side_by_side=True)
     with pytest.raises(ValueError, match="element by element, got 'independent' and PMFStrategy"):
@@ -398,5 +413,8 @@ def test_side_by_side_is_chosen_where_it_pays() -> None:
     made = benn(model=network(), member=member, size=2, evaluator=Recorder())
     assert type(made).__name__ == "SideBySideEnsembleOfSTEStrategy"
     assert isinstance(made.optimizer, STE)
+    tuned = {"build": "cl_bnn.strategies:BayesBiNNStrategy", "prior": "kronecker"}
+    made = benn(model=network(), member=tuned, size=2, evaluator=Recorder())
+    assert type(made).__name__ == "RoundEnsembleOfBayesBiNNStrategy"
     made = benn(model=network(), member=member, size=2, rule="samme", evaluator=Recorder())
     assert type(made).__name__ == "RoundEnsembleOfSTEStrategy"
