@@ -106,7 +106,7 @@ def _sweep(arguments: argparse.Namespace) -> None:
         _overrides(arguments),
         arguments.eval_every,
         arguments.out,
-        dict(arguments.grid),
+        arguments.grid,
     )
     failed: list[Event] = []
 

@@ -110,22 +110,20 @@ def from_first(make: Callable[[], T]) -> T:
 # Data --------------------------------------------------------------------------------------------
 
 
-def n_batches(count: int, batch_size: int, *, training: bool, networks: int = 1) -> int:
+def n_batches(count: int, batch_size: int, *, networks: int = 1) -> int:
     """How many mini-batches so many samples are; see `cut`."""
-    left_over = training and count % batch_size == networks < batch_size < count
+    left_over = count % batch_size == networks < batch_size < count
     return -(-count // batch_size) - left_over
 
 
-def cut(
-    samples: Tensor, batch_size: int, *, training: bool, networks: int = 1, dim: int = 0
-) -> list[Tensor]:
+def cut(samples: Tensor, batch_size: int, *, networks: int = 1, dim: int = 0) -> list[Tensor]:
     """Samples along a dimension, cut into mini-batches.
 
-    In training a single sample that is left over, which has no variance for a norm, joins the batch
-    before; with several networks that share every batch, a single one for each.
+    A single sample that is left over, which has no variance for a norm, joins the batch before;
+    with several networks that share every batch, a single one for each.
     """
     found, count = list(torch.split(samples, batch_size, dim)), samples.shape[dim]
-    if len(found) > n_batches(count, batch_size, training=training, networks=networks):
+    if len(found) > n_batches(count, batch_size, networks=networks):
         found[-2:] = [torch.cat(found[-2:], dim)]
     return found
 
@@ -145,7 +143,7 @@ def batches(order: Tensor, batch_size: int, *, training: bool, networks: int = 1
             f"a batch of {min(batch_size, len(order))} cannot be shared by {n} processes: start "
             "fewer, or make it larger"
         )
-    whole = cut(order, batch_size, training=training, networks=networks)
+    whole = cut(order, batch_size, networks=networks)
     parts = [batch[rank() :: n] for batch in whole if len(batch) >= n * training]
     return [part for part in parts if len(part)]
 

@@ -96,16 +96,13 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         self.recorder = Recorder(self.stream.objective)
         plugins = [Composed(_made(BasePlugin, table, spec)) for table in spec.plugins.values()]
         self.strategy: Any = recipes.build(
-            spec.build, spec.folders, model=TaskAware(network).to(self.device), **spec.settings,
-            train_mb_size=spec.batch_size, train_epochs=spec.epochs, eval_mb_size=EVAL_BATCH,
-            device=self.device, evaluator=self.recorder, plugins=[*plugins, self],
+            spec.build, spec.folders, Template, **spec.settings,
+            model=TaskAware(network).to(self.device), train_epochs=spec.epochs,
+            train_mb_size=spec.batch_size, eval_mb_size=EVAL_BATCH, device=self.device,
+            evaluator=self.recorder, plugins=[*plugins, self],
             objective=self.stream.objective, stop_after=spec.stop_after,
             precision=spec.precision, channels_last=spec.channels_last,
         )  # fmt: skip
-        if not isinstance(self.strategy, Template):
-            raise UserError(
-                f"build = {spec.build!r}: a strategy inherits from those of cl_bnn.strategies"
-            )
         self.strategy.eval_seed = seed
         self.phases = self.strategy.phases(self.stream.train)
 

@@ -34,6 +34,8 @@ __all__ = [
 ]
 
 BENCHMARK_KEYS = {"title": str, "epochs": int, "batch_size": int, "stream": dict, "model": dict}
+# How many bytes file systems allow to the name of a folder.
+LONGEST = 255
 # What an override may change besides the tables.
 COUNTS = ("epochs", "stop_after", "batch_size")
 
@@ -168,6 +170,11 @@ def check(spec: Spec) -> None:
             raise UserError(f"{key} = {getattr(spec, key)!r}: expected {describe(annotation)}")
     if spec.stop_after is not None and spec.stop_after > spec.epochs:
         raise UserError(f"stop_after = {spec.stop_after}: expected at most epochs = {spec.epochs}")
+    if spec.model.get("norm") == "batch" and spec.batch_size == 1:
+        raise UserError(
+            "model.norm = 'batch' normalises by the images of a batch, and batch_size is 1: take "
+            "larger batches, or the norm 'shared' or 'layer'"
+        )
     parts = [(key, value) for key, value in spec.settings.items() if isinstance(value, dict)]
     for section, prefix, table in (
         ("stream", "stream.", spec.stream),
@@ -193,6 +200,9 @@ def build(target: str, folders: Sequence[str] = (), kind: type = object, /, **kw
             `ValueError`, or makes something that is not of the `kind`.
     """
     builder = import_target(target, folders)
+    wanted = f"{kind.__name__} of {kind.__module__.rpartition('.')[0]}"
+    if isinstance(builder, type) and not issubclass(builder, kind):
+        raise UserError(f"{target} is no {wanted}: inherit from one")
     try:
         signature(builder).bind(**kwargs)
     except TypeError as error:
@@ -205,7 +215,6 @@ def build(target: str, folders: Sequence[str] = (), kind: type = object, /, **kw
     except ValueError as error:
         raise UserError(f"{target}: {one_line(error)}") from error
     if not isinstance(made, kind):
-        wanted = f"{kind.__name__} of {kind.__module__.partition('.')[0]}"
         raise UserError(f"{target} makes a {type(made).__name__}, expected a {wanted}")
     return made
 
@@ -252,7 +261,13 @@ def _label(name: str, changed: Mapping[str, object]) -> str:
     if not changed:
         return name
     parts = (f"{key}={_text(value)}" for key, value in sorted(changed.items()))
-    return f"{name}[{','.join(parts)}]"
+    label = f"{name}[{','.join(parts)}]"
+    if len(label.encode()) > LONGEST:
+        raise UserError(
+            f"a folder cannot be called {label[:60]}...: put settings as long as these into a "
+            "recipe file of your own"
+        )
+    return label
 
 
 def _text(value: object) -> str:

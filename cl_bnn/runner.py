@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import multiprocessing
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -54,9 +55,7 @@ class Run:
         return results.finished(self.path, self.as_dict(), self.own_files(data_root))
 
     def own_files(self, data_root: Path | None) -> dict[str, str]:
-        """The digests of the user's own data files that the run learns from, and of the Python
-        files that its builders are in, by name.
-        """
+        """The digests of the user's own files that it is made of, data and code, by name."""
         code = self.spec.own_files()
         found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in code}
         named = self.spec.stream.get("data")
@@ -232,7 +231,8 @@ def _side_by_side(
 ) -> None:  # fmt: skip
     context = multiprocessing.get_context("spawn")
     events: Any = context.Queue()
-    reader = threading.Thread(target=_forward, args=(events, on_event), daemon=True)
+    broken: list[Exception] = []
+    reader = threading.Thread(target=_forward, args=(events, on_event, broken), daemon=True)
     reader.start()
     with ProcessPoolExecutor(jobs, context, _worker_begins, (events,)) as pool:
         try:
@@ -251,14 +251,18 @@ def _side_by_side(
         ) from killed
     events.put(None)
     reader.join()
-    for failure in failures:
-        if failure is not None:
-            raise failure
+    for failure in filter(None, (*failures, *broken)):
+        raise failure
 
 
-def _forward(events: Any, on_event: Callable[[Event], None]) -> None:
-    while (event := events.get()) is not None:
-        on_event(event)
+def _forward(events: Any, on_event: Callable[[Event], None], broken: list[Exception]) -> None:
+    """Hand events on; when the listener breaks down, say why, and take the others in."""
+    try:
+        for event in iter(events.get, None):
+            on_event(event)
+    except Exception as error:
+        broken.append(error)
+        deque(iter(events.get, None), maxlen=0)
 
 
 def _worker_begins(events: Any) -> None:

@@ -24,30 +24,43 @@ from cl_bnn.runner import EvalEvery, Run
 def plan(
     benchmarks: Sequence[str], strategies: Sequence[str], scenarios: Sequence[str],
     seeds: Sequence[int], overrides: Mapping[str, object], eval_every: EvalEvery, out: Path,
-    grid: Mapping[str, Sequence[object]] | None = None,
+    grid: Sequence[tuple[str, Sequence[object]]] = (),
 ) -> list[Run]:  # fmt: skip
     """The runs of all strategies on all benchmarks, in every scenario where a benchmark has some,
-    with every combination of the values in `grid`, by the keys of `overrides`.
+    with every combination of the values in `grid`, which go by the keys of `overrides`.
 
     All runs of the first seed come first, so that every pair has a number early.
 
     Raises:
-        UserError: an unknown name, key or value, a setting that is both given and varied, two runs
-            that would write the same file, or nothing to be run.
+        UserError: an unknown name, key or value, a setting that is given twice, scenarios that no
+            benchmark has, two runs that would write the same file, or nothing to be run.
     """
-    grid = grid or {}
-    for key in grid.keys() & overrides.keys():
-        raise UserError(f"--grid {key}: is set as well; give one or the other")
+    keys = [key for key, _ in grid]
+    given = [*keys, *overrides, *(["stream.scenario"] if scenarios else [])]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise UserError(f"--grid {key}: is there twice; give all its values once, as KEY=A,B")
+        if given.count(key) > 1:
+            raise UserError(f"--grid {key}: is set as well; give one or the other")
+    if scenarios and "stream.scenario" in overrides:
+        raise UserError("--scenarios: stream.scenario is set as well; give one or the other")
+    has = {name: _has_scenarios(recipes.load_benchmark(name)) for name in benchmarks}
+    if scenarios and benchmarks and not any(has.values()):
+        raise UserError(f"--scenarios: none of {', '.join(benchmarks)} has scenarios")
     runs: list[Run] = []
-    for benchmark, values in product(benchmarks, product(*grid.values())):
-        has = "scenario" in recipes.load_benchmark(benchmark).stream
-        for scenario in (scenarios if has else ()) or ("",):
+    for benchmark, values in product(benchmarks, product(*(values for _, values in grid))):
+        for scenario in (scenarios if has[benchmark] else ()) or ("",):
             told = {"stream.scenario": scenario} if scenario else {}
-            changed = {**overrides, **dict(zip(grid, values, strict=True)), **told}
+            changed = {**overrides, **dict(zip(keys, values, strict=True)), **told}
             runs += runner.plan(benchmark, strategies, seeds, changed, eval_every, out)
     if not runs:
         raise UserError("nothing to be run: --strategies and --benchmarks need at least one name")
     return sorted(runner.distinct(runs), key=lambda run: run.seed)
+
+
+def _has_scenarios(benchmark: recipes.BenchmarkRecipe) -> bool:
+    folder = str(benchmark.path.resolve().parent)
+    return bool(recipes.takes(benchmark.stream["build"], [folder], ["scenario"]))
 
 
 def run_all(

@@ -160,9 +160,11 @@ def _tasks(
     spec: recipes.Spec, seed: int, tasks_seen: int, data_root: Path | None
 ) -> tuple[int, int]:
     """How many tasks a trial learns, and of how many."""
+    from cl_bnn.benchmarks import Stream  # slow to import
+
     settings = {key: value for key, value in spec.stream.items() if key != "build"}
     target = spec.stream["build"]
-    stream = recipes.build(target, spec.folders, **settings, seed=seed, data_root=data_root)
+    stream = recipes.build(target, spec.folders, Stream, **settings, seed=seed, data_root=data_root)
     if stream.objective.score != "accuracy":
         raise UserError(
             f"{spec.benchmark} measures {stream.objective.score}: a search compares accuracies"

@@ -12,6 +12,7 @@ from cl_bnn import recipes, results, runner
 from cl_bnn._recipe_files import value_of
 from cl_bnn._spec import ARITHMETIC
 from cl_bnn.errors import UserError, near
+from cl_bnn.events import Event
 from cl_bnn.report import ledger
 from cl_bnn.report.ledger import NOT_RUN, VERDICTS, Ours, Published
 from cl_bnn.report.ledger_page import judged, measure_name, numbers, published_text, tally
@@ -160,12 +161,16 @@ def carry_out(
         how: `jobs`, `device`, `data_root` and `on_event` of `runner.run_all`.
 
     Raises:
-        UserError: no claim has these names, or files that are damaged.
+        UserError: no claim has these names, files that are damaged, or at the end a run that broke
+            down.
     """
     published = ledger.read(directory / "reference.csv")
-    found = claims(published, results.read(directory), benchmark, strategy)
+    on_file = any(directory.rglob("seed*.csv"))
+    frame = results.read(directory) if on_file or not run else pd.DataFrame(columns=results.RUN)
+    found = claims(published, frame, benchmark, strategy)
     if not found:
         raise UserError(_nothing(directory, published, benchmark, strategy))
+    failed: list[Event] = []
     if run and missing(found):
         runs = [
             one
@@ -174,9 +179,20 @@ def carry_out(
                 setup.benchmark, [setup.strategy], seeds, setup.overrides, "task", directory
             )
         ]
-        runner.run_all(runs, keep_going=True, **how)
-        found = claims(published, results.read(directory), benchmark, strategy)
+        on_event = how.pop("on_event")
+
+        def listen(event: Event) -> None:
+            on_event(event)
+            if event.kind == "failed":
+                failed.append(event)
+
+        runner.run_all(runs, keep_going=True, on_event=listen, **how)
+        if len(failed) < len(runs):
+            found = claims(published, results.read(directory), benchmark, strategy)
     yield from lines(found, len(seeds))
+    if failed:
+        said = "; ".join(dict.fromkeys(event.text for event in failed))
+        raise UserError(f"{len(failed)} of {len(runs)} runs failed, {failed[0].run} first: {said}")
 
 
 def _nothing(directory: Path, published: Sequence[Published], benchmark: str, strategy: str) -> str:

@@ -162,6 +162,11 @@ def test_unknown_names(
         ("--scenario tsk", "stream.scenario = 'tsk': expected one of 'task', 'domain', 'class'"),
         ("--set lrr=1", "lrr: no setting of"),
         ("--set lr=fast", "lr = 'fast': expected a finite number"),
+        (
+            "--set batch_size=1 --set model.norm=batch",
+            "normalises by the images of a batch, and b",
+        ),
+        (f"--set lr={'x' * 300}", "put settings as long as these into a recipe file"),
         ("--set lr=-1", "lr"),
         ("--set model.width=0.5", "model.width = 0.5: expected a whole number"),
     ],

@@ -62,14 +62,10 @@ def test_the_two_agree_to_the_last_bit(case: str, ranks: list[dict[str, Any]]) -
 
 
 def test_every_process_takes_its_share_of_each_batch(ranks: list[dict[str, Any]]) -> None:
-    """Batches 0-4, 5-9 and 10: the last cannot be shared, and joins the one before in training."""
-    expected = [
-        {"training": [[0, 2, 4], [5, 7, 9]], "test": [[0, 2, 4], [5, 7, 9], [10]]},
-        {"training": [[1, 3], [6, 8, 10]], "test": [[1, 3], [6, 8]]},
-    ]
-    for rank, wanted in enumerate(expected):
-        found = {kind: [b.tolist() for b in ranks[rank][kind]] for kind in wanted}
-        assert found == wanted
+    """Batches 0-4, 5-9 and 10: the last cannot be shared, and joins the one before."""
+    for rank, wanted in enumerate(([[0, 2, 4], [5, 7, 9]], [[1, 3], [6, 8, 10]])):
+        for kind in ("training", "test"):
+            assert [batch.tolist() for batch in ranks[rank][kind]] == wanted
 
 
 def test_what_is_exchanged(ranks: list[dict[str, Any]]) -> None:
@@ -106,16 +102,15 @@ def test_a_run_of_two_processes_writes_what_one_writes(
     ]
 
 
-def test_a_single_sample_left_over_in_training_joins_the_batch_before() -> None:
+@pytest.mark.parametrize("training", [True, False])
+def test_a_single_sample_left_over_joins_the_batch_before(training: bool) -> None:
     """Alone it would have no variance for a norm."""
     for count, sizes in ((7, [3, 4]), (8, [3, 3, 2]), (6, [3, 3]), (1, [1]), (3, [3]), (4, [4])):
-        found = distributed.batches(torch.arange(count), 3, training=True)
+        found = distributed.batches(torch.arange(count), 3, training=training)
         assert [len(batch) for batch in found] == sizes
-        assert distributed.n_batches(count, 3, training=True) == len(sizes)
+        assert distributed.n_batches(count, 3) == len(sizes)
         assert torch.cat(found).tolist() == list(range(count))
-    tested = distributed.batches(torch.arange(7), 3, training=False)
-    assert [len(batch) for batch in tested] == [3, 3, 1]
-    assert len(distributed.batches(torch.arange(4), 1, training=True)) == 4
+    assert len(distributed.batches(torch.arange(4), 1, training=training)) == 4
 
 
 def test_one_process_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -374,6 +374,17 @@ def test_own_code_that_has_changed_is_noticed(tmp_path: Path) -> None:
         go()
 
 
+def test_a_class_that_is_no_strategy_is_one_line(tmp_path: Path) -> None:
+    code = (
+        "from avalanche.training.supervised import Naive\n\n\nclass Mine(Naive):\n"
+        "    def __init__(self, **settings):\n        super().__init__(**settings)\n"
+    )
+    path = own_code(tmp_path / "naive", "module_of_naive", code)
+    Path(path).write_text('title = "Mine"\nbuild = "module_of_naive:Mine"\n')
+    with pytest.raises(UserError, match="no Template of cl_bnn.strategies: inherit from one"):
+        carry_out(plan(tmp_path, path))
+
+
 def test_two_modules_of_one_name_are_told_apart(tmp_path: Path) -> None:
     first = own_code(tmp_path / "a", "module_of_two", HELD, "one")
     same = own_code(tmp_path / "b", "module_of_two", HELD, "two")

@@ -74,6 +74,18 @@ def test_a_grid_is_every_combination_of_its_values(monkeypatch: pytest.MonkeyPat
         (["--grid", "lr=1,,2"], "expected KEY=A,B"),
         (["--grid", "lr=0.1,0.2", "--set", "lr=0.3"], "--grid lr: is set as well; give one or"),
         (["--grid", "lrr=0.1,0.2"], "lrr: no setting of"),
+        (
+            ["--grid", "lr=0.1", "--grid", "lr=0.2"],
+            "--grid lr: is there twice; give all its value",
+        ),
+        (
+            ["--grid", "stream.scenario=task,class", "--scenarios", "domain"],
+            "--grid stream.scenario: is set as well",
+        ),
+        (
+            ["--set", "stream.scenario=task", "--scenarios", "domain"],
+            "--scenarios: stream.scenario is set as well",
+        ),
     ],
 )
 def test_a_grid_that_will_not_do_is_one_line(
@@ -82,6 +94,21 @@ def test_a_grid_that_will_not_do_is_one_line(
     command = ["sweep", "--strategies", "ste", "--benchmarks", "split_mnist", *words]
     assert cli.main(command) == 2
     assert message in capsys.readouterr().err
+
+
+def test_scenarios_are_those_of_the_stream_whether_or_not_its_recipe_names_one(
+    tmp_path: Path,
+) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text(
+        'title = "Mine"\nepochs = 1\nbatch_size = 10\n[stream]\nbuild = "cl_bnn.benchmarks:split"\n'
+        '[model]\nbuild = "cl_bnn.nn:mlp"\nwidth = 8\n'
+    )
+    found = sweep.plan([str(mine)], ["ste"], ["task", "class"], [0], {}, "task", Path("out"))
+    labels = [run.spec.benchmark for run in found]
+    assert labels == ["mine[scenario=task]", "mine[scenario=class]"]
+    with pytest.raises(UserError, match="--scenarios: none of permuted_mnist has scenarios"):
+        sweep.plan(["permuted_mnist"], ["ste"], ["task"], [0], {}, "task", Path("out"))
 
 
 BROKEN = """

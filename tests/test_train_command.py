@@ -394,6 +394,21 @@ def test_wandb_gets_the_published_keys_epoch_by_epoch(few_images: None, fake: Fa
             assert one == pytest.approx(other, rel=1e-5)
 
 
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_wandb_without_a_login_is_one_line(
+    few_images: None, fake: FakeWandb, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch, jobs: str,
+) -> None:  # fmt: skip
+    def init(**settings: Any) -> None:
+        raise RuntimeError("No API key configured")
+
+    monkeypatch.setattr(fake, "init", init)
+    words = ["--stop-after", "1", "--seeds", "2", "--jobs", jobs, "--wandb"]
+    assert train("mnist_bayesbinn", *words) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.endswith("No API key configured: log in with `wandb login`, or leave --wandb out")
+
+
 def test_wandb_hears_of_an_epoch_before_the_next_begins(
     few_images: None, fake: FakeWandb, monkeypatch: pytest.MonkeyPatch
 ) -> None:

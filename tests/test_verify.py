@@ -1,15 +1,19 @@
 """Published claims beside ours, and the commands that measure them."""
 
 import shlex
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny import recipe
 
 from cl_bnn import cli, recipes, results, verify
 from cl_bnn.errors import UserError
+from cl_bnn.events import Event
 from cl_bnn.report import ledger
 from cl_bnn.report.ledger import Published
+from cl_bnn.runner import Run
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = ",".join(Published._fields)
@@ -135,6 +139,24 @@ def test_what_is_missing_is_run(
     assert "finished" in printed and "1 published numbers: 1 within" in printed
     assert cli.main(["verify", str(folder), "--run", "--seeds", "1", "--device", "cpu"]) == 0
     assert "finished" not in capsys.readouterr().out
+
+
+def test_a_folder_with_claims_alone_is_run_and_failures_are_told(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(folder / "split_mnist[n_experiences=2]")
+
+    def run_all(runs: list[Run], *, on_event: Any, keep_going: bool, **how: Any) -> None:
+        for run in runs[:2]:
+            on_event(Event(run.name, "failed", text="no data"))
+
+    monkeypatch.setattr(verify.runner, "run_all", run_all)
+    assert cli.main(["verify", str(folder)]) == 2
+    assert "no results in" in capsys.readouterr().err
+    assert cli.main(["verify", str(folder), "--run", "--seeds", "1"]) == 2
+    printed = capsys.readouterr()
+    assert "4 published numbers: 4 not run" in printed.out
+    assert "2 of 2 runs failed, split_mnist[n_experiences=2]/ste/seed0 first: no da" in printed.err
 
 
 @pytest.mark.parametrize(

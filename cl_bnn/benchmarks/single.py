@@ -11,6 +11,7 @@ from cl_bnn.data.augment import AUGMENTATIONS, Augmentation
 from cl_bnn.data.scaling import Scaling, scaling_of
 from cl_bnn.data.task import TaskView
 from cl_bnn.features import load
+from cl_bnn.optim.weights import require
 
 
 def single(
@@ -45,6 +46,8 @@ def single(
         UserError: the data set is unknown, missing or damaged.
     """
     source = load(data, data_root)
+    images = source.train.x.dim() == 4
+    require(augment == "none" or images, "augment", augment, "'none' where the data are no images")
     change = AUGMENTATIONS[augment]
     order = np.random.RandomState(first_seed + seed).permutation(len(source.train))
     kept, held = cut(torch.from_numpy(order), validation)

@@ -16,6 +16,7 @@ from cl_bnn.data.folder import View
 from cl_bnn.data.scaling import Scaling, scaling_of
 from cl_bnn.data.task import Augment, TaskView
 from cl_bnn.features import load
+from cl_bnn.optim.weights import require
 
 Scenario = Literal["task", "domain", "class"]
 SCENARIOS: tuple[Scenario, ...] = ("task", "domain", "class")
@@ -68,6 +69,8 @@ def split(
     """
     check_scenario(scenario)
     source = load(data, data_root)
+    images = source.train.x.dim() == 4
+    require(augment == "none" or images, "augment", augment, "'none' where the data are no images")
     kept, held = held_out(len(source.train), validation, seed)
     normalise = scaling_of(source, scaling, kept)
 

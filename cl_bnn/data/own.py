@@ -2,6 +2,7 @@
 
 import hashlib
 import zipfile
+import zlib
 from collections.abc import Sequence
 from functools import cache
 from inspect import signature
@@ -92,7 +93,7 @@ def read_arrays(path: Path, names: Sequence[str]) -> list[Array]:
             return [file[name] for name in names]
     except UserError:
         raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} cannot be read as {SUFFIX} file: {reason}") from error
 

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from cl_bnn import results
-from cl_bnn.errors import UserError
+from cl_bnn.errors import UserError, one_line
 from cl_bnn.events import Event
 from cl_bnn.results import Row
 from cl_bnn.runner import Run
@@ -61,9 +61,7 @@ class Live:
         if kind == "note":
             return
         if name not in self._sinks:
-            self._sinks[name] = self.wandb.init(
-                project=PROJECT, name=name, config=self.config, reinit="create_new"
-            )
+            self._sinks[name] = self._begin(name)
         rows = _rows_on_file(self.runs[name]) if kind == "skipped" else event.rows
         held = self._held.pop(name, []) + [row for row in rows if row.epoch is not None]
         # The last epoch of a task is tested when the task ends.
@@ -76,6 +74,16 @@ class Live:
             self._sinks[name].log(values)
         if kind in ("finished", "skipped"):
             self._sinks.pop(name).finish()
+
+    def _begin(self, name: str) -> Any:
+        try:
+            return self.wandb.init(
+                project=PROJECT, name=name, config=self.config, reinit="create_new"
+            )
+        except Exception as error:  # wandb's own, which say what is amiss
+            raise UserError(
+                f"--wandb: {one_line(error)}: log in with `wandb login`, or leave --wandb out"
+            ) from error
 
 
 def _rows_on_file(run: Run) -> list[Row]:

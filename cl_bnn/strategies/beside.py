@@ -53,7 +53,7 @@ class SideBySideEnsemble(Ensemble):
     def order(self) -> Tensor:
         """The samples of the next epoch, so that each batch is cut into M equal parts."""
         orders = [self.bagged(member) for member in range(self.size)]
-        parts = distributed.cut(torch.stack(orders), self.train_mb_size, training=True, dim=1)
+        parts = distributed.cut(torch.stack(orders), self.train_mb_size, dim=1)
         return torch.cat([part.flatten() for part in parts])
 
     def differentiate(self, loss: Tensor) -> None:

@@ -87,10 +87,8 @@ class Batches:
         self._whole: tuple[Tensor, Tensor] | None = None
 
     def __len__(self) -> int:
-        count, training = self.n_samples * self.repeats, self.augment_seed is None
-        return distributed.n_batches(
-            count, self.batch_size, training=training, networks=self.repeats
-        )
+        count = self.n_samples * self.repeats
+        return distributed.n_batches(count, self.batch_size, networks=self.repeats)
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         self._generator = (
@@ -161,10 +159,8 @@ class StreamedBatches:
         self.batch_size = batch_size if augment_seed is None else min(batch_size, STREAMED_EVAL)
 
     def __len__(self) -> int:
-        count, training = self.n_samples * self.repeats, self.augment_seed is None
-        return distributed.n_batches(
-            count, self.batch_size, training=training, networks=self.repeats
-        )
+        count = self.n_samples * self.repeats
+        return distributed.n_batches(count, self.batch_size, networks=self.repeats)
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         order = _order(self.n_samples, self.shuffle) if self.order is None else self.order()

@@ -1,10 +1,13 @@
 """One data set as one task, with a part held out."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
-from cl_bnn.benchmarks import single
+from cl_bnn.benchmarks import single, split
 from cl_bnn.data import load
 from cl_bnn.data.whiten import Whitening
 from cl_bnn.strategies.loading import Batches, task_view
@@ -68,6 +71,14 @@ def test_whitening_is_made_from_the_images_to_learn_from() -> None:
     expected = Whitening(load("mnist").train.x[train.rows])
     assert torch.equal(train.normalise.matrix, expected.matrix)
     assert held_out.normalise is train.normalise is test.normalise
+
+
+@pytest.mark.parametrize("build", [single, split])
+def test_what_is_no_image_is_not_augmented(build: Any, tmp_path: Path) -> None:
+    x, y = np.zeros((20, 5), dtype=np.float32), np.arange(20) % 10
+    np.savez(tmp_path / "mine.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    with pytest.raises(ValueError, match="augment must be 'none' where the data are no images"):
+        build(data="mine.npz", augment="crop_and_flip", data_root=tmp_path)
 
 
 def test_augmentation_of_training_and_if_asked_of_held_out_images() -> None:
