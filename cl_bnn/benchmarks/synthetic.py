@@ -31,7 +31,7 @@ def two_moons(
     grid_step: float = 0.05, every: int = EVERY, seed: int = 0, data_root: Path | None = None,
 ) -> Stream:  # fmt: skip
     """Two moons: a class to either half circle, one logit, inputs standardised by the training
-    points.
+    points (Meng et al. 2020, arXiv:2002.10778).
 
     The authors draw the test points with the seed of the training points. The probe is a grid; its
     outer ring is away from the data.

@@ -110,7 +110,7 @@ SURROGATES = tuple(_FUNCTIONS)
 
 
 def sign(x: Tensor, surrogate: Surrogate = "hard_tanh") -> Tensor:
-    """+1 where x >= 0, -1 where x < 0, NaN where x is NaN.
+    """+1 where x >= 0, -1 where x < 0, NaN where x is NaN (Hubara et al. 2016, arXiv:1602.02830).
 
     Args:
         x: any shape, floating point.
@@ -125,7 +125,8 @@ def sign(x: Tensor, surrogate: Surrogate = "hard_tanh") -> Tensor:
 
 
 def gate(x: Tensor) -> Tensor:
-    """1 where |x| > 1, 0 elsewhere, NaN where x is NaN; see the module for its gradient.
+    """1 where |x| > 1, 0 elsewhere, NaN where x is NaN; the gate of the BiMU study
+    (arXiv:2605.30198), see the module for its gradient.
 
     Args:
         x: any shape, floating point.

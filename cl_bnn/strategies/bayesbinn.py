@@ -13,7 +13,7 @@ from cl_bnn.optim import BayesBiNN
 from cl_bnn.optim.bayesbinn import Mode
 from cl_bnn.optim.prediction import AVERAGES, Average
 from cl_bnn.optim.weights import WeightSamples, replace_in_groups
-from cl_bnn.strategies.priors import KroneckerPrior, PosteriorAsPrior
+from cl_bnn.strategies.priors import KroneckerPrior, PosteriorAsPrior, require_verbs
 from cl_bnn.strategies.schedules import Schedule
 from cl_bnn.strategies.template import Template
 
@@ -27,11 +27,18 @@ class DrawWeights(SupervisedPlugin):
     """Lets any stock Avalanche strategy train an optimiser of binary weights.
 
     Weights are drawn before every forward pass of training, and evaluation sees the mode.
+
+    Raises:
+        TypeError: when training begins, an optimiser without `draw` and `mode`.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._mode: Any = None
+
+    def before_training(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+        """Avalanche calls this when training begins."""
+        require_verbs(self, strategy, "draw", "mode")
 
     def before_forward(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         """Avalanche calls this before a forward pass of training."""

@@ -53,12 +53,15 @@ class AllAtOnce(Mixin):
 
 
 class JointStrategy(AllAtOnce, BayesBiNNStrategy):
-    """BayesBiNN on all tasks at once; N is the number of samples of all tasks."""
+    """BayesBiNN (arXiv:2002.10778) on all tasks at once; N is the number of samples of all tasks.
+
+    Arguments and errors are those of `BayesBiNNStrategy`.
+    """
 
 
 class JointSTEStrategy(AllAtOnce, STEStrategy):
-    """The straight-through estimator on all tasks at once."""
+    """The straight-through estimator on all tasks at once; see `STEStrategy`."""
 
 
 class JointAdamStrategy(AllAtOnce, AdamStrategy):
-    """Full precision on all tasks at once."""
+    """Full precision on all tasks at once; see `AdamStrategy`."""

@@ -17,12 +17,30 @@ from cl_bnn.strategies.loading import samples_of
 BATCH = 100
 
 
+def require_verbs(plugin: object, strategy: Any, *verbs: str) -> None:
+    """Raise `TypeError` unless the optimiser of a strategy has these methods."""
+    for verb in verbs:
+        if not hasattr(strategy.optimizer, verb):
+            name = type(strategy.optimizer).__name__
+            raise TypeError(
+                f"{type(plugin).__name__} needs an optimiser of cl_bnn.optim with {verb}(), which "
+                f"{name} has not"
+            )
+
+
 class PosteriorAsPrior(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg]
     """After every experience the posterior becomes the prior of the next (arXiv:2002.10778, section
     3.4).
 
     For any strategy whose optimiser has `posterior_to_prior()`, as `BayesBiNN` has.
+
+    Raises:
+        TypeError: when training begins, an optimiser without it.
     """
+
+    def before_training(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+        """Avalanche calls this when training begins."""
+        require_verbs(self, strategy, "posterior_to_prior")
 
     def after_training_exp(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         """Avalanche calls this when an experience has been learned."""
@@ -31,11 +49,14 @@ class PosteriorAsPrior(SupervisedPlugin, supports_distributed=True):  # type: ig
 
 class KroneckerPrior(PosteriorAsPrior):
     """After every experience the posterior becomes the prior, with the Kronecker factors of the
-    Fisher information; see `cl_bnn.optim.BayesBiNN`.
+    Fisher information (Ritter, Botev, Barber 2018, arXiv:1805.07810); see `cl_bnn.optim.BayesBiNN`.
 
     Args:
         samples: of the experience, through which the factors are measured, drawn from torch's
             global generator, >= 1.
+
+    Raises:
+        ValueError: `samples` is out of range.
     """
 
     def __init__(self, samples: int = 2000) -> None:

@@ -10,7 +10,8 @@ from cl_bnn.strategies.template import Template
 
 
 class AdamStrategy(Template):
-    """Full-precision weights under Adam, task after task, nothing done against forgetting.
+    """Full-precision weights under Adam (Kingma and Ba 2015, arXiv:1412.6980), task after task,
+    nothing done against forgetting.
 
     Args:
         model: the network.

@@ -13,8 +13,8 @@ from cl_bnn.strategies.schedules import Schedule
 
 
 class STEStrategy(LatentStrategy):
-    """Binary weights by the straight-through estimator, task after task, nothing done against
-    forgetting.
+    """Binary weights by the straight-through estimator (Bengio et al. 2013, arXiv:1308.3432, in the
+    form of Hubara et al. 2016, arXiv:1602.02830), task after task, nothing done against forgetting.
 
     Weights of linear and convolutional layers are binary; other parameters are real, under plain
     Adam.

@@ -123,6 +123,19 @@ def test_stock_naive_trains_binary_weights(optimiser: str) -> None:
     assert seen and all(seen), "evaluation did not see binary weights"
 
 
+@pytest.mark.parametrize(
+    ("plugin", "verb"), [(DrawWeights(), "draw"), (PosteriorAsPrior(), "posterior_to_prior")]
+)
+def test_plugins_of_posteriors_say_what_they_need(plugin: Any, verb: str) -> None:
+    model = nn.Linear(10, 2)
+    naive = Naive(
+        model=model, optimizer=torch.optim.SGD(model.parameters(), 0.1), plugins=[plugin],
+        evaluator=quiet(), train_mb_size=10,
+    )  # fmt: skip
+    with pytest.raises(TypeError, match=rf"needs an optimiser of cl_bnn.optim with {verb}\(\)"):
+        naive.train(two_blobs.benchmark(1).train_stream[0])
+
+
 class Growing(nn.Module):
     """A network whose head grows with the classes, as Avalanche's users write it."""
 
