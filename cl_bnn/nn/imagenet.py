@@ -24,8 +24,8 @@ def binary_alexnet(
     *, input_shape: tuple[int, ...], out_features: int, width: float = 1.0,
     surrogate: Surrogate = "hard_tanh",
 ) -> nn.Sequential:  # fmt: skip
-    """C64(11x11/4)-MP - C192(5x5)-MP - C384 - C384 - C256-MP - FC4096 - FC4096 - FC (Helwegen et al.
-    2019, arXiv:1906.02107).
+    """C64(11x11/4)-MP - C192(5x5)-MP - C384 - C384 - C256-MP - FC4096 - FC4096 - FC, of Helwegen et
+    al. 2019 (arXiv:1906.02107).
 
     Kernels are 3x3 where nothing is said, MP is a 3x3 max-pooling with stride 2 and no padding. A
     layer is sign - conv - (MP) - BN or sign - FC - BN; the first has no sign, its input is real.
