@@ -96,6 +96,7 @@ def _train(arguments: argparse.Namespace) -> None:
 def _sweep(arguments: argparse.Namespace) -> None:
     """Train every strategy on every benchmark; a run that fails does not stop the others."""
     from cl_bnn import sweep
+    from cl_bnn.events import Failures
 
     quieten()
     runs = sweep.plan(
@@ -108,18 +109,10 @@ def _sweep(arguments: argparse.Namespace) -> None:
         arguments.out,
         arguments.grid,
     )
-    failed: list[Event] = []
-
-    def listener(event: "Event") -> None:
-        if event.kind == "failed":
-            failed.append(event)
-
+    failures = Failures()
     carry_out = partial(sweep.run_all, engine=arguments.engine, address=arguments.address)
-    _carry_out(runs, arguments, listener, carry_out)
-    if failed:
-        said = "; ".join(dict.fromkeys(event.text for event in failed))
-        first = failed[0].run
-        raise UserError(f"{len(failed)} of {len(runs)} runs failed, {first} first: {said}")
+    _carry_out(runs, arguments, failures, carry_out)
+    failures.tell(len(runs))
 
 
 def _search(arguments: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from cl_bnn.errors import UserError
 from cl_bnn.results import Row
 
 
@@ -35,3 +36,26 @@ class Event:
     value: float | None = None
     text: str = ""
     rows: tuple[Row, ...] = ()
+
+
+class Failures:
+    """A listener that keeps what became of runs that broke down while others went on."""
+
+    def __init__(self) -> None:
+        self.found: list[Event] = []
+
+    def __call__(self, event: Event) -> None:
+        """Take in what a run tells."""
+        if event.kind == "failed":
+            self.found.append(event)
+
+    def tell(self, n_runs: int) -> None:
+        """Say in a line which of so many runs broke down, and why.
+
+        Raises:
+            UserError: any of them did.
+        """
+        if self.found:
+            said = "; ".join(dict.fromkeys(event.text for event in self.found))
+            first = self.found[0].run
+            raise UserError(f"{len(self.found)} of {n_runs} runs failed, {first} first: {said}")

@@ -36,11 +36,11 @@ def plan(
             benchmark has, two runs that would write the same file, or nothing to be run.
     """
     keys = [key for key, _ in grid]
-    given = [*keys, *overrides, *(["stream.scenario"] if scenarios else [])]
+    given = {*overrides, *(["stream.scenario"] if scenarios else [])}
     for key in keys:
         if keys.count(key) > 1:
             raise UserError(f"--grid {key}: is there twice; give all its values once, as KEY=A,B")
-        if given.count(key) > 1:
+        if key in given:
             raise UserError(f"--grid {key}: is set as well; give one or the other")
     if scenarios and "stream.scenario" in overrides:
         raise UserError("--scenarios: stream.scenario is set as well; give one or the other")

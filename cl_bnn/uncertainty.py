@@ -99,16 +99,17 @@ def measure(strategy: Any, experiences: Sequence[Any], root: Path | None) -> lis
 
 def _kinds(views: list[TaskView], root: Path | None) -> dict[str, Raw]:
     """What makes images of other kinds than those of some tasks, by its name."""
-    shapes = {view.split.x.shape[1:] for view in views}
+    splits = {id(view.split): view.split for view in views}.values()  # tasks share them
+    shapes = {split.x.shape[1:] for split in splits}
     if len(shapes) != 1 or len(shape := shapes.pop()) != 3 or shape[1] != shape[2]:
         return {}
     turned = any(isinstance(view.normalise, Rotation) for view in views)
     kinds: dict[str, Raw] = {} if turned else {"rotated": rotated}
     kinds["inverted"] = inverted
     for name in OTHERS:
-        split = _test_images(name, root)
-        if split is not None and all(_unlike(split, view.split) for view in views):
-            kinds[name] = _from(split)
+        other = _test_images(name, root)
+        if other is not None and all(_unlike(other, split) for split in splits):
+            kinds[name] = _from(other)
     return kinds
 
 

@@ -1,7 +1,7 @@
 """Published claims beside what we measured, each with the command that measures it."""
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from cl_bnn import recipes, results, runner
 from cl_bnn._recipe_files import value_of
 from cl_bnn._spec import ARITHMETIC
 from cl_bnn.errors import UserError, near
-from cl_bnn.events import Event
+from cl_bnn.events import Event, Failures
 from cl_bnn.report import ledger
 from cl_bnn.report.ledger import NOT_RUN, VERDICTS, Ours, Published
 from cl_bnn.report.ledger_page import judged, measure_name, numbers, published_text, tally
@@ -147,8 +147,8 @@ def _line(claim: Claim, stream: bool) -> str:
 
 
 def carry_out(
-    directory: Path, benchmark: str, strategy: str, run: bool, seeds: Sequence[int],
-    **how: Any,
+    directory: Path, benchmark: str, strategy: str, run: bool, seeds: Sequence[int], *,
+    on_event: Callable[[Event], None], **how: Any,
 ) -> Iterator[str]:  # fmt: skip
     """The lines of `cl-bnn verify`; with `run`, what is missing is run first.
 
@@ -158,7 +158,8 @@ def carry_out(
         strategy: see `claims`.
         run: whether to run what has no number of ours.
         seeds: of these runs.
-        how: `jobs`, `device`, `data_root` and `on_event` of `runner.run_all`.
+        on_event: called with every event.
+        how: `jobs`, `device` and `data_root` of `runner.run_all`.
 
     Raises:
         UserError: no claim has these names, files that are damaged, or at the end a run that broke
@@ -170,7 +171,7 @@ def carry_out(
     found = claims(published, frame, benchmark, strategy)
     if not found:
         raise UserError(_nothing(directory, published, benchmark, strategy))
-    failed: list[Event] = []
+    runs, failures = [], Failures()
     if run and missing(found):
         runs = [
             one
@@ -179,20 +180,16 @@ def carry_out(
                 setup.benchmark, [setup.strategy], seeds, setup.overrides, "task", directory
             )
         ]
-        on_event = how.pop("on_event")
 
         def listen(event: Event) -> None:
             on_event(event)
-            if event.kind == "failed":
-                failed.append(event)
+            failures(event)
 
         runner.run_all(runs, keep_going=True, on_event=listen, **how)
-        if len(failed) < len(runs):
+        if len(failures.found) < len(runs):
             found = claims(published, results.read(directory), benchmark, strategy)
     yield from lines(found, len(seeds))
-    if failed:
-        said = "; ".join(dict.fromkeys(event.text for event in failed))
-        raise UserError(f"{len(failed)} of {len(runs)} runs failed, {failed[0].run} first: {said}")
+    failures.tell(len(runs))
 
 
 def _nothing(directory: Path, published: Sequence[Published], benchmark: str, strategy: str) -> str:

@@ -7,11 +7,10 @@ import torch
 
 from cl_bnn.benchmarks.held_out import cut, first
 from cl_bnn.benchmarks.stream import Stream, build_benchmark
-from cl_bnn.data.augment import AUGMENTATIONS, Augmentation
+from cl_bnn.data.augment import Augmentation, augmentation_of
 from cl_bnn.data.scaling import Scaling, scaling_of
 from cl_bnn.data.task import TaskView
 from cl_bnn.features import load
-from cl_bnn.optim.weights import require
 
 
 def single(
@@ -46,9 +45,7 @@ def single(
         UserError: the data set is unknown, missing or damaged.
     """
     source = load(data, data_root)
-    images = source.train.x.dim() == 4
-    require(augment == "none" or images, "augment", augment, "'none' where the data are no images")
-    change = AUGMENTATIONS[augment]
+    change = augmentation_of(augment, source.train.x)
     order = np.random.RandomState(first_seed + seed).permutation(len(source.train))
     kept, held = cut(torch.from_numpy(order), validation)
     kept = first(kept, limit)

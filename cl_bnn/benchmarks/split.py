@@ -10,13 +10,12 @@ from torch import Tensor
 
 from cl_bnn.benchmarks.held_out import held_out
 from cl_bnn.benchmarks.stream import Stream, build_benchmark
-from cl_bnn.data.augment import AUGMENTATIONS, Augmentation
+from cl_bnn.data.augment import Augmentation, augmentation_of
 from cl_bnn.data.dataset import Split
 from cl_bnn.data.folder import View
 from cl_bnn.data.scaling import Scaling, scaling_of
 from cl_bnn.data.task import Augment, TaskView
 from cl_bnn.features import load
-from cl_bnn.optim.weights import require
 
 Scenario = Literal["task", "domain", "class"]
 SCENARIOS: tuple[Scenario, ...] = ("task", "domain", "class")
@@ -69,8 +68,6 @@ def split(
     """
     check_scenario(scenario)
     source = load(data, data_root)
-    images = source.train.x.dim() == 4
-    require(augment == "none" or images, "augment", augment, "'none' where the data are no images")
     kept, held = held_out(len(source.train), validation, seed)
     normalise = scaling_of(source, scaling, kept)
 
@@ -81,7 +78,7 @@ def split(
         return Part(half.y, view, rows)
 
     return split_classes(
-        part(source.train, kept, AUGMENTATIONS[augment]), part(source.test),
+        part(source.train, kept, augmentation_of(augment, source.train.x)), part(source.test),
         None if held is None else part(source.train, held),
         dealt(class_order, source.n_classes, seed), n_experiences, scenario,
         input_shape=tuple(source.train.x.shape[1:]),

@@ -1,5 +1,6 @@
 """Random changes of training images, on a whole batch and on its device."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -46,3 +47,14 @@ def crop_and_flip(
 
 
 AUGMENTATIONS = {"none": None, "crop_and_flip": crop_and_flip}
+
+
+def augmentation_of(name: Augmentation, x: Tensor) -> Callable[..., Tensor] | None:
+    """What is done at random to training data such as `x`; None for `"none"`.
+
+    Raises:
+        ValueError: images are to be changed, and the data are none.
+    """
+    if name != "none" and x.dim() != 4:
+        raise ValueError(f"augment must be 'none' where the data are no images, got {name!r}")
+    return AUGMENTATIONS[name]

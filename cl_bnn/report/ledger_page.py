@@ -89,9 +89,10 @@ def render(pairs: Beside) -> str:
 
 def counts(pairs: Beside) -> str:
     """How many published numbers there are, by verdict."""
-    each = ", ".join(tally(name, pairs) for name in VERDICTS if name != NOTHING)
-    none = "" if (last := tally(NOTHING, pairs)).startswith("0") else f", {last}"
-    return f"{len(pairs)} published numbers in `reference.csv`: {each}{none}.\n"
+    given = {verdict(number, mine) for number, mine in pairs}
+    names = [name for name in VERDICTS if name != NOTHING or name in given]
+    each = ", ".join(tally(name, pairs) for name in names)
+    return f"{len(pairs)} published numbers in `reference.csv`: {each}.\n"
 
 
 def tally(name: str, pairs: Beside) -> str:

@@ -12,7 +12,8 @@ from cl_bnn.nn import binary_group, real_parameters
 from cl_bnn.optim import BayesBiNN
 from cl_bnn.optim.bayesbinn import Mode
 from cl_bnn.optim.prediction import AVERAGES, Average
-from cl_bnn.optim.weights import WeightSamples, replace_in_groups
+from cl_bnn.optim.weights import WeightSamples
+from cl_bnn.strategies.binary import GrowsBesideInner
 from cl_bnn.strategies.priors import KroneckerPrior, PosteriorAsPrior, require_verbs
 from cl_bnn.strategies.schedules import Schedule
 from cl_bnn.strategies.template import Template
@@ -54,7 +55,7 @@ class DrawWeights(SupervisedPlugin):
         self._mode.__exit__(None, None, None)
 
 
-class PosteriorStrategy(Template):
+class PosteriorStrategy(GrowsBesideInner, Template):
     """Trains an optimiser that has a posterior over its weights, and predicts from it.
 
     Predictions average `eval_samples` networks drawn from the posterior once per evaluation; the
@@ -164,25 +165,6 @@ class PosteriorStrategy(Template):
         """The natural parameters lambda of all binary parameters; None if there are none."""
         naturals: list[Tensor] | None = self.optimizer.naturals()
         return naturals
-
-    # Optimiser -----------------------------------------------------------------------------------
-
-    def add_parameter(self, parameter: nn.Parameter, *, binary: bool) -> None:
-        """A new weight matrix gets a posterior, anything else is trained by Adam."""
-        if binary:
-            self.optimizer.param_groups[0]["params"].append(parameter)
-        elif self.optimizer.inner is None:
-            self.optimizer.inner = torch.optim.Adam([parameter])
-        else:
-            self.optimizer.inner.param_groups[0]["params"].append(parameter)
-
-    def replace_parameter(self, old: nn.Parameter, new: nn.Parameter) -> None:
-        """A weight matrix that grew keeps the posterior and the prior of what it was."""
-        if any(old is p for group in self.optimizer.param_groups for p in group["params"]):
-            self.optimizer.grow(old, new)
-        else:
-            self.optimizer.inner.state.pop(old, None)
-            replace_in_groups(self.optimizer.inner, old, new)
 
 
 class BayesBiNNStrategy(PosteriorStrategy):

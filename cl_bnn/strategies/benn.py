@@ -87,13 +87,13 @@ def benn(
         raise ValueError(
             f"side_by_side: with the rule {rule!r} a member waits for the errors of the one before"
         )
-    if side_by_side and settings.get("prior") == "kronecker":
+    kronecker = settings.get("prior") == "kronecker"
+    if side_by_side and kronecker:
         raise ValueError("side_by_side: a Kronecker prior is measured one network after the other")
     if side_by_side is None:
         convolves = any(isinstance(m, nn.modules.conv._ConvNd) for m in model.modules())
-        together = mode == "independent" and kind.elementwise and not convolves
-        alone = rule_of(rule).boosts or settings.get("prior") == "kronecker"
-        side_by_side = together and not alone
+        apart = convolves or kronecker or rule_of(rule).boosts
+        side_by_side = mode == "independent" and kind.elementwise and not apart
     made: Any = ensemble_of(cast(Any, kind), mode, side_by_side=side_by_side)
     ensemble: Ensemble = made(model=model, rule=rule, size=size, vote=vote, **settings, **template)
     return ensemble

@@ -10,7 +10,36 @@ from torch.optim import Adam
 from cl_bnn.nn import real_parameters
 from cl_bnn.optim.binary import BinaryOptimizer
 from cl_bnn.optim.weights import replace_in_groups, require
+from cl_bnn.strategies.mixin import Mixin
 from cl_bnn.strategies.template import Template
+
+
+class GrowsBesideInner(Mixin):
+    """For an optimiser of binary weights with an inner optimiser of the real parameters: a new
+    weight matrix becomes binary, anything else is trained by the inner one, and a weight matrix
+    that grew keeps what the optimiser knows about it.
+    """
+
+    optimizer: Any
+
+    def add_parameter(self, parameter: nn.Parameter, *, binary: bool) -> None:
+        """A new weight matrix becomes binary, anything else is trained by Adam if by nothing
+        yet.
+        """
+        if binary:
+            self.optimizer.param_groups[0]["params"].append(parameter)
+        elif self.optimizer.inner is None:
+            self.optimizer.inner = Adam([parameter])
+        else:
+            self.optimizer.inner.param_groups[0]["params"].append(parameter)
+
+    def replace_parameter(self, old: nn.Parameter, new: nn.Parameter) -> None:
+        """A weight matrix that grew keeps the state of what it was."""
+        if any(old is p for group in self.optimizer.param_groups for p in group["params"]):
+            self.optimizer.grow(old, new)
+        else:
+            self.optimizer.inner.state.pop(old, None)
+            replace_in_groups(self.optimizer.inner, old, new)
 
 
 class DrawingStrategy(Template):
@@ -49,7 +78,7 @@ class LatentStrategy(DrawingStrategy):
         self.optimizer.param_groups[0 if binary else 1]["params"].append(parameter)
 
 
-class BinaryStrategy(DrawingStrategy):
+class BinaryStrategy(GrowsBesideInner, DrawingStrategy):
     """Trains a `BinaryOptimizer` and predicts with the mode of its weights.
 
     Weights of linear and convolutional layers are binary; other parameters (biases, gains of norms)
@@ -64,23 +93,6 @@ class BinaryStrategy(DrawingStrategy):
 
     def __init__(self, *, model: nn.Module, optimizer: BinaryOptimizer, **template: Any) -> None:
         super().__init__(model=model, optimizer=optimizer, **template)
-
-    def add_parameter(self, parameter: nn.Parameter, *, binary: bool) -> None:
-        """A new weight matrix becomes binary, anything else is trained by the inner optimiser."""
-        if binary:
-            self.optimizer.param_groups[0]["params"].append(parameter)
-        elif self.optimizer.inner is None:
-            self.optimizer.inner = Adam([parameter])
-        else:
-            self.optimizer.inner.param_groups[0]["params"].append(parameter)
-
-    def replace_parameter(self, old: nn.Parameter, new: nn.Parameter) -> None:
-        """A weight matrix that grew keeps the state of what it was."""
-        if any(old is p for group in self.optimizer.param_groups for p in group["params"]):
-            self.optimizer.grow(old, new)
-        else:
-            self.optimizer.inner.state.pop(old, None)
-            replace_in_groups(self.optimizer.inner, old, new)
 
 
 def inner_adam(model: nn.Module, lr: float, weight_decay: float = 0.0) -> Adam | None:
