@@ -15,7 +15,12 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUD
 
 STRATEGIES = [
     "bayesbinn", "bayesbinn_reference", "ste", "bop", "bop2", "pmf", "xnor", "adam", "sgd",
+    "metaplastic", "bimu", "mesu",
 ]  # fmt: skip
+PENALTIES = [
+    "bayesbinn_tuned", "kfl", "ste+kfl", "ste+ewc", "online_ewc", "ste+si", "ste+mas", "ste+lwf",
+]  # fmt: skip
+MEMORIES = ["ste+der++", "replay", "er", "vcl", "vcl_coreset", "agem", "gem", "bayesbinn+replay"]
 ENSEMBLES: dict[str, dict[str, object]] = {
     "independent": {},
     "sequential": {"mode": "sequential", "rule": "samme"},
@@ -29,7 +34,8 @@ def carry_out(run: runner.Run, device: str = "cuda", on_event: Any = lambda e: N
     return run.path.read_bytes()
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+# Avalanche's LwF asks for outputs by a list of classes, which waits.
+@pytest.mark.parametrize("strategy", [s for s in [*STRATEGIES, *PENALTIES] if s != "ste+lwf"])
 def test_a_step_does_not_wait_for_the_gpu(
     tmp_path: Path, strategy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -55,7 +61,7 @@ def test_a_step_does_not_wait_for_the_gpu(
     assert len(watched) > 10
 
 
-@pytest.mark.parametrize("strategy", [*STRATEGIES, "ste+ewc", "ste+der++"])
+@pytest.mark.parametrize("strategy", [*STRATEGIES, *PENALTIES, *MEMORIES])
 def test_a_run_repeats_and_continues_bit_by_bit(tmp_path: Path, strategy: str) -> None:
     whole, again, pieces = (
         plan(tmp_path, strategy, out=out, stream__held_out=True)[0]
@@ -78,11 +84,15 @@ def test_an_ensemble_repeats_and_continues_bit_by_bit(tmp_path: Path, kind: str)
 
 @pytest.mark.parametrize("strategy", ["ste", "bop", "adam"])
 def test_a_gpu_finds_the_numbers_of_a_processor(tmp_path: Path, strategy: str) -> None:
-    """Of what draws nothing at random but the order, which is drawn on the processor."""
+    """Of what draws nothing at random but the order, which is drawn on the processor, and with a
+    norm of the sample. Behind a norm of the batch the gradient of a pixel that is the same in the
+    whole batch is zero but for rounding, of which Adam makes a full step: there another order of
+    the sums is enough to move the loss of STE by a third.
+    """
     found = {}
     for device in ("cpu", "cuda"):
-        (run,) = plan(tmp_path, strategy, out=device, epochs=1)
+        (run,) = plan(tmp_path, strategy, out=device, epochs=1, model__norm="layer")
         carry_out(run, device)
         rows = pd.read_csv(run.path)
         found[device] = rows[rows.metric.isin(["train_loss", "nll"])].value.to_numpy()
-    assert found["cuda"] == pytest.approx(found["cpu"], rel=0.02)
+    assert found["cuda"] == pytest.approx(found["cpu"], rel=1e-3)

@@ -229,8 +229,13 @@ class RoundEnsemble(Ensemble):
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what `extra_state` and `parts` returned."""
         super().load_extra_state(state)
-        self.members = [Member(**state["parts"][name]) for name in state["members"]]
+        self.members = [self._restored(state["parts"][name]) for name in state["members"]]
         self.sample_weights = state["sample_weights"]
+
+    def _restored(self, saved: State) -> Member:
+        """The member that `Member.saved` described, ready to be asked where the network is."""
+        weights = {name: tensor.to(self.device) for name, tensor in saved["weights"].items()}
+        return Member(**{**saved, "weights": weights})
 
 
 def _spread(weights: Tensor) -> dict[str, float]:
