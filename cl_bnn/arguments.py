@@ -156,6 +156,14 @@ def _fill_directory(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", metavar="DIR", type=Path, nargs="?", default=Path("results"))
 
 
+def _fill_report(parser: argparse.ArgumentParser) -> None:
+    _fill_directory(parser)
+    parser.add_argument(
+        "--against", metavar="NAME", default="",
+        help="the strategy that the others are compared with where it was run (else bayesbinn)",
+    )  # fmt: skip
+
+
 def _fill_plot(parser: argparse.ArgumentParser) -> None:
     _fill_directory(parser)
     add = parser.add_argument
@@ -187,7 +195,7 @@ FILL = {
     "sweep": _fill_sweep,
     "search": _fill_search,
     "list": _fill_nothing,
-    "report": _fill_directory,
+    "report": _fill_report,
     "plot": _fill_plot,
     "data": _fill_data,
     "train": _fill_train,

@@ -109,9 +109,9 @@ class Checkpoint:
             aside = path.with_name(f"{path.name}.set-aside")
             path.replace(aside)
             why = "is damaged" if state is None else "belongs to other settings"
-            tell(
-                f"checkpoint {path} {why}: set aside as {aside.name}; an older one is used instead"
-            )
+            older = path == self.newest and self.previous.exists()
+            then = "the one before it is tried" if older else "the run begins anew"
+            tell(f"checkpoint {path} {why}: set aside as {aside.name}; {then}")
         return None
 
     def remove(self) -> None:

@@ -170,11 +170,13 @@ def _carry_out(
     from cl_bnn.progress import progress
 
     # Of the processes that torchrun starts, the first one speaks; another only if it has to.
-    first = distributed.is_first()
+    first, failed = distributed.is_first(), set()
     with progress(len(runs), None if first else Console(force_terminal=False)) as tell:
 
         def on_event(event: "Event") -> None:
             tell(event)
+            if event.kind == "failed":
+                failed.add(event.run)
             if listener is not None:
                 listener(event)
 
@@ -186,7 +188,9 @@ def _carry_out(
             on_event=on_event,
         )
     if first:
-        outcome.sum_up(runs, arguments.out, drawn=not arguments.no_plot)
+        # Where a run failed, an older file may lie in its place.
+        there = [run for run in runs if run.name not in failed]
+        outcome.sum_up(there, arguments.out, drawn=not arguments.no_plot)
 
 
 def _list(arguments: argparse.Namespace) -> None:
@@ -208,7 +212,7 @@ def _report(arguments: argparse.Namespace) -> None:
     """Write the tables of all results in DIR (default: results), DIR/README.md and DIR/tables."""
     from cl_bnn.report import write_readme
 
-    print(write_readme(arguments.directory))
+    print(write_readme(arguments.directory, arguments.against))
 
 
 def _verify(arguments: argparse.Namespace) -> None:

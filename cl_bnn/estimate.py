@@ -91,16 +91,20 @@ class Estimate(Execution):
 
     def _evaluations(self) -> int:
         """How many test sets are measured in a run, each time that they are."""
-        at_ends: int = len(self.phases) * self.stream.n_tasks
+        at_ends: int = len(self.phases) * self._sets(self.stream.n_tasks)
         if not self._every_epoch:
             return at_ends
-        during: int = (self.strategy.n_epochs // self.stream.every - 1) * sum(self._learned())
-        return at_ends + during
+        times: int = self.strategy.n_epochs // self.stream.every - 1
+        return at_ends + times * sum(self._sets(learned) for learned in self._learned())
+
+    def _sets(self, n_tasks: int) -> int:
+        """Of how many tasks the sets are measured each time: held-out sets are never shared."""
+        return n_tasks if self.stream.validation else self._distinct(n_tasks)
 
     def _doubts(self, phases: int | None = None) -> int:
         """Of how many test sets uncertainty is measured, after all tasks or the first ones."""
         counts = (min(learned + 1, self.stream.n_tasks) for learned in self._learned()[:phases])
-        return sum(counts)
+        return sum(self._distinct(count) for count in counts)
 
     def _learned(self) -> list[int]:
         """How many tasks are learned after each phase."""

@@ -29,8 +29,11 @@ def sum_up(runs: Sequence["Run"], out: Path, *, drawn: bool) -> None:
     for run in runs:
         print(run.path)
     if drawn:
-        # With the other strategies on file, for a figure shows a whole benchmark.
-        draw(_read_all({run.path.parent.parent for run in runs}), out)
+        # A figure shows a whole benchmark, with the other strategies on file; one over several is
+        # drawn only if these are all there are.
+        folders = {run.path.parent.parent for run in runs}
+        others = {path.parent.parent for path in out.rglob("seed*.csv")} - folders
+        draw(_read_all(folders), out, together=not others)
 
 
 def print_table(table: Table, console: Console) -> None:
@@ -64,11 +67,13 @@ def _read_all(folders: Iterable[Path]) -> pd.DataFrame:
     return pd.concat([results.read(folder) for folder in sorted(folders)], ignore_index=True)
 
 
-def draw(frame: pd.DataFrame, directory: Path, out: Path | None = None) -> None:
+def draw(
+    frame: pd.DataFrame, directory: Path, out: Path | None = None, *, together: bool = True
+) -> None:
     """Draw a frame's figures, of results in `directory`, into `out` or `directory`/figures, and
-    print their paths.
+    print their paths; with `together` those over several benchmarks as well.
     """
     from cl_bnn import plots
 
-    for path in plots.draw(frame, out or directory / "figures", directory):
+    for path in plots.draw(frame, out or directory / "figures", directory, together=together):
         print(path)

@@ -188,6 +188,9 @@ def execute(
     torch.set_num_threads(1)
     first = distributed.rank() == 0
     with alone(run.path, run.name) if first else nullcontext():
+        if distributed.from_first(lambda: run.on_file(data_root)):  # by another process meanwhile
+            on_event(Event(run.name, "skipped"))
+            return
         execution = Execution(run, device, data_root, on_event)
         rows, found = execution(), execution.predictions()
         if first:
@@ -208,15 +211,19 @@ def alone(path: Path, name: str) -> Iterator[None]:
     nothing.
 
     Raises:
-        UserError: another process is there already.
+        UserError: another process is there already, or the file system knows no locks.
     """
     path = path.with_name(f".{path.stem}.lock")
     with open(path, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise UserError(
                 f"{name} is under way in another process: wait for it, or choose another --out"
+            ) from error
+        except OSError as error:
+            raise UserError(
+                f"no file can be locked in {path.parent}: {error.strerror}; choose another --out"
             ) from error
         try:
             yield
@@ -293,7 +300,7 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".probe"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another process may have made the folder at the same time
     except OSError as error:
         raise UserError(
             f"cannot write results into {folder}: {error.strerror}; choose another --out"

@@ -79,8 +79,11 @@ def run_all(
         address: of the Ray cluster; `"auto"` for the one that runs here, None for a new one.
 
     Raises:
-        UserError: Ray is not installed, or no cluster is at the address.
+        UserError: Ray is not installed, no cluster is at the address, or there is an address but no
+            `engine = "ray"`.
     """
+    if address is not None and engine != "ray":
+        raise UserError(f"--address {address} names a Ray cluster: add --engine ray")
     if engine != "ray":
         runner.run_all(
             runs, jobs=jobs, device=device, data_root=data_root, on_event=on_event,
@@ -120,7 +123,7 @@ def _on_ray(
     events = Queue(actor_options={"num_cpus": 0})
     reader = threading.Thread(target=_forward, args=(events, on_event), daemon=True)
     reader.start()
-    task = ray.remote(num_cpus=1)(_in_a_worker)
+    task = ray.remote(num_cpus=1, num_gpus=_share_of_gpus(ray, device))(_in_a_worker)
     pending = {task.remote(run, device, data_root, events): run for run in runs}
     while pending:
         (done,), _ = ray.wait(list(pending), num_returns=1)
@@ -135,6 +138,16 @@ def _on_ray(
         events.put(Event(run.name, kind, text=failure))
     events.put(None)
     reader.join()
+
+
+def _share_of_gpus(ray: Any, device: str) -> float:
+    """What a run asks for of a GPU, without which Ray shows it none or all: as many runs as there
+    are processors, dealt out evenly.
+    """
+    there = ray.cluster_resources()
+    gpus: float = 0.0 if device == "cpu" else there.get("GPU", 0.0)
+    cpus: float = there["CPU"]
+    return min(1.0, gpus / cpus)
 
 
 def _forward(events: Any, on_event: Callable[[Event], None]) -> None:

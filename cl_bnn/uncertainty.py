@@ -15,6 +15,7 @@ from cl_bnn.data.dataset import Split
 from cl_bnn.data.task import TaskView, spread
 from cl_bnn.errors import UserError
 from cl_bnn.strategies.loading import view_behind
+from cl_bnn.strategies.precision import gpu_arithmetic
 
 #: Images of a test set that are looked at, evenly spread, and as many of every other kind: the area
 #: under the curve of 500 against 500 has a standard error of 0.02 at most.
@@ -60,7 +61,7 @@ def asked(strategy: Any) -> Iterator[Ask]:
     strategy.is_training, strategy.predictor = False, strategy.predictors[0]
     strategy.model.eval()
     try:
-        with strategy.evaluation_weights():
+        with strategy.evaluation_weights(), gpu_arithmetic(strategy.precision == "tf32"):
             yield ask
     finally:
         strategy.is_training, strategy.experience, strategy.mbatch, strategy.predictor = before

@@ -30,13 +30,13 @@ class Setup(NamedTuple):
     strategy: str
     overrides: dict[str, object]
 
-    def command(self, seeds: int) -> str:
-        """The line that runs it."""
+    def command(self, seeds: int, directory: Path) -> str:
+        """The line that runs it, its results in a directory."""
         words = ["cl-bnn", "run", self.benchmark, "--strategy", self.strategy]
         for key, value in self.overrides.items():
             text = str(value).lower() if isinstance(value, bool) else str(value)
             words += [OPTIONS[key], text] if key in OPTIONS else ["--set", f"{key}={text}"]
-        return shlex.join([*words, "--seeds", str(seeds)])
+        return shlex.join([*words, "--seeds", str(seeds), "--out", str(directory)])
 
 
 class Claim(NamedTuple):
@@ -98,12 +98,11 @@ def _resolved(benchmark: str, strategy: str) -> tuple[Setup, recipes.Spec]:
 
 
 def missing(found: Sequence[Claim]) -> list[Setup]:
-    """What has to be run for the claims that have no number of ours, each once."""
-    setups: list[Setup] = []
-    for claim in found:
-        if claim.verdict == NOT_RUN and claim.setup is not None and claim.setup not in setups:
-            setups.append(claim.setup)
-    return setups
+    """What has to be run for the claims that have no number of ours, or one of another variant of
+    the benchmark, each once.
+    """
+    open_ = [claim for claim in found if claim.verdict == NOT_RUN or claim.mine.stands_in]
+    return list({repr(claim.setup): claim.setup for claim in open_ if claim.setup}.values())
 
 
 def _place(key: str, recipe: recipes.BenchmarkRecipe) -> str:
@@ -120,8 +119,10 @@ def _place(key: str, recipe: recipes.BenchmarkRecipe) -> str:
     return f"model.{key}"
 
 
-def lines(found: Sequence[Claim], seeds: int) -> Iterator[str]:
-    """Reported and reproduced, one claim a line, those of one run together with its command."""
+def lines(found: Sequence[Claim], seeds: int, directory: Path) -> Iterator[str]:
+    """Reported and reproduced, one claim a line, those of one run together with its command, which
+    writes into a directory.
+    """
     pairs, given = [(claim.published, claim.mine) for claim in found], {c.verdict for c in found}
     summed = ", ".join(tally(verdict, pairs) for verdict in VERDICTS if verdict in given)
     yield f"{len(found)} published numbers: {summed}"
@@ -129,9 +130,9 @@ def lines(found: Sequence[Claim], seeds: int) -> Iterator[str]:
     streams = {claim.published.benchmark for claim in found if claim.published.after}
     for name in dict.fromkeys(names):
         together = [claim for claim, own in zip(found, names, strict=True) if own == name]
-        setup = together[0].setup
+        setup, none = together[0].setup, "not to be run here: no such recipe"
         yield f"\n{name[0]} / {name[1]}"
-        yield f"  {setup.command(seeds) if setup else 'not to be run here: no such recipe'}"
+        yield f"  {setup.command(seeds, directory) if setup else none}"
         yield from (f"  {_line(claim, name[0] in streams)}" for claim in together)
 
 
@@ -188,7 +189,7 @@ def carry_out(
         runner.run_all(runs, keep_going=True, on_event=listen, **how)
         if len(failures.found) < len(runs):
             found = claims(published, results.read(directory), benchmark, strategy)
-    yield from lines(found, len(seeds))
+    yield from lines(found, len(seeds), directory)
     failures.tell(len(runs))
 
 

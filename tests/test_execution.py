@@ -1,5 +1,6 @@
 """Runs: interrupted and continued, side by side, on damaged files and broken data."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -212,6 +213,27 @@ def test_a_run_under_way_is_left_alone(tmp_path: Path) -> None:
     assert run.path.exists()
 
 
+def test_a_run_that_another_process_has_finished_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    (run,) = plan(tmp_path, "adam", epochs=1)
+    carry_out([run])
+    before = run.path.stat().st_mtime_ns
+    events: list[str] = []
+    runner.execute(run, torch.device("cpu"), None, lambda e: events.append(e.kind))
+    assert events == ["skipped"] and run.path.stat().st_mtime_ns == before
+
+
+def test_a_file_system_without_locks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    (run,) = plan(tmp_path, "adam", epochs=1)
+    monkeypatch.setattr(runner.fcntl, "flock", refuse)
+    with pytest.raises(UserError, match=r"locked in .*adam: No locks available; choose another --"):
+        carry_out([run])
+
+
 def test_rows_of_a_run(tmp_path: Path) -> None:
     (run,) = plan(tmp_path)
     carry_out([run])
@@ -290,9 +312,12 @@ def test_without_a_usable_checkpoint_a_run_starts_anew(tmp_path: Path) -> None:
         carry_out([run], stop_at("epoch", 3))
     for name in (".seed0.checkpoint", ".seed0.checkpoint.previous"):
         run.path.with_name(name).write_bytes(b"nothing of use")
-    events: list[str] = []
-    carry_out([run], lambda e: events.append(e.kind))
-    assert events[:3] == ["note", "note", "started"] and events[-1] == "finished"
+    events: list[Event] = []
+    carry_out([run], events.append)
+    kinds = [event.kind for event in events]
+    assert kinds[:3] == ["note", "note", "started"] and kinds[-1] == "finished"
+    assert events[0].text.endswith("the one before it is tried")
+    assert events[1].text.endswith("the run begins anew")
 
 
 def test_a_checkpoint_of_other_settings_is_set_aside(tmp_path: Path) -> None:

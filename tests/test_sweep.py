@@ -2,13 +2,15 @@
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from tiny import recipe
 
-from cl_bnn import cli, estimate, planning, results, runner, sweep
+from cl_bnn import cli, estimate, outcome, planning, results, runner, sweep
 from cl_bnn.errors import UserError
 from cl_bnn.estimate import Estimate
 from cl_bnn.events import Event
@@ -145,6 +147,60 @@ def test_an_edited_file_does_not_stop_the_others(tmp_path: Path) -> None:
     assert kinds(events, "failed", "finished") == [("failed", "ste"), ("finished", "adam")]
 
 
+def test_where_a_run_failed_no_older_numbers_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those of a recipe that had the same name."""
+    names = ("s ", "adam ")
+    path, words = tmp_path / "s.toml", ["--epochs", "1", "--no-plot", "--out", str(tmp_path / "o")]
+    command = ["sweep", "--benchmarks", recipe(tmp_path), "--strategies", f"{path},adam", *words]
+    for lr in (0.1, 0.2):
+        path.write_text(
+            f'title = "S"\nbuild = "cl_bnn.strategies:STEStrategy"\n[defaults]\nlr = {lr}\n'
+        )
+        capsys.readouterr()
+        assert cli.main(command) == (0 if lr == 0.1 else 2)
+        said = capsys.readouterr()
+        shown = {line.split()[0] for line in said.out.splitlines() if line.startswith(names)}
+        assert shown == ({"s", "adam"} if lr == 0.1 else {"adam"})
+    assert "1 of 2 runs failed" in said.err
+
+
+def test_an_address_is_one_of_a_ray_cluster(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--address auto names a Ray cluster: add --engine ray"):
+        sweep.run_all(
+            swept(tmp_path, ["ste"]), jobs=1, device="cpu", data_root=None, engine="processes",
+            on_event=lambda event: None, address="auto",
+        )  # fmt: skip
+
+
+def test_figures_of_several_benchmarks_are_those_of_all_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together: list[bool] = []
+    monkeypatch.setattr(outcome, "draw", lambda *_, **how: together.append(how["together"]))
+    (first,) = swept(tmp_path, ["adam"])
+    carry_out([first])
+    outcome.sum_up([first], first.out, drawn=True)
+    (other,) = runner.plan(recipe(tmp_path), ["adam"], [0], {"epochs": 2}, "task", first.out)
+    carry_out([other])
+    outcome.sum_up([first], first.out, drawn=True)
+    outcome.sum_up([first, other], first.out, drawn=True)
+    assert together == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("device", "resources", "share"),
+    [
+        ("auto", {"CPU": 8.0}, 0), ("cpu", {"CPU": 8.0, "GPU": 2.0}, 0),
+        ("cuda", {"CPU": 8.0, "GPU": 2.0}, 0.25), ("auto", {"CPU": 1.0, "GPU": 4.0}, 1),
+    ],
+)  # fmt: skip
+def test_runs_on_ray_share_the_gpus(device: str, resources: dict[str, float], share: float) -> None:
+    ray = SimpleNamespace(cluster_resources=lambda: resources)
+    assert sweep._share_of_gpus(ray, device) == share
+
+
 def test_the_same_run_is_planned_once_and_two_of_one_name_are_refused(tmp_path: Path) -> None:
     assert len(swept(tmp_path, ["ste", "ste", "adam"])) == 2
     for folder, lr in (("a", 0.1), ("b", 0.2)):
@@ -247,6 +303,15 @@ def test_an_estimate_counts_the_evaluations_of_the_run(
     monkeypatch.setattr(Execution, "_measure", counted)
     runner.run_all([run], jobs=1, device="cpu", data_root=None, on_event=lambda event: None)
     assert sum(measured) == found._evaluations()
+
+
+def test_a_test_set_that_all_tasks_share_is_expected_once_a_task(tmp_path: Path) -> None:
+    (run,) = runner.plan(recipe(tmp_path), ["ste"], [0], {"epochs": 1}, "task", tmp_path / "out")
+    found = Estimate(run, find_device("cpu"), None)
+    found.expected()
+    assert (found._evaluations(), found._doubts()) == (3 * 3, 2 + 3 + 3)
+    found.stream = replace(found.stream, same_test=True)
+    assert (found._evaluations(), found._doubts()) == (3, 3)
 
 
 def test_an_estimate_adds_up_steps_ends_of_tasks_and_evaluations(

@@ -34,8 +34,9 @@ def test_every_command_makes_a_run_with_the_labels_of_its_claim() -> None:
     found = [(name, setup) for name, setup in known if setup is not None]
     assert len(found) > 100
     for (benchmark, strategy), setup in found:
-        words = shlex.split(setup.command(5))
-        assert words[:2] == ["cl-bnn", "run"] and words[-2:] == ["--seeds", "5"]
+        words = shlex.split(setup.command(5, Path("results")))
+        assert words[:2] == ["cl-bnn", "run"]
+        assert words[-4:] == ["--seeds", "5", "--out", "results"]
         spec = recipes.resolve(
             recipes.load_benchmark(words[2]),
             recipes.load_strategy(words[4]),
@@ -60,9 +61,9 @@ def test_a_setting_finds_its_table() -> None:
     assert setup.overrides == {
         "model.norm": "none", "stream.scenario": "class", "model.width": 400, "lr": 0.5,
     }  # fmt: skip
-    assert setup.command(3) == (
+    assert setup.command(3, Path("mine")) == (
         "cl-bnn run split_mnist --strategy ste+ewc --set model.norm=none --set "
-        "stream.scenario=class --set model.width=400 --set lr=0.5 --seeds 3"
+        "stream.scenario=class --set model.width=400 --set lr=0.5 --seeds 3 --out mine"
     )
 
 
@@ -101,19 +102,31 @@ def folder(tmp_path: Path) -> Path:
     return out
 
 
+def test_what_another_variant_stands_in_for_is_missing_as_well(folder: Path) -> None:
+    with open(folder / "reference.csv", "a") as file:
+        file.write('"split_mnist[epochs=1,n_experiences=2]",ste,ACC,,,,0.7,,0.02,PAPER,here,so,,\n')
+    published = ledger.read(folder / "reference.csv")
+    found = verify.claims(published, results.read(folder))
+    assert found[-1].verdict == "protocol differs"
+    assert [(s.strategy, s.overrides) for s in verify.missing(found)] == [
+        ("adam", {"stream.n_experiences": 2}), ("ste", {"epochs": 1, "stream.n_experiences": 2}),
+    ]  # fmt: skip
+
+
 def test_claims_in_print(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["verify", str(folder), "--seeds", "2"]) == 0
+    rest = f"--seeds 2 --out {folder}"
     assert capsys.readouterr().out.splitlines() == [
         "4 published numbers: 1 within (1 not firm), 1 outside (1 not firm), 2 not run",
         "",
         "split_mnist[n_experiences=2] / ste",
-        "  cl-bnn run split_mnist --strategy ste --set stream.n_experiences=2 --seeds 2",
+        f"  cl-bnn run split_mnist --strategy ste --set stream.n_experiences=2 {rest}",
         "  ACC [%]: reported 71 (PAPER); ours 70.0 ± –, 1 seed: within, not firm",
         "  accuracy [%] after training: reported 80 (PAPER); ours 90.0 ± –, 1 seed: outside, not "
         "firm",
         "",
         "split_mnist[n_experiences=2] / adam",
-        "  cl-bnn run split_mnist --strategy adam --set stream.n_experiences=2 --seeds 2",
+        f"  cl-bnn run split_mnist --strategy adam --set stream.n_experiences=2 {rest}",
         "  ACC [%]: reported 71 (PAPER); not run",
         "",
         "split_mnist / icarl",

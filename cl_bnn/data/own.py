@@ -145,16 +145,19 @@ def _arrays(name: str, half: Any) -> tuple[Array, Array]:
     y = getattr(half, "targets", getattr(half, "labels", None))
     if isinstance(x, Tensor | np.ndarray) and y is not None:
         return np.asarray(x), np.asarray(y)
-    samples = [half[index] for index in range(len(half))]
-    images = [np.asarray(sample[0]) for sample in samples]
-    shapes = {image.shape for image in images}
-    if len(shapes) > 1:
-        few = " and ".join(str(shape) for shape in sorted(shapes)[:2])
-        raise UserError(
-            f"the images of torchvision's {name} differ in shape, {few} for example: put them in "
-            "folders, one for each class, for cl_bnn.benchmarks:folder"
-        )
-    return np.stack(images), np.asarray([sample[1] for sample in samples])
+    images: list[Array] = []
+    labels = []
+    for index in range(len(half)):
+        image, label = half[index]
+        images.append(np.asarray(image))
+        labels.append(label)
+        if images[-1].shape != images[0].shape:  # at once: all of them may not fit into memory
+            few = " and ".join(str(shape) for shape in sorted([images[0].shape, images[-1].shape]))
+            raise UserError(
+                f"the images of torchvision's {name} differ in shape, {few} for example: put them "
+                "in folders, one for each class, for cl_bnn.benchmarks:folder"
+            )
+    return np.stack(images), np.asarray(labels)
 
 
 def dataset_of(where: str, x_train: Array, y_train: Array, x_test: Array, y_test: Array) -> Dataset:

@@ -25,7 +25,9 @@ from cl_bnn.report.summary import at_task_ends, is_single, slug, summary
 MULTIPLES_FROM = 8
 
 
-def draw(frame: pd.DataFrame, out: Path, runs: Path | None = None) -> list[Path]:
+def draw(
+    frame: pd.DataFrame, out: Path, runs: Path | None = None, *, together: bool = True
+) -> list[Path]:
     """Draw all figures of every benchmark in `frame` into `out`; returns the paths, PNG and SVG.
 
     The names are `<benchmark>_<kind>`. A single task has `training`, if it was measured along it. A
@@ -34,7 +36,7 @@ def draw(frame: pd.DataFrame, out: Path, runs: Path | None = None) -> list[Path]
     `ensembles` and `members`, `predictions`. A stream without accuracies at task ends has no
     figures of its own. The variants of one stream together have `<name>_variants`; all streams have
     `streams`, each with the variant that most strategies were run on. Streams with images held out
-    are in neither.
+    are in neither; without `together` neither is drawn.
 
     Files below `runs` (the folder that `out` lies in if None) hold the predictions, and published
     numbers in `reference.csv`. Raises `UserError` if `out` cannot be written.
@@ -46,7 +48,7 @@ def draw(frame: pd.DataFrame, out: Path, runs: Path | None = None) -> list[Path]
         for kind, figure in _kinds(rows, published).items():
             if figure is not None:
                 paths += save(figure, out, f"{slug(str(benchmark))}_{kind}")
-    for name, figure in _over_streams(frame).items():
+    for name, figure in _over_streams(frame).items() if together else ():
         paths += save(figure, out, name)
     return paths + predictions.draw(frame, out, folder)
 

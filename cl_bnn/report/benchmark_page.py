@@ -52,10 +52,13 @@ def place(benchmark: str) -> str:
     return f"{TABLES}/{slug(benchmark)}.md"
 
 
-def render(directory: Path, frame: pd.DataFrame, runs: pd.DataFrame, info: pd.DataFrame) -> str:
+def render(
+    directory: Path, frame: pd.DataFrame, runs: pd.DataFrame, info: pd.DataFrame, against: str = ""
+) -> str:
     """Everything about the one benchmark in `frame`, in Markdown.
 
-    `runs` are the rows of `summary` of this benchmark, `info` is what `results.read_info` returns.
+    `runs` are the rows of `summary` of this benchmark, `info` is what `results.read_info` returns,
+    `against` names the strategy that the others are compared with, if not BayesBiNN.
     Links to the figures of `directory` that exist.
     """
     name = str(frame["benchmark"].iloc[0])
@@ -68,7 +71,7 @@ def render(directory: Path, frame: pd.DataFrame, runs: pd.DataFrame, info: pd.Da
         *_shown([*_main_tables(frame, runs), *unsure, capacity.table(frame)]),
         *_folded("The posterior after every task", posterior_tables(frame) if not single else []),
         *_shown([cost.table(frame, info)]),
-        *statistics_page.section(runs),
+        *statistics_page.section(runs, against),
         *_folded("Accuracy matrices", _matrix_tables(frame) if not single else []),
         *_figures(directory, name),
     ]

@@ -36,6 +36,10 @@ EVIDENCE = {
 }
 #: Evidence that is too weak for a verdict.
 UNVERIFIED = {"MEMORY"}
+#: Measures that only published numbers have.
+UNMEASURED = {"ood_auroc", "ood_auroc_epistemic", "memory", "iou_foreground_best"}
+#: Mean accuracies over so many of the tasks learned last.
+LAST = {"ACC_last5": 5, "ACC_last20": 20}
 WITHIN, OUTSIDE, NOT_RUN, DIFFERS = "within", "outside", "not run", "protocol differs"
 #: The verdicts in the order of the legend.
 VERDICTS = {
@@ -43,7 +47,7 @@ VERDICTS = {
     OUTSIDE: "they are further apart",
     DIFFERS: "ours was measured under another protocol, which is named",
     NOT_RUN: "we have no such run",
-    NOTHING: "the published number is recalled and not verified",
+    NOTHING: "the published number is recalled and not verified, or of a kind we do not measure",
 }
 #: What is added to a verdict that other seeds might overturn.
 NOT_FIRM = ", not firm"
@@ -80,10 +84,14 @@ class Published(NamedTuple):
 
 
 class Ours(NamedTuple):
-    """Our mean over seeds, and how its protocol differs from the published ("" if it does not)."""
+    """Our mean over seeds, and how its protocol differs from the published ("" if it does not).
+
+    `stands_in` says whether it is that of another variant of the benchmark.
+    """
 
     value: Interval
     differs: str
+    stands_in: bool = False
 
 
 #: Runs by benchmark and strategy.
@@ -127,13 +135,13 @@ def ours(published: Published, runs: Runs) -> Ours:
         value = interval(_values(published, runs[benchmark, published.strategy]))
         if value.n:
             other = "" if _same_protocol(published, benchmark) else f"ours is {benchmark}"
-            return Ours(value, "; ".join(filter(None, (other, published.differs))))
+            return Ours(value, "; ".join(filter(None, (other, published.differs))), bool(other))
     return Ours(Interval(math.nan, math.nan, 0), "")
 
 
 def verdict(published: Published, mine: Ours) -> str:
     """One of `VERDICTS`."""
-    if published.evidence in UNVERIFIED:
+    if published.evidence in UNVERIFIED or published.metric in UNMEASURED:
         return NOTHING
     if not mine.value.n:
         return NOT_RUN
@@ -216,7 +224,7 @@ def _values(published: Published, rows: pd.DataFrame) -> Iterable[float]:
     """What `published` reports, of every seed in `rows` that has it."""
     if published.metric in AT_BEST:
         return selection(rows)[published.metric]
-    if published.metric in MEASURES:
+    if published.metric in MEASURES or published.metric in LAST:
         return [_measure(published, rows, seed) for seed in rows["seed"].unique()]
     rows = rows[rows["metric"] == published.metric]
     for column in ("after", "on", "epoch"):
@@ -232,4 +240,6 @@ def _measure(published: Published, rows: pd.DataFrame, seed: int) -> float:
     tasks = len(matrix) if published.after is None else published.after + 1
     if not 0 < tasks <= len(matrix):
         return math.nan
+    if published.metric in LAST:
+        return float(matrix[tasks - 1, max(0, tasks - LAST[published.metric]) : tasks].mean())
     return MEASURES[published.metric](matrix[:tasks, :tasks])

@@ -18,7 +18,7 @@ from cl_bnn.report.benchmark_page import TABLES, figure
 from cl_bnn.report.scenarios import DEFAULT_SCENARIOS, base_of, in_order, of_studies
 from cl_bnn.report.summary import slug, summary
 from cl_bnn.report.tables import markdown, variants_table
-from cl_bnn.results import read, read_info, read_specs
+from cl_bnn.results import called, read, read_info, read_specs
 
 README, REFERENCE, COMMANDS = "README.md", "reference.csv", "COMMANDS.md"
 #: The page of the published numbers.
@@ -56,10 +56,10 @@ the baseline cancels, so that a difference in one is a difference in the other.
 """
 
 
-def write_readme(directory: Path) -> Path:
+def write_readme(directory: Path, against: str = "") -> Path:
     """Write `README.md` and the pages in `tables/` into `directory` from the results below it.
 
-    Returns the path of `README.md`.
+    Returns the path of `README.md`. `against` is that of `render`.
 
     Raises:
         UserError: as `render` does, or for a `README.md` of somebody else's.
@@ -70,24 +70,26 @@ def write_readme(directory: Path) -> Path:
             f"{readme} was not written by `cl-bnn report` and would be lost: move it, or keep "
             "results in a directory of their own"
         )
-    for name, text in render(directory).items():
-        path = directory / name
-        path.parent.mkdir(exist_ok=True)
-        atomic_write(path, text.encode())
+    for name, text in render(directory, against).items():
+        atomic_write(directory / name, text.encode())
     return readme
 
 
-def render(directory: Path) -> dict[str, str]:
+def render(directory: Path, against: str = "") -> dict[str, str]:
     """The report on all results below `directory` in Markdown; the same files, the same text.
+
+    On every benchmark that the strategy `against` was run on, the others are compared with it, on
+    the rest with BayesBiNN.
 
     Takes in `reference.csv` (published numbers), and links to `COMMANDS.md` and to the figures in
     `figures/` where these exist. Raises `UserError` as `results.read` does, and for a damaged
-    `reference.csv`.
+    `reference.csv`, or if `against` was not run at all.
 
     Returns:
         The text of every page, by its place in `directory`.
     """
     frame, info = read(directory), read_info(directory)
+    called(frame, "strategy", [against] if against else [], directory)  # refuses what is not there
     runs, specs = summary(frame), read_specs(directory)
     published = ledger_page.beside(directory / REFERENCE, frame)
     pages = {PUBLISHED: ledger_page.render(published)} if published else {}
@@ -101,7 +103,9 @@ def render(directory: Path) -> dict[str, str]:
         parts += _overview(directory, base, frame, own, list(changed))
         for name in variants:
             rows, own = (table[table["benchmark"] == name] for table in (frame, runs))
-            pages[benchmark_page.place(name)] = benchmark_page.render(directory, rows, own, info)
+            pages[benchmark_page.place(name)] = benchmark_page.render(
+                directory, rows, own, info, against
+            )
     return {README: "\n".join(parts)} | pages
 
 

@@ -70,14 +70,18 @@ class Comparison(NamedTuple):
     seeds_needed: float
 
 
-def against_yardstick(runs: pd.DataFrame, measure: str = "ACC") -> tuple[str, list[Comparison]]:
+def against_yardstick(
+    runs: pd.DataFrame, measure: str = "ACC", *, yardstick: str = ""
+) -> tuple[str, list[Comparison]]:
     """The yardstick of one benchmark, and every other strategy minus it, corrected together.
 
-    `runs` are the rows of `summary` of the benchmark. The yardstick is BayesBiNN, or the first
-    strategy where that was not run.
+    `runs` are the rows of `summary` of the benchmark. The yardstick is the strategy that is named,
+    by its label or the part before the bracket; failing that BayesBiNN, or the first strategy.
     """
     names = _names(runs)
-    yardstick = YARDSTICK if YARDSTICK in names else names[0]
+    named = [name for name in names if yardstick in (name, name.partition("[")[0])]
+    known = [name for name in names if name == YARDSTICK]
+    yardstick = (named + known + names)[0]
     others = [(name, yardstick) for name in names if name != yardstick]
     return yardstick, compare(runs, others, measure)
 

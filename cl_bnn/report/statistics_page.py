@@ -67,14 +67,15 @@ quarters of all cases with 3 seeds and in five sixths with 5, instead of in 95 %
 )
 
 
-def section(runs: pd.DataFrame) -> list[str]:
+def section(runs: pd.DataFrame, against: str = "") -> list[str]:
     """The differences between the strategies of one benchmark, in Markdown; nothing for one
     strategy.
 
-    `runs` are the rows of `summary` of the benchmark. The differences to the yardstick come first,
-    then what the permutation test can say at all, then all pairs of strategies, folded.
+    `runs` are the rows of `summary` of the benchmark. The differences to the yardstick, which
+    `against` can name, come first, then what the permutation test can say at all, then all pairs of
+    strategies, folded.
     """
-    yardstick, compared = against_yardstick(runs)
+    yardstick, compared = against_yardstick(runs, yardstick=against)
     if not compared:
         return []
     title = f"Differences to {yardstick}, paired by seed"

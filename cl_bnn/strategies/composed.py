@@ -97,6 +97,8 @@ def _moved(value: Any, device: torch.device) -> Any:
     """Plain data, its tensors on a device."""
     if isinstance(value, dict):
         return {key: _moved(inner, device) for key, inner in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_moved(inner, device) for inner in value)
     return value.to(device) if isinstance(value, Tensor) else value
 
 

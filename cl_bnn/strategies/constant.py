@@ -26,7 +26,7 @@ class ConstantStrategy(Template):
     def __init__(self, *, model: nn.Module, **template: Any) -> None:
         optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
         super().__init__(model=model, optimizer=optimizer, **template)
-        self.counts = torch.zeros(0, dtype=torch.int64)
+        self.counts: dict[int, Tensor] = {}  # by task, so that one begun anew counts once
 
     @property
     def n_epochs(self) -> int:
@@ -38,13 +38,13 @@ class ConstantStrategy(Template):
         super()._before_training_exp(**kwargs)
         labels = [_labels(e.dataset) for e in self.experience.origin_stream]
         n_classes = 1 + max(int(values.max()) for values in labels)
-        found = torch.bincount(_labels(self.adapted_dataset), minlength=n_classes)
-        found[: len(self.counts)] += self.counts
-        self.counts = found
+        task = int(self.experience.current_experience)
+        self.counts[task] = torch.bincount(_labels(self.adapted_dataset), minlength=n_classes)
 
     def forward(self) -> Tensor:
         """Log-probabilities (batch, C) or (batch, C, height, width), all the same."""
-        log_p = ((self.counts + 1) / (self.counts + 1).sum()).log().to(self.device)
+        counts = torch.stack([*self.counts.values()]).sum(0) + 1
+        log_p = (counts / counts.sum()).log().to(self.device)
         batch, *pixels = self.mb_y.shape
         return log_p.view(1, -1, *(1 for _ in pixels)).expand(batch, -1, *pixels)
 
@@ -52,7 +52,7 @@ class ConstantStrategy(Template):
         """Nothing is learned from a gradient."""
 
     def extra_state(self) -> dict[str, Any]:
-        """How often every class was the label."""
+        """How often every class was the label in every task."""
         return {"counts": self.counts}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from avalanche.benchmarks import CLExperience
-from avalanche.models import MultiTaskModule
+from avalanche.models import DynamicModule, MultiTaskModule
 from avalanche.models.utils import avalanche_model_adaptation
 from torch import Tensor, nn
 
@@ -36,6 +36,12 @@ class TaskAware(MultiTaskModule):
         """Outputs (batch, ...) for inputs (batch, ...) that all belong to one task."""
         outputs: Tensor = self(x, torch.full((len(x),), task_label, device=x.device))
         return outputs
+
+
+def grows(model: nn.Module) -> bool:
+    """Whether Avalanche adds to the network when it meets other classes or tasks."""
+    modules = (module for module in model.modules() if not isinstance(module, TaskAware))
+    return any(isinstance(module, DynamicModule) for module in modules)
 
 
 def adapt(model: nn.Module, experiences: Any, device: torch.device) -> None:

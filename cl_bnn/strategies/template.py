@@ -18,7 +18,7 @@ from cl_bnn.strategies.composed import Composed
 from cl_bnn.strategies.loading import Batches, StreamedBatches, batches_of, view_behind
 from cl_bnn.strategies.precision import PRECISIONS, Precision, gpu_arithmetic
 from cl_bnn.strategies.schedules import SCHEDULES, Schedule
-from cl_bnn.strategies.task_aware import adapt
+from cl_bnn.strategies.task_aware import adapt, grows
 
 
 class Template(SupervisedTemplate):
@@ -205,8 +205,10 @@ class Template(SupervisedTemplate):
 
     @property
     def can_be_saved(self) -> bool:
-        """Whether all plugins have a state that can be restored."""
-        return all(plugin.can_be_saved for plugin in self._composed())
+        """Whether all plugins have a state that can be restored, and the network never grows: one
+        that has grown does not fit into that which a run begins with.
+        """
+        return not grows(self.model) and all(plugin.can_be_saved for plugin in self._composed())
 
     def _composed(self) -> list[Composed]:
         return [plugin for plugin in self.plugins if isinstance(plugin, Composed)]

@@ -20,6 +20,8 @@ from cl_bnn.strategies.loading import Batches, StreamedBatches, samples_of
 from cl_bnn.strategies.priors import PosteriorAsPrior
 from cl_bnn.strategies.schedules import Schedule
 
+CORESET = "coreset"  # and the number of its task: its name among the parts of the saved state
+
 
 @dataclass
 class Prediction:
@@ -137,7 +139,7 @@ class VCLStrategy(GaussianStrategy):
 
     def _remember(self, rows: Tensor) -> None:
         """Keep some samples of the task as its coreset, the same whenever it is called."""
-        name = f"coreset{self.experience.current_experience}"
+        name = f"{CORESET}{self.experience.current_experience}"
         self.coresets[name] = samples_of(self.adapted_dataset, rows, self.device)
 
     @contextmanager
@@ -254,4 +256,5 @@ class VCLStrategy(GaussianStrategy):
         self.coresets = {
             name: [column.to(self.device) for column in columns]
             for name, columns in state["parts"].items()
+            if name.startswith(CORESET)  # and not a member of an ensemble
         }

@@ -51,9 +51,10 @@ def test_another_variant_of_the_benchmark_stands_in_and_is_named() -> None:
     runs = (run("mnist[epochs=5,stop_after=2]", 0.5), run("mnist[stop_after=2]", 0.6))
     mine = ours(number(), *runs, run("cifar10", 0.7))
     assert (mine.value.mean, mine.differs) == (0.6, "ours is mnist[stop_after=2]")
+    assert mine.stands_in
     assert ledger.verdict(number(), mine) == "protocol differs"
     exact = ours(number(), *runs, run("mnist", 0.8))
-    assert (exact.value.mean, exact.differs) == (0.8, "")
+    assert (exact.value.mean, exact.differs, exact.stands_in) == (0.8, "", False)
 
 
 @pytest.mark.parametrize(
@@ -160,6 +161,22 @@ def test_the_protocol_of_ours_is_named_where_nothing_is_judged() -> None:
 def test_a_recalled_number_has_no_verdict() -> None:
     published = number(evidence="MEMORY", tolerance=math.nan)
     assert ledger.verdict(published, Ours(Interval(0.98, 0.0, 5), "")) == "–"
+
+
+def test_a_measure_that_we_do_not_have_is_not_said_to_be_missing(shipped: list[Published]) -> None:
+    assert {p.metric for p in shipped} >= ledger.UNMEASURED
+    for metric in ledger.UNMEASURED:
+        assert ledger.verdict(number(metric=metric), ours(number(metric=metric))) == "–"
+
+
+def test_the_last_tasks_are_averaged_alone() -> None:
+    rows = [Row("toy", "ste", 0, after, on, None, "accuracy", on / 10)
+            for after in range(8) for on in range(8)]  # fmt: skip
+    published = number(benchmark="toy", metric="ACC_last5", after=None, on=None)
+    assert ours(published, rows).value.mean == pytest.approx((3 + 4 + 5 + 6 + 7) / 50)
+    assert ours(published._replace(after=3), rows).value.mean == pytest.approx(0.15)  # of four
+    twenty = published._replace(metric="ACC_last20")
+    assert ours(twenty, rows).value.mean == pytest.approx(0.35)
 
 
 def test_what_ours_does_otherwise_can_be_said_in_the_file() -> None:

@@ -6,9 +6,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from frames import run_rows
 
 from cl_bnn import report, results
+from cl_bnn.errors import UserError
 from cl_bnn.report.ledger import Published
 from cl_bnn.report.summary import slug
 from cl_bnn.results import Row
@@ -162,3 +164,12 @@ def test_report_needs_neither_torch_nor_avalanche_nor_matplotlib() -> None:
     code = "import cl_bnn.report, sys, json; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert not {"torch", "avalanche", "matplotlib"} & set(json.loads(done.stdout))
+
+
+def test_the_strategy_that_others_are_compared_with_is_named(tmp_path: Path) -> None:
+    folder = results_in(tmp_path)
+    report.write_readme(folder, against="joint")
+    pages = [path.read_text() for path in sorted((folder / "tables").glob("*.md"))]
+    assert sum("Differences to joint, paired by seed" in page for page in pages) > 0
+    with pytest.raises(UserError, match="no results of the strategy 'join'.*joint"):
+        report.write_readme(folder, against="join")

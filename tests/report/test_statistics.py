@@ -126,6 +126,17 @@ def test_verdict_tells_a_proof_from_an_assumption() -> None:
     assert statistics.verdict(large, large) == statistics.verdict(nothing, nothing) == OPEN
 
 
+def test_the_yardstick_can_be_named() -> None:
+    table = runs({"adam": [0.7, 0.8], "bayesbinn": [0.5, 0.6], "mine[lr=1]": [0.9, 0.8]})
+    for name, expected in (
+        ("mine", "mine[lr=1]"), ("mine[lr=1]", "mine[lr=1]"), ("adam", "adam"),
+        ("", "bayesbinn"), ("bop", "bayesbinn"),
+    ):  # fmt: skip
+        yardstick, compared = statistics.against_yardstick(table, yardstick=name)
+        assert yardstick == expected
+        assert {c.second for c in compared} == {expected} and len(compared) == 2
+
+
 def test_strategies_are_paired_by_seed_and_agree_with_scipy() -> None:
     ste, bayesbinn = [0.7, 0.75, 0.6, 0.9], [0.8, 0.9, 0.85, math.nan]
     yardstick, (found,) = statistics.against_yardstick(runs({"ste": ste, "bayesbinn": bayesbinn}))

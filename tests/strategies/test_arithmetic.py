@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from cl_bnn import recipes
+from cl_bnn import recipes, uncertainty
 from cl_bnn.benchmarks.stream import build_benchmark
 from cl_bnn.data.dataset import Split
 from cl_bnn.data.task import TaskView
@@ -126,7 +126,10 @@ def test_tf32_is_allowed_where_it_is_asked_for_and_nowhere_else(precision: str) 
 
     found: list[tuple[bool, bool, bool]] = []
     before = flags()
-    train(SGDStrategy, Note(), precision=precision)
+    strategy, *_ = train(SGDStrategy, Note(), precision=precision)
+    view = TaskView(Split(torch.zeros(2, 3, 4, 5), torch.arange(2)), torch.clone)
+    with uncertainty.asked(strategy) as ask:
+        ask(torch.zeros(2, 3, 4, 5), build_benchmark([view], [view], [0]).test_stream[0])
     allowed = precision == "tf32"
-    assert found == [(allowed, allowed, True)] * (3 + 1)
+    assert found == [(allowed, allowed, True)] * (3 + 1 + 1)
     assert flags() == before

@@ -149,6 +149,14 @@ class Growing(nn.Module):
         return logits
 
 
+def test_a_run_whose_head_grows_is_not_saved() -> None:
+    """Its state would not fit into the network that a continued run begins with."""
+    for model, saved in ((nn.Linear(10, 2), True), (Growing(), False)):
+        for wrapped in (model, TaskAware(model)):
+            strategy = BayesBiNNStrategy(model=wrapped, evaluator=quiet(), **settings())
+            assert strategy.can_be_saved == saved
+
+
 def test_a_head_that_grows_keeps_its_posterior() -> None:
     benchmark, model = two_blobs.benchmark(3, new_classes=True), Growing()
     strategy = BayesBiNNStrategy(model=model, eval_samples=0, evaluator=quiet(), **settings())

@@ -30,6 +30,7 @@ from cl_bnn.strategies import (
     STEStrategy,
     TaskAware,
     Template,
+    composed,
 )
 
 BINARY = {
@@ -403,6 +404,15 @@ def test_an_interrupted_run_with_ours_ends_with_the_same_bytes(tmp_path: Path, n
     carry_out([pieces], lambda event: events.append(event.kind))
     assert "resumed" in events
     assert pieces.path.read_bytes() == whole.path.read_bytes()
+
+
+def test_what_a_plugin_keeps_is_moved_wherever_it_lies() -> None:
+    kept = {"anchor": [torch.zeros(2), (torch.zeros(3), 4)], "name": "mine"}
+    moved = composed._moved(kept, torch.device("meta"))
+    anchor = moved["anchor"]
+    assert anchor[0].device.type == anchor[1][0].device.type == "meta"
+    assert (type(anchor), type(anchor[1]), anchor[1][1]) == (list, tuple, 4)
+    assert moved["name"] == "mine"
 
 
 STOCK = ["ewc_avalanche", "si_avalanche", "mas_avalanche", "lwf", "replay", "agem", "gem"]

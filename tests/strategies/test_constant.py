@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from test_execution import Stop, carry_out, plan, stop_at
 from torch import Tensor, nn
 
 from cl_bnn import results, runner
@@ -48,11 +49,23 @@ def test_constant_has_the_share_of_the_majority_class(tmp_path: Path) -> None:
     assert len(set(expected)) > 1
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_task_is_counted_once_however_often_it_begins(tmp_path: Path, count: int) -> None:
+    """The state after the only epoch of a task is followed by that task's evaluation."""
+    (whole,) = plan(tmp_path, "constant", out="whole")
+    (pieces,) = plan(tmp_path, "constant", out="pieces")
+    carry_out([whole])
+    with pytest.raises(Stop):
+        carry_out([pieces], stop_at("epoch", count))
+    carry_out([pieces])
+    assert pieces.path.read_bytes() == whole.path.read_bytes()
+
+
 def test_constant_knows_the_classes_of_all_tasks() -> None:
     learner = strategy()
     stream = split(scenario="class")
     learner.train(stream.train[1], eval_streams=[])
-    assert learner.counts.tolist() == [0, 0, 5958, 6131, 0, 0, 0, 0, 0, 0]
+    assert learner.counts[1].tolist() == [0, 0, 5958, 6131, 0, 0, 0, 0, 0, 0]
     found = learner.evaluator.measure(learner, stream.test)
     assert found[1]["accuracy"] == pytest.approx(1010 / (1032 + 1010)), "the digit 3"
     assert found[4]["accuracy"] == 0
@@ -85,8 +98,12 @@ def test_constant_continues_its_count() -> None:
     second.load_extra_state(first.extra_state())
     for learner in (first, second):
         learner.train(stream.train[2], eval_streams=[])
-    assert torch.equal(first.counts, second.counts)
-    assert first.counts.sum().item() == sum(len(e.dataset) for e in stream.train[:3])
+    assert [c.tolist() for c in first.counts.values()] == [
+        c.tolist() for c in second.counts.values()
+    ]
+    assert sum(c.sum().item() for c in first.counts.values()) == sum(
+        len(e.dataset) for e in stream.train[:3]
+    )
 
 
 def test_constant_refuses_targets_that_are_numbers() -> None:

@@ -290,6 +290,7 @@ def test_all_votes_and_sizes_are_measured() -> None:
         {"rule": "adaboost"}, {"rule": "samme", "mode": "sequential"}, {"side_by_side": False},
         {"side_by_side": True}, {"member": "bayesbinn", "mode": "posterior", "size": 2},
         {"member": "bop", "rule": "logitboost"},
+        {"member": "vcl", "rule": "samme", "size": 2, "member__eval_samples": 2},
     ],
     ids=str,
 )  # fmt: skip
