@@ -12,7 +12,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from cl_bnn import predictions
 from cl_bnn.objectives import BINARY, Objective
-from cl_bnn.strategies.precision import gpu_arithmetic
 
 # Where BatchNorm takes its statistics from: running averages of the training (eval mode), the
 # inputs at hand (train mode, as BayesBiNN's synthetic experiments were published); "none": there is
@@ -158,11 +157,7 @@ def _outputs(strategy: Any, predictor: str, statistics: Statistics, inputs: Tens
     """Outputs (n, 1) of every network that takes part in a prediction, on the CPU."""
     x = inputs.to(strategy.device)
     labels = torch.zeros(len(x), dtype=torch.int64, device=x.device)
-    with (
-        _normalising_by(statistics, strategy.model),
-        _networks(strategy, predictor) as networks,
-        gpu_arithmetic(strategy.precision == "tf32"),
-    ):
+    with _normalising_by(statistics, strategy.model), _networks(strategy, predictor) as networks:
         return [strategy.model(x, labels).cpu() for _ in networks]
 
 

@@ -78,7 +78,8 @@ def proposal(
     optuna: Any, search: Search, known: Sequence[Trial], number: int
 ) -> Mapping[str, Value]:
     """The settings of a trial: the recipe's own of the first, then what TPE (Bergstra et al. 2011,
-    NeurIPS) makes of the trials that are known. Those that failed tell it nothing.
+    NeurIPS) makes of the trials that are known, which is a draw at random until there are ten.
+    Those that failed tell it nothing.
     """
     if number == 0:
         return search.own

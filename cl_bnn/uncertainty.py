@@ -61,7 +61,7 @@ def asked(strategy: Any) -> Iterator[Ask]:
     strategy.is_training, strategy.predictor = False, strategy.predictors[0]
     strategy.model.eval()
     try:
-        with strategy.evaluation_weights(), gpu_arithmetic(strategy.precision == "tf32"):
+        with gpu_arithmetic(strategy.precision == "tf32"), strategy.evaluation_weights():
             yield ask
     finally:
         strategy.is_training, strategy.experience, strategy.mbatch, strategy.predictor = before

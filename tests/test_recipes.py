@@ -140,16 +140,24 @@ def test_the_papers_constants() -> None:
     assert (benchmark.epochs, benchmark.batch_size, benchmark.model["width"]) == (100, 100, 100)
 
 
+CIFAR_STREAMS = ("split_cifar10", "split_cifar100")
+
+
 def test_the_control_differs_from_the_reference_in_the_prior_alone() -> None:
-    reference = recipes.load_strategy("bayesbinn_reference").defaults
-    control = recipes.load_strategy("bayesbinn_fixed_prior").defaults
-    assert reference | {"posterior_as_prior": False} == control
+    reference = recipes.load_strategy("bayesbinn_reference")
+    control = recipes.load_strategy("bayesbinn_fixed_prior")
+    assert reference.defaults | {"posterior_as_prior": False} == control.defaults
+    for stream in CIFAR_STREAMS:
+        assert reference.on[stream] == control.on[stream]
 
 
 def test_joint_has_the_settings_of_the_strategy_it_bounds() -> None:
-    settings = dict(recipes.load_strategy("bayesbinn").defaults)
+    bounded, joint = (recipes.load_strategy(name) for name in ("bayesbinn", "joint"))
+    settings = dict(bounded.defaults)
     del settings["posterior_as_prior"]  # there is no next task
-    assert recipes.load_strategy("joint").defaults == settings
+    assert joint.defaults == settings
+    for stream in CIFAR_STREAMS:
+        assert joint.on[stream] == bounded.on[stream]
 
 
 def test_precedence_defaults_then_benchmark_then_override(folder: Path) -> None:

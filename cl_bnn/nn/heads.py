@@ -38,6 +38,7 @@ class Headed(nn.Module):
             raise ValueError("this network needs the task label: it has a head or a norm per task")
         if isinstance(task, int):
             return self._single(x, task)
+        task = task.to(x.device)  # Avalanche's A-GEM leaves it on the CPU
         if bool((task == task[0]).all()):
             return self._single(x, int(task[0]))
         return self._mixed(x, task)

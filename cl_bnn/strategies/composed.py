@@ -9,8 +9,9 @@ from avalanche.training.plugins import AGEMPlugin, GEMPlugin, SynapticIntelligen
 from torch import Tensor
 
 from cl_bnn.errors import UserError, out_of_memory, reason
-from cl_bnn.nn.norm import TestBatchNorm
 from cl_bnn.strategies.ewc import EWC
+from cl_bnn.strategies.laplace import KroneckerLaplace
+from cl_bnn.strategies.loading import require_single_samples
 from cl_bnn.strategies.mas import MAS
 
 # Plugins that read the gradients of a step once it has been made.
@@ -18,7 +19,7 @@ LATE_READERS = (SynapticIntelligencePlugin,)
 # Plugins that change the gradient of a step, and would see that of its last sample alone.
 GRADIENT_WRITERS = (AGEMPlugin, GEMPlugin)
 # Plugins that look at samples one at a time.
-SINGLE_SAMPLES = (EWC, MAS)
+SINGLE_SAMPLES = (EWC, MAS, KroneckerLaplace)
 # The hooks of training outside a step, where optimisers hold something else than the network. From
 # `before_forward` to `after_update` the model holds the weights that were drawn for the step.
 BETWEEN_STEPS = (
@@ -70,13 +71,8 @@ class Composed(SupervisedPlugin, supports_distributed=True):  # type: ignore[cal
                 f"{name} projects the gradient of a step, and {type(strategy).__name__} makes its "
                 f"own of {draws} samples: set mc_samples = 1"
             )
-        if isinstance(self.plugin, SINGLE_SAMPLES) and any(
-            isinstance(module, TestBatchNorm) for module in strategy.model.modules()
-        ):
-            raise UserError(
-                f'{name} looks at samples one at a time, which norm = "batch" cannot normalise: '
-                "take another norm"
-            )
+        if isinstance(self.plugin, SINGLE_SAMPLES):
+            require_single_samples(name, strategy)
 
     @property
     def can_be_saved(self) -> bool:

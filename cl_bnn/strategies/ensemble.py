@@ -51,7 +51,7 @@ class Ensemble(Mixin):
         self.rule, self.size, self.vote = rule_of(rule), size, vote
         self.seed = int(torch.randint(2**31, ()))  # of all that members draw for themselves
         super().__init__(model=self.arranged(model), **member)
-        if self.objective.hits is None or self.objective.score != "accuracy":
+        if not self.objective.of_classes or self.objective.score != "accuracy":
             raise ValueError("members vote for classes: this benchmark has none")
         self._alone = self.predictors  # the ways in which a member can predict
         self.predictors, self.predictor = ("ensemble",), "ensemble"
@@ -66,8 +66,10 @@ class Ensemble(Mixin):
 
     @contextmanager
     def drawing(self, *where: object) -> Iterator[None]:
-        """Inside, torch's global generator is that of one place; it is restored on leaving."""
-        with torch.random.fork_rng(devices=[]):
+        """Inside, torch's global generators are those of one place, and afterwards as before."""
+        begun = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        gpus = [torch.cuda.current_device()] if begun else []
+        with torch.random.fork_rng(gpus):
             torch.manual_seed(self.generator(*where).initial_seed())
             yield
 

@@ -10,6 +10,7 @@ from cl_bnn import distributed
 from cl_bnn.data.folder import Decoders, FolderView, View
 from cl_bnn.data.task import TaskView
 from cl_bnn.errors import UserError
+from cl_bnn.nn.norm import TestBatchNorm
 
 # Images of a folder are tested in smaller batches than asked for: they are large.
 STREAMED_EVAL = 250
@@ -42,6 +43,15 @@ def samples_of(dataset: Any, rows: Tensor, device: torch.device) -> list[Tensor]
     """Some samples of an Avalanche data set, as a batch `[x, y, task label]` on a device."""
     columns = zip(*(dataset[row] for row in rows.tolist()), strict=True)
     return [torch.stack([torch.as_tensor(v) for v in c]).to(device) for c in columns]
+
+
+def require_single_samples(what: str, strategy: Any) -> None:
+    """Raise `UserError` where samples cannot be looked at one by one."""
+    if any(isinstance(module, TestBatchNorm) for module in strategy.model.modules()):
+        raise UserError(
+            f'{what} looks at samples one at a time, which norm = "batch" cannot normalise: take '
+            "another norm"
+        )
 
 
 class Batches:

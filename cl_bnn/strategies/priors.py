@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cl_bnn.objectives import require_classes
 from cl_bnn.optim.kronecker import FactorMeter, Factors, layers_of
-from cl_bnn.strategies.loading import samples_of
+from cl_bnn.strategies.loading import require_single_samples, samples_of
 
 # Samples that go through one sampled network together.
 BATCH = 100
@@ -57,6 +57,7 @@ class KroneckerPrior(PosteriorAsPrior):
 
     Raises:
         ValueError: `samples` is out of range.
+        UserError: when training begins, a norm that does not know single samples.
     """
 
     def __init__(self, samples: int = 2000) -> None:
@@ -64,6 +65,11 @@ class KroneckerPrior(PosteriorAsPrior):
         if samples < 1:
             raise ValueError(f"prior_samples must be >= 1, got {samples!r}")
         self.samples = samples
+
+    def before_training(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+        """Avalanche calls this when training begins."""
+        super().before_training(strategy, *args, **kwargs)
+        require_single_samples("a prior with Kronecker factors", strategy)
 
     def after_training_exp(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         """Avalanche calls this when an experience has been learned."""

@@ -72,6 +72,7 @@ class RoundEnsemble(Ensemble):
         self.independent = self.mode == "independent"
         self.members: list[Member] = []
         self.round = 0
+        self._at_work = False  # while members are being trained
         self.sample_weights = torch.ones(0, dtype=torch.float64)
         self._told: dict[str, float] = {}
         self._test_set: View | None = None  # that Avalanche's loop goes through, if it is known
@@ -93,6 +94,7 @@ class RoundEnsemble(Ensemble):
 
     def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
         epochs = super().n_epochs
+        self._at_work = True
         self.round, self.epoch = divmod(self._first_epoch(), epochs)
         while self.round < self.size and not self._stop_training:
             if self.epoch == 0:
@@ -100,7 +102,7 @@ class RoundEnsemble(Ensemble):
             while self.epoch < epochs and not self._stop_training:
                 self._train_epoch(**kwargs)
             self.round, self.epoch = self.round + 1, 0
-        self._stop_training = False
+        self._stop_training = self._at_work = False
 
     def _begin_round(self) -> None:
         if self.round == 0:
@@ -170,7 +172,7 @@ class RoundEnsemble(Ensemble):
 
     def _asked(self) -> list[Member]:
         """The members; while one is being trained, it stands where it will be."""
-        if self.round == self.size or self.epoch == 0 and self.round == 0 and self.members:
+        if self.round == self.size or self.members and not self._at_work:
             return self.members
         before = self.members[self.round : self.round + 1]
         alpha = before[0].alpha if before else 1.0

@@ -241,7 +241,7 @@ class Template(SupervisedTemplate):
         """Avalanche's `eval` under `evaluation_weights`; the training weights come back."""
         adapt(self.model, experiences, self.device)  # now: within, it holds what predicts
         self.make_optimizer()
-        with self.evaluation_weights(), gpu_arithmetic(self.precision == "tf32"):
+        with gpu_arithmetic(self.precision == "tf32"), self.evaluation_weights():
             return super().eval(experiences, **kwargs)
 
     def each_output(self) -> Iterator[Tensor]:

@@ -10,7 +10,7 @@ from cl_bnn.data.dataset import Split
 from cl_bnn.data.task import TaskView
 from cl_bnn.errors import UserError
 from cl_bnn.recorder import Recorder
-from cl_bnn.strategies import BayesBiNNStrategy, SGDStrategy, TaskAware, Template
+from cl_bnn.strategies import BayesBiNNStrategy, SGDStrategy, TaskAware, Template, VCLStrategy
 
 
 class Look(nn.Module):
@@ -133,3 +133,6 @@ def test_tf32_is_allowed_where_it_is_asked_for_and_nowhere_else(precision: str) 
     allowed = precision == "tf32"
     assert found == [(allowed, allowed, True)] * (3 + 1 + 1)
     assert flags() == before
+    found.clear()
+    train(VCLStrategy, Note(), precision=precision, coreset=4, coreset_epochs=2, eval_samples=2)
+    assert len(found) > 3 * 2 + 2 and set(found) == {(allowed, allowed, True)}

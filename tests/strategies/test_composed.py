@@ -457,7 +457,7 @@ def test_a_projection_needs_the_gradient_in_one(tmp_path: Path, name: str) -> No
         carry_out([run])
 
 
-@pytest.mark.parametrize("name", ["ewc", "mas"])
+@pytest.mark.parametrize("name", ["ewc", "mas", "kfl", "bayesbinn_tuned"])
 def test_single_samples_need_another_norm(tmp_path: Path, name: str) -> None:
     (run,) = plan(tmp_path, name, model__norm="batch")
     with pytest.raises(UserError, match='samples one at a time, which norm = "batch" cannot'):

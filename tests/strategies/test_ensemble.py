@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from avalanche.core import SupervisedPlugin
 from test_execution import Stop, carry_out, plan, stop_at
 from tiny import stream
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from cl_bnn import ensembles, results
 from cl_bnn.cli import main
 from cl_bnn.ensembles import VOTES
 from cl_bnn.nn import mlp
+from cl_bnn.objectives import BINARY
 from cl_bnn.optim import STE
 from cl_bnn.recorder import Recorder
 from cl_bnn.strategies import (
@@ -342,6 +344,25 @@ def test_members_that_are_done_are_asked_once_for_a_test_set() -> None:
     assert recorder.measure(learned, data.test) != first
 
 
+def test_the_member_under_way_is_asked_in_every_epoch_of_every_task() -> None:
+    """And between two tasks those that are there, also in an ensemble that was read back."""
+    asked: list[tuple[int, int, list[bool]]] = []
+
+    class Look(SupervisedPlugin):
+        def after_training_epoch(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+            done = [any(member is one for one in strategy.members) for member in strategy._asked()]
+            asked.append((strategy.round, strategy.epoch, done))
+
+    strategy = ensemble(rule="samme", size=2, plugins=[Look()])
+    learn(strategy, 2)
+    first = [(0, 0, [False]), (0, 1, [False]), (1, 0, [True, False]), (1, 1, [True, False])]
+    later = [(k, e, [k > 0, k < 1]) for k, e, _ in first]  # the other one is of the first task
+    assert asked == first + later
+    again = ensemble(rule="samme", size=2)
+    again.load_extra_state(strategy.extra_state() | {"parts": strategy.parts()})
+    assert again._asked() == again.members and len(again.members) == 2
+
+
 def test_looking_changes_nothing(tmp_path: Path) -> None:
     (often,) = plan(tmp_path, "benn", out="often", eval_every="epoch", rule="samme", size=2)
     (seldom,) = plan(tmp_path, "benn", out="seldom", rule="samme", size=2)
@@ -357,6 +378,11 @@ def test_looking_changes_nothing(tmp_path: Path) -> None:
 
 
 # Settings ----------------------------------------------------------------------------------------
+
+
+def test_members_need_a_logit_for_every_class() -> None:
+    with pytest.raises(ValueError, match="members vote for classes: this benchmark has none"):
+        ensemble(objective=BINARY)
 
 
 def test_a_member_has_the_settings_of_its_own_recipe(tmp_path: Path) -> None:
