@@ -72,6 +72,15 @@ def test_a_run_repeats_and_continues_bit_by_bit(tmp_path: Path, strategy: str) -
     assert carry_out(whole) == carry_out(again) == carry_out(pieces)
 
 
+@pytest.mark.parametrize("strategy", ["agem", "gem", "replay", "ste+ewc", "bayesbinn_tuned"])
+def test_a_run_with_a_head_per_task_repeats_bit_by_bit(tmp_path: Path, strategy: str) -> None:
+    """A memory then has samples of several heads in a batch."""
+    one, other = (
+        plan(tmp_path, strategy, out=out, stream__heads=True)[0] for out in ("one", "other")
+    )
+    assert carry_out(one) == carry_out(other)
+
+
 @pytest.mark.parametrize("kind", ENSEMBLES)
 def test_an_ensemble_repeats_and_continues_bit_by_bit(tmp_path: Path, kind: str) -> None:
     whole, pieces = (
