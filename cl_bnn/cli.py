@@ -96,7 +96,6 @@ def _train(arguments: argparse.Namespace) -> None:
 def _sweep(arguments: argparse.Namespace) -> None:
     """Train every strategy on every benchmark; a run that fails does not stop the others."""
     from cl_bnn import sweep
-    from cl_bnn.events import Failures
 
     quieten()
     runs = sweep.plan(
@@ -109,10 +108,8 @@ def _sweep(arguments: argparse.Namespace) -> None:
         arguments.out,
         arguments.grid,
     )
-    failures = Failures()
     carry_out = partial(sweep.run_all, engine=arguments.engine, address=arguments.address)
-    _carry_out(runs, arguments, failures, carry_out)
-    failures.tell(len(runs))
+    _carry_out(runs, arguments, None, carry_out)
 
 
 def _search(arguments: argparse.Namespace) -> None:
@@ -167,16 +164,16 @@ def _carry_out(
     from rich.console import Console
 
     from cl_bnn import distributed, outcome, runner
+    from cl_bnn.events import Failures
     from cl_bnn.progress import progress
 
     # Of the processes that torchrun starts, the first one speaks; another only if it has to.
-    first, failed = distributed.is_first(), set()
+    first, failures = distributed.is_first(), Failures()
     with progress(len(runs), None if first else Console(force_terminal=False)) as tell:
 
         def on_event(event: "Event") -> None:
             tell(event)
-            if event.kind == "failed":
-                failed.add(event.run)
+            failures(event)
             if listener is not None:
                 listener(event)
 
@@ -189,8 +186,10 @@ def _carry_out(
         )
     if first:
         # Where a run failed, an older file may lie in its place.
+        failed = {event.run for event in failures.found}
         there = [run for run in runs if run.name not in failed]
         outcome.sum_up(there, arguments.out, drawn=not arguments.no_plot)
+    failures.tell(len(runs))
 
 
 def _list(arguments: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ from cl_bnn._spec import ARITHMETIC
 from cl_bnn.errors import UserError, near
 from cl_bnn.events import Event, Failures
 from cl_bnn.report import ledger
-from cl_bnn.report.ledger import NOT_RUN, VERDICTS, Ours, Published
+from cl_bnn.report.ledger import DIFFERS, NOT_RUN, VERDICTS, Ours, Published
 from cl_bnn.report.ledger_page import judged, measure_name, numbers, published_text, tally
 from cl_bnn.report.summary import MEASURES
 
@@ -101,8 +101,12 @@ def missing(found: Sequence[Claim]) -> list[Setup]:
     """What has to be run for the claims that have no number of ours, or one of another variant of
     the benchmark, each once.
     """
-    open_ = [claim for claim in found if claim.verdict == NOT_RUN or claim.mine.stands_in]
-    return list({repr(claim.setup): claim.setup for claim in open_ if claim.setup}.values())
+    setups: list[Setup] = []
+    for claim in found:
+        wanted = claim.verdict == NOT_RUN or claim.verdict == DIFFERS and claim.mine.stands_in
+        if wanted and claim.setup is not None and claim.setup not in setups:
+            setups.append(claim.setup)
+    return setups
 
 
 def _place(key: str, recipe: recipes.BenchmarkRecipe) -> str:
