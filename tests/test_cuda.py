@@ -1,5 +1,6 @@
 """Runs on a GPU: the numbers of a processor, repeated bit by bit, and no waiting inside a step."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from test_execution import Stop, plan, stop_at
 
 from cl_bnn import runner
+from cl_bnn.execution import Execution
 from cl_bnn.strategies import Template
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
@@ -89,6 +91,26 @@ def test_an_ensemble_repeats_and_continues_bit_by_bit(tmp_path: Path, kind: str)
     with pytest.raises(Stop):
         carry_out(pieces, on_event=stop_at("epoch", 4))
     assert carry_out(whole) == carry_out(pieces)
+
+
+def first_weights(run: runner.Run, device: str) -> list[torch.Tensor]:
+    execution = Execution(run, torch.device(device), None, lambda event: None)
+    execution._build()
+    optimizer = execution.strategy.optimizer
+    with optimizer.mode() if hasattr(optimizer, "mode") else nullcontext():
+        return [p.detach().cpu().clone() for p in execution.strategy.model.parameters()]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "settings"),
+    [*((name, {}) for name in [*STRATEGIES, "vcl"]), ("bop", {"start": "real"})],
+)
+def test_a_seed_begins_with_the_weights_of_a_processor(
+    tmp_path: Path, strategy: str, settings: dict[str, object]
+) -> None:
+    (run,) = plan(tmp_path, strategy, **settings)
+    for ours, theirs in zip(first_weights(run, "cuda"), first_weights(run, "cpu"), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize("strategy", ["ste", "bop", "adam"])

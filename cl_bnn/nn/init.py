@@ -1,6 +1,7 @@
 """Initial weights of the published networks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import sqrt
 from typing import Any, TypeVar
 
@@ -14,6 +15,19 @@ from cl_bnn.nn.layers import binary_parameters
 TRUNCATED_STD = 0.87962566103423978
 
 
+@contextmanager
+def on_the_processor(model: nn.Module) -> Iterator[None]:
+    """Inside, the weights lie on the processor: what is drawn into them there does not depend on
+    the device that they come back to, so that a seed begins everywhere with the same network.
+    """
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    model.cpu()
+    try:
+        yield
+    finally:
+        model.to(device)
+
+
 @torch.no_grad()
 def init_latent(model: nn.Module) -> None:
     """Initial latent weights of STE, in linear layers with binary weights: weights U(-a, a) with
@@ -22,12 +36,13 @@ def init_latent(model: nn.Module) -> None:
     As in the BayesBiNN authors' STE baseline (arXiv:2002.10778), after Courbariaux et al. 2015.
     """
     binary = {id(p) for p in binary_parameters(model)}
-    for layer in model.modules():
-        if isinstance(layer, nn.Linear) and id(layer.weight) in binary:
-            bound = (1.5 / (layer.in_features + layer.out_features)) ** 0.5
-            layer.weight.uniform_(-bound, bound)
-            if layer.bias is not None:
-                layer.bias.zero_()
+    with on_the_processor(model):
+        for layer in model.modules():
+            if isinstance(layer, nn.Linear) and id(layer.weight) in binary:
+                bound = (1.5 / (layer.in_features + layer.out_features)) ** 0.5
+                layer.weight.uniform_(-bound, bound)
+                if layer.bias is not None:
+                    layer.bias.zero_()
 
 
 @torch.no_grad()
@@ -35,8 +50,9 @@ def init_uniform(model: nn.Module, bound: float) -> None:
     """Binary weights U(-bound, bound), whatever their layer: the initial latent weights of synaptic
     metaplasticity (arXiv:2003.03533).
     """
-    for parameter in binary_parameters(model):
-        parameter.uniform_(-bound, bound)
+    with on_the_processor(model):
+        for parameter in binary_parameters(model):
+            parameter.uniform_(-bound, bound)
 
 
 def init_glorot(model: nn.Module, *, normal_convolutions: bool = False) -> None:
@@ -87,13 +103,14 @@ def reinitialise(model: nn.Module) -> None:
     `reset_parameters`, then what `initialised` has noted.
     """
     resets: list[Any] = [getattr(module, "reset_parameters", None) for module in model.modules()]
-    for reset in resets:
-        if reset is not None:
-            reset()
-    for module in model.modules():
-        again: Any = getattr(module, "initialise", None)
-        if again is not None:
-            again(module)
+    with on_the_processor(model):
+        for reset in resets:
+            if reset is not None:
+                reset()
+        for module in model.modules():
+            again: Any = getattr(module, "initialise", None)
+            if again is not None:
+                again(module)
 
 
 def _layers(model: nn.Module) -> list[nn.Linear | _ConvNd]:

@@ -213,12 +213,13 @@ class PMF(BinaryOptimizer):
         return signs(latent[1] - latent[0])
 
     def _begin(self, parameter: Parameter) -> dict[str, Any]:
-        wide = parameter.data.new_empty(2 * parameter.shape[0], *parameter.shape[1:])
+        shape = (2 * parameter.shape[0], *parameter.shape[1:])
+        wide = torch.empty(shape, dtype=parameter.dtype)  # drawn on the processor, for all devices
         if wide.ndim > 1:
             nn.init.xavier_uniform_(wide)
         else:
             nn.init.normal_(wide, std=VECTOR_STD)
-        latent = wide.view(2, *parameter.shape)
+        latent = wide.view(2, *parameter.shape).to(parameter.device)
         return {
             "latent": latent,
             "exp_avg": torch.zeros_like(latent),

@@ -86,7 +86,9 @@ class BernoulliPosterior(WithInner):
     def _posterior_of(self, group: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
         state: dict[str, Any] = self.state[parameter]
         if "natural" not in state:
-            sign = torch.randint_like(parameter, 2).mul_(2).sub_(1)
+            # drawn on the processor: the same for a seed on every device
+            sign = torch.randint(2, parameter.shape, dtype=parameter.dtype).mul_(2).sub_(1)
+            sign = sign.to(parameter.device)
             state["natural"] = sign * group["init_lambda"]
             state["prior"] = torch.zeros_like(sign)
             self._begin(state)

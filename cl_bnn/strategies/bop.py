@@ -5,6 +5,7 @@ from typing import Any
 from torch import nn
 
 from cl_bnn.nn import binary_group
+from cl_bnn.nn.init import on_the_processor
 from cl_bnn.optim import Bop, Bop2ndOrder
 from cl_bnn.optim.bop import Flipping, Start, Ties
 from cl_bnn.optim.weights import require
@@ -63,8 +64,9 @@ def _binary_group(model: nn.Module, start: Start) -> list[dict[str, Any]]:
     """The binary weights as one group; real at first, they are drawn as the Bop authors do."""
     group = binary_group(model)
     if start == "real":
-        for parameter in (p for p in group["params"] if p.dim() > 1):
-            nn.init.xavier_uniform_(parameter)
+        with on_the_processor(model):
+            for parameter in (p for p in group["params"] if p.dim() > 1):
+                nn.init.xavier_uniform_(parameter)
     return [group]
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
+from cl_bnn.nn.init import on_the_processor
 from cl_bnn.optim import MESU
 from cl_bnn.optim.prediction import Average
 from cl_bnn.strategies.gaussian import GaussianStrategy
@@ -85,9 +86,10 @@ class MESUStrategy(GaussianStrategy):
         """Initial means of linear and convolutional layers U(-a, a), a = 4 / sqrt(inputs), as in
         the authors' code.
         """
-        for layer in model.modules():
-            if isinstance(layer, (nn.Linear, _ConvNd)):
-                bound = MEAN_BOUND / math.sqrt(layer.weight[0].numel())
-                layer.weight.uniform_(-bound, bound)
-                if layer.bias is not None:
-                    layer.bias.uniform_(-bound, bound)
+        with on_the_processor(model):
+            for layer in model.modules():
+                if isinstance(layer, (nn.Linear, _ConvNd)):
+                    bound = MEAN_BOUND / math.sqrt(layer.weight[0].numel())
+                    layer.weight.uniform_(-bound, bound)
+                    if layer.bias is not None:
+                        layer.bias.uniform_(-bound, bound)
