@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from cl_bnn.optim.weights import require
 from cl_bnn.strategies.schedules import Schedule
 from cl_bnn.strategies.template import Template
 
@@ -17,6 +18,9 @@ class AdamStrategy(Template):
         model: the network.
         lr: Adam's learning rate, in the first epoch of every task, > 0.
         schedule: see `cl_bnn.strategies.schedules`.
+        grad_clip: gradients are clipped element by element to plus or minus this value, > 0; None:
+            not at all.
+        weight_clip: all parameters stay within plus or minus this value, > 0; None: anywhere.
         template: every keyword of Avalanche's `SupervisedTemplate`.
 
     Raises:
@@ -29,12 +33,28 @@ class AdamStrategy(Template):
         model: nn.Module,
         lr: float = 1e-3,
         schedule: Schedule = "constant",
+        grad_clip: float | None = None,
+        weight_clip: float | None = None,
         **template: Any,
     ) -> None:
-        if lr <= 0:
-            raise ValueError(f"lr must be > 0, got {lr!r}")
+        require(lr > 0, "lr", lr, "> 0")
+        require(grad_clip is None or grad_clip > 0, "grad_clip", grad_clip, "> 0 or None")
+        require(weight_clip is None or weight_clip > 0, "weight_clip", weight_clip, "> 0 or None")
+        self.grad_clip, self.weight_clip = grad_clip, weight_clip
         optimizer = torch.optim.Adam(model.parameters(), lr)
         super().__init__(model=model, optimizer=optimizer, schedule=schedule, **template)
+
+    def _before_update(self, **kwargs: Any) -> None:
+        super()._before_update(**kwargs)
+        if self.grad_clip is not None:
+            nn.utils.clip_grad_value_(self.model.parameters(), self.grad_clip)
+
+    @torch.no_grad()
+    def _after_update(self, **kwargs: Any) -> None:
+        if self.weight_clip is not None:
+            for parameter in self.model.parameters():
+                parameter.clamp_(-self.weight_clip, self.weight_clip)
+        super()._after_update(**kwargs)
 
 
 class SGDStrategy(Template):
@@ -63,12 +83,9 @@ class SGDStrategy(Template):
         schedule: Schedule = "constant",
         **template: Any,
     ) -> None:
-        if lr <= 0:
-            raise ValueError(f"lr must be > 0, got {lr!r}")
-        if not 0 <= momentum < 1:
-            raise ValueError(f"momentum must be in [0, 1), got {momentum!r}")
-        if weight_decay < 0:
-            raise ValueError(f"weight_decay must be >= 0, got {weight_decay!r}")
+        require(lr > 0, "lr", lr, "> 0")
+        require(0 <= momentum < 1, "momentum", momentum, "in [0, 1)")
+        require(weight_decay >= 0, "weight_decay", weight_decay, ">= 0")
         optimizer = torch.optim.SGD(
             model.parameters(), lr, momentum=momentum, weight_decay=weight_decay
         )

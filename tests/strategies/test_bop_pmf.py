@@ -20,6 +20,7 @@ from cl_bnn.nn import BinaryLinear, mlp, real_parameters, xnornet
 from cl_bnn.optim import PMF, Bop
 from cl_bnn.recorder import Recorder
 from cl_bnn.strategies import (
+    AdamStrategy,
     Bop2ndOrderStrategy,
     BopStrategy,
     DrawWeights,
@@ -388,6 +389,37 @@ def test_sgd_by_hand() -> None:
     data = tensors_benchmark(train_tensors=[(x, y)], test_tensors=[(x, y)], task_labels=[0])
     strategy.train(data.train_stream, eval_streams=[])
     torch.testing.assert_close(model.weight.detach(), w)
+
+
+def test_adam_clips_gradients_and_weights() -> None:
+    x, y = two_blobs.blobs(0)
+    model, expected = nn.Linear(10, 2), nn.Linear(10, 2)
+    expected.load_state_dict(model.state_dict())
+    adam = torch.optim.Adam(expected.parameters(), 0.1)
+    for _ in range(4):
+        adam.zero_grad()
+        nn.functional.cross_entropy(expected(x), y).backward()
+        for parameter in expected.parameters():
+            assert parameter.grad is not None
+            parameter.grad = parameter.grad.clip(-0.01, 0.01)
+        adam.step()
+        with torch.no_grad():
+            for parameter in expected.parameters():
+                parameter.copy_(parameter.clip(-0.3, 0.3))
+    strategy = AdamStrategy(
+        model=model, lr=0.1, grad_clip=0.01, weight_clip=0.3,
+        **settings(train_mb_size=60, train_epochs=4),
+    )  # fmt: skip
+    data = tensors_benchmark(train_tensors=[(x, y)], test_tensors=[(x, y)], task_labels=[0])
+    strategy.train(data.train_stream, eval_streams=[])
+    torch.testing.assert_close(model.state_dict(), expected.state_dict())
+    assert model.weight.abs().max() == 0.3
+
+
+@pytest.mark.parametrize("name", ["lr", "grad_clip", "weight_clip"])
+def test_wrong_values_of_adam_are_named(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} must be > 0.*, got -1.0$"):
+        AdamStrategy(model=network(), **{name: -1.0}, **settings())
 
 
 @pytest.mark.parametrize(
