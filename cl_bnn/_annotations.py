@@ -1,7 +1,7 @@
 """Does a value from a TOML file fit an annotation? And what would, in words?"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -24,21 +24,26 @@ def fits(value: object, annotation: Any) -> bool:
     """
     if annotation is None:
         annotation = NoneType
-    if annotation in SCALARS:
+    if isinstance(annotation, Hashable) and annotation in SCALARS:
         return type(value) in SCALARS[annotation][1] and not _endless(value)
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return any(type(value) is type(choice) and value == choice for choice in arguments)
     if origin in (Union, UnionType):
         return any(fits(value, argument) for argument in arguments)
+    if origin is tuple and arguments and ... not in arguments:
+        if not isinstance(value, list) or len(value) != len(arguments):
+            return False
+        return all(fits(*pair) for pair in zip(value, arguments, strict=True))
     if origin in (list, tuple, Sequence):
-        return isinstance(value, list) and all(fits(item, arguments[0]) for item in value)
+        inner = arguments[0] if arguments else Any
+        return isinstance(value, list) and all(fits(item, inner) for item in value)
     return True
 
 
 def describe(annotation: Any) -> str:
     """What would fit, in words: "a number", "one of 'task', 'class'"."""
-    if annotation in SCALARS:
+    if isinstance(annotation, Hashable) and annotation in SCALARS:
         return SCALARS[annotation][0]
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
@@ -47,7 +52,8 @@ def describe(annotation: Any) -> str:
     if origin in (Union, UnionType):
         return " or ".join(describe(a) for a in arguments if a is not NoneType)
     if origin in (list, tuple, Sequence):
-        return f"a list of: {describe(arguments[0])}"
+        inner = ", ".join(describe(a) for a in arguments if a is not ...)
+        return f"a list of: {inner}" if inner else "a list"
     return str(annotation)
 
 

@@ -127,7 +127,7 @@ def _signature(builder: Callable[..., Any]) -> Signature:
     """
     try:
         return signature(builder, eval_str=True)
-    except NameError:
+    except (NameError, AttributeError, TypeError):
         return signature(builder)
     except ValueError as error:
         raise UserError(

@@ -139,8 +139,8 @@ def _load(name_or_path: str) -> StrategyRecipe:
             if not isinstance(name, str):
                 raise UserError(f"{path}: plugins holds {name!r}: expected names, as in ['ewc']")
         plugins = tuple(_told(load_plugin(name), table, path) for name in table["plugins"])
-        _once(plugins, path)
         mine = _without(table, {plugin.name for plugin in plugins})
+    _once((*base.plugins, *plugins), path)
     on = {name: base.on.get(name, {}) | mine["on"].get(name, {}) for name in base.on | mine["on"]}
     defaults = base.defaults | mine["defaults"]
     search = base.search | read_axes(mine["search"], defaults, f"{path}: search.")
@@ -171,10 +171,18 @@ def _of_a_class(name_or_path: str, path: Path, table: dict[str, Any]) -> Strateg
 def _read(path: Path) -> dict[str, Any]:
     """The table in a strategy's file, its form judged."""
     table = read(path, KEYS, required={"title"})
-    if not any(form <= set(table) for form in FORMS):
+    form = {"build", "optimizer", "plugin", "plugins"} & set(table)
+    if not any(known <= form for known in FORMS):
         raise UserError(
             f"{path}: the key 'build' is missing (text; or 'optimizer' with 'plugin' or 'plugins')"
         )
+    if form not in FORMS:
+        raise UserError(
+            f"{path}: {', '.join(sorted(form))} together: expected build, or optimizer with plugin "
+            "or plugins"
+        )
+    if "part" in table and "build" not in table:
+        raise UserError(f"{path}: part: only a recipe with build has one")
     for benchmark, section in table.get("on", {}).items():
         if not isinstance(section, dict):
             raise UserError(f"{path}: on.{benchmark} must be a table, as in [on.{benchmark}]")

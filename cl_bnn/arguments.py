@@ -10,7 +10,7 @@ from typing import NoReturn
 from cl_bnn import __version__
 from cl_bnn._recipe_files import value_of
 from cl_bnn._search_space import FIRST_SEED, TASKS_SEEN, TRIALS
-from cl_bnn.errors import UserError, near
+from cl_bnn.errors import UserError, near, one_line
 
 Command = Callable[[argparse.Namespace], None]
 
@@ -111,7 +111,7 @@ def _fill_searching(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--jobs", metavar="N", type=_count, default=1, help="runs side by side (default 1)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
-    add("--out", metavar="DIR", type=Path, default=Path("searches"), help="default: searches")
+    add("--out", metavar="DIR", type=_folder, default=Path("searches"), help="default: searches")
     add("--data-root", metavar="DIR", type=Path, help="default: CL_BNN_DATA, else the cache")
     write_help = "put the chosen settings into this recipe; a copy is made if it is not there"
     add("--write", metavar="FILE.toml", type=Path, help=write_help)
@@ -142,7 +142,7 @@ def _fill_running(parser: argparse.ArgumentParser, eval_every: str) -> None:
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     every_help = f"how often the test sets are measured (default: {eval_every})"
     add("--eval-every", choices=("task", "epoch"), default=eval_every, help=every_help)
-    add("--out", metavar="DIR", type=Path, default=Path("runs"), help="default: runs")
+    add("--out", metavar="DIR", type=_folder, default=Path("runs"), help="default: runs")
     add("--data-root", metavar="DIR", type=Path, help="default: CL_BNN_DATA, else the cache")
     add("--no-plot", action="store_true", help="draw no figures at the end")
     add("--dry-run", action="store_true", help="print the plan and stop")
@@ -169,7 +169,7 @@ def _fill_plot(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--benchmark", metavar="NAME", default="", help="only this one, all variants of the name")
     add("--strategies", metavar="A,B", default="", help="only these, all variants of a name")
-    add("--out", metavar="DIR", type=Path, help="where the figures go (default: DIR/figures)")
+    add("--out", metavar="DIR", type=_folder, help="where the figures go (default: DIR/figures)")
 
 
 def _fill_verify(parser: argparse.ArgumentParser) -> None:
@@ -236,6 +236,14 @@ def _setting(text: str) -> tuple[str, object]:
     if not (key and value):
         raise argparse.ArgumentTypeError(f"{text!r}: expected KEY=VALUE, as in lr=1e-3")
     return key, value_of(value)
+
+
+def _folder(text: str) -> Path:
+    """A path; `~` is the home, which shells leave as it is in `--out=~/runs`."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {one_line(error)}") from error
 
 
 def _values(text: str) -> tuple[str, list[object]]:

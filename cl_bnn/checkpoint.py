@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import pickle
 import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -143,5 +144,8 @@ def _read(path: Path, expected: str | None = None) -> dict[str, Any] | None:
     digest, data = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
     if hashlib.sha256(data).digest() != digest or expected not in (None, digest.hex()):
         return None
-    state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # a value of the user's own that is neither plain nor a tensor
+        return None
     return state

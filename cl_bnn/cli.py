@@ -1,7 +1,9 @@
 """The command line `cl-bnn`. A command is one function; what is slow to import, it imports."""
 
 import argparse
+import io
 import os
+import re
 import signal
 import sys
 import threading
@@ -25,6 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 2 for a mistake of the user, 130 if it was
     stopped with Ctrl-C or SIGTERM.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that lacks a letter shows its code
+        sys.stdout.reconfigure(errors="backslashreplace")
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     try:
@@ -47,6 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader (`| head`) has seen enough; without this Python complains while it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"cl-bnn: error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return MISUSE
     return 0
 
 
@@ -143,7 +152,8 @@ def _search(arguments: argparse.Namespace) -> None:
 
 
 def _listed(text: str) -> list[str]:
-    return [name for name in text.split(",") if name]
+    """Names with commas between them; those in brackets belong to a label."""
+    return [name for name in re.split(r",(?![^\[]*\])", text) if name]
 
 
 def _carry_out(
@@ -251,6 +261,8 @@ def _data(arguments: argparse.Namespace) -> None:
 
     names, root = arguments.names, arguments.data_root
     if arguments.action == "list":
+        if names:
+            raise UserError(f"data list takes no names, and got {', '.join(names)}")
         lines: Iterable[str] = command.list_lines(root)
     elif arguments.action == "verify":
         lines = command.verify(names, root)

@@ -108,7 +108,7 @@ def state_bits(strategy: Any) -> float:
     """
     drawn = {id(p) for p in strategy.model.parameters() if "natural" in _state_of(strategy, p)}
     network = [p for p in strategy.model.parameters() if id(p) not in drawn]
-    plugins = [getattr(plugin, "plugin", None) for plugin in strategy.plugins]
+    plugins = [vars(p.plugin) for p in strategy.plugins if hasattr(p, "plugin")]
     learner = strategy.optimizer.state_dict()
     others = [
         network, list(strategy.model.buffers()), strategy.parts(), strategy.extra_state(), plugins,

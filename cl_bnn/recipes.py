@@ -46,7 +46,22 @@ OWN = ("", "stream", "model", "strategy")
 FROM_RUNNER = {
     "stream": frozenset({"seed", "data_root"}),
     "model": frozenset({"input_shape", "in_features", "out_features", "n_tasks", "n_heads"}),
-    "strategy": frozenset({"model", "train_set_size", "eval_seed"}),
+    "strategy": frozenset(
+        {
+            "model",
+            "train_set_size",
+            "eval_seed",
+            "device",
+            "evaluator",
+            "plugins",
+            "objective",
+            "train_epochs",
+            "train_mb_size",
+            "eval_mb_size",
+            *ARITHMETIC,
+            "stop_after",
+        }
+    ),
     "plugin": frozenset(),
 }
 

@@ -118,7 +118,7 @@ def read(directory: Path) -> pd.DataFrame:
     import pandas as pd  # 0.5 s, and a run that only writes does not need it
 
     runs: dict[tuple[Hashable, ...], tuple[Path, pd.DataFrame]] = {}
-    for path in sorted(directory.rglob("seed*.csv")):
+    for path in _files(directory):
         for run, frame in _read_one(path).groupby(RUN):
             if run in runs:
                 raise UserError(
@@ -167,7 +167,7 @@ def read_info(directory: Path) -> pd.DataFrame:
     import pandas as pd
 
     found: list[dict[Hashable, object]] = []
-    for path in sorted(directory.rglob("seed*.csv")):
+    for path in _files(directory):
         if _json_path(path).is_file():
             info = _checked_record(path).get("info", {})
             numbers: dict[Hashable, object] = {
@@ -187,7 +187,7 @@ def read_specs(directory: Path) -> dict[tuple[str, str, int], dict[str, object]]
         UserError: a JSON is no record of a run.
     """
     found = {}
-    for path in sorted(directory.rglob("seed*.csv")):
+    for path in _files(directory):
         spec = dict(_checked_record(path)["spec"]) if _json_path(path).is_file() else {}
         if spec.keys() >= set(RUN):
             run = str(spec.pop("benchmark")), str(spec.pop("strategy")), int(str(spec.pop("seed")))
@@ -206,6 +206,12 @@ def _flat(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, 
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def _files(directory: Path) -> list[Path]:
+    """The CSVs of runs below a folder; not those in hidden folders, such as an editor's copies."""
+    found = sorted(directory.rglob("seed*.csv"))
+    return [p for p in found if not any(n[0] == "." for n in p.relative_to(directory).parts)]
 
 
 def _json_path(path: Path) -> Path:
@@ -261,7 +267,9 @@ def _read_one(path: Path) -> pd.DataFrame:
     if _json_path(path).is_file():
         _checked_record(path)
     try:
-        frame = pd.read_csv(path, dtype=COLUMNS)
+        # Only where a number is missing: a recipe may be called "null".
+        missing = {"on": [""], "epoch": [""], "value": ["", "nan"]}
+        frame = pd.read_csv(path, dtype=COLUMNS, keep_default_na=False, na_values=missing)
         return frame[list(COLUMNS)]
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())

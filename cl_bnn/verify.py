@@ -30,13 +30,16 @@ class Setup(NamedTuple):
     strategy: str
     overrides: dict[str, object]
 
-    def command(self, seeds: int, directory: Path) -> str:
+    def command(self, seeds: Sequence[int], directory: Path) -> str:
         """The line that runs it, its results in a directory."""
         words = ["cl-bnn", "run", self.benchmark, "--strategy", self.strategy]
         for key, value in self.overrides.items():
             text = str(value).lower() if isinstance(value, bool) else str(value)
             words += [OPTIONS[key], text] if key in OPTIONS else ["--set", f"{key}={text}"]
-        return shlex.join([*words, "--seeds", str(seeds), "--out", str(directory)])
+        count = str(len(seeds))
+        named = ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")
+        given = count if list(seeds) == list(range(len(seeds))) else named
+        return shlex.join([*words, "--seeds", given, "--out", str(directory)])
 
 
 class Claim(NamedTuple):
@@ -123,7 +126,7 @@ def _place(key: str, recipe: recipes.BenchmarkRecipe) -> str:
     return f"model.{key}"
 
 
-def lines(found: Sequence[Claim], seeds: int, directory: Path) -> Iterator[str]:
+def lines(found: Sequence[Claim], seeds: Sequence[int], directory: Path) -> Iterator[str]:
     """Reported and reproduced, one claim a line, those of one run together with its command, which
     writes into a directory.
     """
@@ -193,7 +196,7 @@ def carry_out(
         runner.run_all(runs, keep_going=True, on_event=listen, **how)
         if len(failures.found) < len(runs):
             found = claims(published, results.read(directory), benchmark, strategy)
-    yield from lines(found, len(seeds), directory)
+    yield from lines(found, seeds, directory)
     failures.tell(len(runs))
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 import cl_bnn
 from cl_bnn import recipes, results
-from cl_bnn.cli import main
+from cl_bnn.cli import COMMANDS, _listed, main, parse
 from cl_bnn.errors import UserError
 from cl_bnn.events import Event
 from cl_bnn.progress import line, progress
@@ -431,6 +431,21 @@ def test_want_of_memory_is_one_line(
     monkeypatch.setattr(runner, "run_all", refused)
     assert run() == 2
     assert error(capsys).startswith("not enough memory: take a smaller network or batch_size")
+
+
+def test_a_path_that_the_system_refuses_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    name = 300 * "x"
+    assert main(["run", "mnist_small", "--strategy", f"{name}.toml"]) == 2
+    assert error(capsys) == f"{name}.toml: File name too long"
+
+
+def test_commas_in_brackets_belong_to_a_label() -> None:
+    assert _listed("ste[clamp=2.0,lr=0.1],adam,") == ["ste[clamp=2.0,lr=0.1]", "adam"]
+
+
+def test_a_tilde_is_the_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/somewhere")
+    assert parse(["run", "mnist_small", "--out=~/runs"], COMMANDS).out == Path("/somewhere/runs")
 
 
 def test_other_errors_keep_their_traceback(

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from avalanche.core import SupervisedPlugin
 from avalanche.training.plugins import ReplayPlugin
 from test_execution import Stop, carry_out, plan, stop_at
 from tiny import stream
@@ -77,6 +78,19 @@ def test_what_plugins_keep_counts() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+class Remembers(SupervisedPlugin):  # type: ignore[type-arg]
+    """A plugin of the user's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.anchors = {"w": torch.rand(100)}
+
+
+def test_what_a_plugin_of_ones_own_keeps_counts() -> None:
+    more = state_bits(learned(plugins=[Remembers()])) - state_bits(learned())
+    assert more == pytest.approx(100 * 32 / learned().n_weights)
+
+
 def test_samples_of_avalanche_count_as_they_lie_in_the_data_set() -> None:
     replay = ReplayPlugin(mem_size=30)
     kept = state_bits(learned(n_tasks=2, plugins=[replay])) - state_bits(learned(n_tasks=2))

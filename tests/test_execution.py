@@ -399,6 +399,37 @@ def test_own_code_that_has_changed_is_noticed(tmp_path: Path) -> None:
         go()
 
 
+REMEMBERS = """
+import numpy as np
+
+from cl_bnn.strategies import STEStrategy
+
+
+class Mine(STEStrategy):
+    def extra_state(self):
+        return super().extra_state() | STATE
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "then"),
+    [
+        ("silent", HELD, "started"),  # who knows what such a class remembers
+        ("plain", REMEMBERS.replace("STATE", "{'w': 1.0}"), "resumed"),
+        ("array", REMEMBERS.replace("STATE", "{'w': np.ones(2)}"), "started"),
+    ],
+)
+def test_own_code_continues_where_it_says_what_it_remembers(
+    tmp_path: Path, name: str, code: str, then: str
+) -> None:
+    (run,) = plan(tmp_path, own_code(tmp_path / "mine", f"module_{name}", code))
+    with pytest.raises(Stop):
+        carry_out([run], stop_at("epoch", 2))
+    events: list[Event] = []
+    carry_out([run], events.append)
+    assert next(e.kind for e in events if e.kind != "note") == then
+
+
 def test_a_class_that_is_no_strategy_is_one_line(tmp_path: Path) -> None:
     code = (
         "from avalanche.training.supervised import Naive\n\n\nclass Mine(Naive):\n"

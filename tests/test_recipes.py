@@ -1,6 +1,7 @@
 import json
 import pickle
 import sys
+import typing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -84,6 +85,35 @@ def test_what_a_class_of_ones_own_hands_on_are_settings_as_well(folder: Path) ->
     ):
         with pytest.raises(UserError, match=message):
             recipes.check(spec_of(folder, **{key: value}))
+
+
+def test_what_the_runner_gives_is_no_setting(folder: Path) -> None:
+    (folder / "my_method.py").write_text(
+        MODULE + "from cl_bnn.strategies import STEStrategy\n"
+        "class Slow(STEStrategy):\n"
+        "    def __init__(self, *, model, train_mb_size, train_epochs=1, device='cpu', **more):\n"
+        "        super().__init__(model=model, device=device, **more)\n"
+    )
+    (folder / "mine.toml").write_text('title = "Slow"\nbuild = "my_method:Slow"\n')
+    recipes.check(spec_of(folder))  # nothing is missing
+    with pytest.raises(UserError, match="train_epochs: no setting of my_method:Slow"):
+        recipes.check(spec_of(folder, train_epochs=5))
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ('build = "m:Mine"\nplugins = ["ewc"]', "build, plugins together: expected build, or"),
+        ('optimizer = "ste"\nplugin = "m:P"\nplugins = ["ewc"]', "optimizer, plugin, plugins to"),
+        ('optimizer = "ste"\nplugins = ["ewc"]\npart = "x"', "part: only a recipe with build has"),
+        ('optimizer = "ste+ewc"\nplugins = ["ewc"]', "the plugin 'ewc' stands there twice"),
+        ('paper = "none"', "the key 'build' is missing"),
+    ],
+)
+def test_a_recipe_is_of_one_form(folder: Path, lines: str, message: str) -> None:
+    (folder / "mine.toml").write_text(f'title = "Mine"\n{lines}\n')
+    with pytest.raises(UserError, match=message):
+        recipes.load_strategy(str(folder / "mine.toml"))
 
 
 def test_a_builder_without_a_signature_is_one_line(folder: Path) -> None:
@@ -343,6 +373,12 @@ def test_recipe_files_that_cannot_be_read(tmp_path: Path) -> None:
         (1, str | None, False),
         ([1, 2], list[int], True),
         ([1, "x"], tuple[int, ...], False),
+        ([1, "x"], tuple[int, str], True),
+        ([1], tuple[int, str], False),
+        ([1, "x"], list, True),
+        ([1, "x"], typing.List, True),  # noqa: UP006
+        (1, typing.List, False),  # noqa: UP006
+        (1, [int], True),  # no annotation: the function has the last word
         (1, Literal["1"], False),
         ("anything", "unevaluated annotation", True),
     ],

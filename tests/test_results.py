@@ -172,6 +172,24 @@ def test_read_takes_a_csv_without_json_and_orders_seeds_as_numbers(tmp_path: Pat
     assert list(results.read(tmp_path)["seed"]) == [9, 9, 9, 10, 10, 10]
 
 
+def test_a_recipe_may_be_called_as_pandas_writes_what_is_missing(tmp_path: Path) -> None:
+    row = Row("None", "null", 0, 0, None, None, "nan", 0.5)
+    results.write(results.csv_path(tmp_path, "None", "null", 0), [row], SPEC, {})
+    (found,) = results.read(tmp_path).itertuples(index=False)
+    assert (found.benchmark, found.strategy, found.metric) == ("None", "null", "nan")
+
+
+def test_copies_in_hidden_folders_are_no_runs(tmp_path: Path) -> None:
+    """As an editor makes them beside the file that is looked at."""
+    written(tmp_path / ".runs")
+    (path,) = (tmp_path / ".runs").rglob("seed0.csv")
+    copy = path.parent / ".ipynb_checkpoints" / "seed0-checkpoint.csv"
+    copy.parent.mkdir()
+    copy.write_bytes(path.read_bytes())
+    assert len(results.read(tmp_path / ".runs")) == 3
+    assert len(results.read_info(tmp_path / ".runs")) == 1
+
+
 def test_read_refuses_an_empty_folder_and_a_missing_one(tmp_path: Path) -> None:
     for directory in (tmp_path, tmp_path / "missing"):
         with pytest.raises(UserError, match="no results in"):

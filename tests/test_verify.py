@@ -34,7 +34,7 @@ def test_every_command_makes_a_run_with_the_labels_of_its_claim() -> None:
     found = [(name, setup) for name, setup in known if setup is not None]
     assert len(found) > 100
     for (benchmark, strategy), setup in found:
-        words = shlex.split(setup.command(5, Path("results")))
+        words = shlex.split(setup.command(range(5), Path("results")))
         assert words[:2] == ["cl-bnn", "run"]
         assert words[-4:] == ["--seeds", "5", "--out", "results"]
         spec = recipes.resolve(
@@ -61,10 +61,18 @@ def test_a_setting_finds_its_table() -> None:
     assert setup.overrides == {
         "model.norm": "none", "stream.scenario": "class", "model.width": 400, "lr": 0.5,
     }  # fmt: skip
-    assert setup.command(3, Path("mine")) == (
+    assert setup.command([0, 1, 2], Path("mine")) == (
         "cl-bnn run split_mnist --strategy ste+ewc --set model.norm=none --set "
         "stream.scenario=class --set model.width=400 --set lr=0.5 --seeds 3 --out mine"
     )
+
+
+@pytest.mark.parametrize(
+    ("seeds", "given"), [([0], "1"), ([3], "3,"), ([7, 8], "7,8"), ([1, 0], "1,0")]
+)
+def test_a_command_names_the_seeds(seeds: list[int], given: str) -> None:
+    setup = verify.setup_of("split_mnist", "ste")
+    assert setup is not None and f" --seeds {given} --out " in setup.command(seeds, Path("mine"))
 
 
 @pytest.mark.parametrize(

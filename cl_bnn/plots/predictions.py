@@ -126,8 +126,9 @@ def _found(runs: Path, known: set[tuple[str, ...]]) -> dict[str, list[Shown]]:
     first: dict[tuple[str, str], tuple[int, Path]] = {}
     for path in sorted(runs.resolve().rglob(f"{PREFIX}seed*.csv")):
         run = path.parents[1].name, path.parent.name
-        seed = int(path.stem.removeprefix(f"{PREFIX}seed"))
-        if run in known and (run not in first or seed < first[run][0]):
+        number = path.stem.removeprefix(f"{PREFIX}seed")
+        seed = int(number) if number.isdecimal() else -1  # a copy that someone has made
+        if seed >= 0 and run in known and (run not in first or seed < first[run][0]):
             first[run] = seed, path
     found: dict[str, list[Shown]] = {}
     for (benchmark, strategy), (seed, path) in first.items():

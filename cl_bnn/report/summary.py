@@ -23,7 +23,7 @@ CONFIDENCE = 0.95
 
 def slug(benchmark: str) -> str:
     """A benchmark's name as the beginning of a file name: `split_mnist_scenario=class`."""
-    return re.sub(r"[^A-Za-z0-9_.=-]+", "_", benchmark).strip("_.")
+    return re.sub(r"[^\w.=-]+", "_", benchmark).strip("_.")
 
 
 class Interval(NamedTuple):

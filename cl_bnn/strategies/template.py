@@ -20,6 +20,9 @@ from cl_bnn.strategies.precision import PRECISIONS, Precision, gpu_arithmetic
 from cl_bnn.strategies.schedules import SCHEDULES, Schedule
 from cl_bnn.strategies.task_aware import adapt, grows
 
+# Packages whose classes say by `extra_state` what they remember, or remember nothing.
+KNOWN = ("cl_bnn", "avalanche", "typing", "builtins", "abc")
+
 
 class Template(SupervisedTemplate):
     """A strategy whose learning rate restarts with every task.
@@ -205,10 +208,14 @@ class Template(SupervisedTemplate):
 
     @property
     def can_be_saved(self) -> bool:
-        """Whether all plugins have a state that can be restored, and the network never grows: one
-        that has grown does not fit into that which a run begins with.
+        """Whether all that a run needs to continue can be restored: no network that grows (it does
+        not fit into the one that a run begins with), no plugin without a state, and no class of the
+        user's own that does not say by `extra_state` what it remembers.
         """
-        return not grows(self.model) and all(plugin.can_be_saved for plugin in self._composed())
+        if grows(self.model) or not all(plugin.can_be_saved for plugin in self._composed()):
+            return False
+        own = [c for c in type(self).__mro__ if c.__module__.partition(".")[0] not in KNOWN]
+        return not own or any("extra_state" in vars(c) for c in own)
 
     def _composed(self) -> list[Composed]:
         return [plugin for plugin in self.plugins if isinstance(plugin, Composed)]

@@ -109,6 +109,8 @@ def test_the_plots_of_a_folder_have_its_predictions(tmp_path: Path) -> None:
     row = results.Row("two_moons", "ste", 0, 0, 0, None, "accuracy", 1.0)
     csv = results.csv_path(tmp_path, "two_moons", "ste", 0)
     results.write(csv, [row], {}, {})
+    predictions = next(tmp_path.rglob("predictions_seed0.csv"))
+    predictions.with_name("predictions_seed0 copy.csv").write_bytes(predictions.read_bytes())
     paths = plots.draw(results.read(tmp_path), tmp_path / "figures")
     names = {path.name for path in paths}
     assert {"two_moons_predictions.png", "two_moons_predictions.svg"} <= names

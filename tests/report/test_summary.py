@@ -85,3 +85,4 @@ def test_interval_of_one_value_and_of_none() -> None:
 def test_slug_is_fit_for_a_file_system() -> None:
     assert slug("split_mnist[scenario=class,epochs=2]") == "split_mnist_scenario=class_epochs=2"
     assert slug("../a b") == "a_b"
+    assert slug("toy-α") != slug("toy-β")
