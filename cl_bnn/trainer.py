@@ -88,8 +88,8 @@ class Trainer:
             batch_size: samples a step, >= 1; they are shuffled anew for every epoch.
             validation_data: inputs and targets that are measured after every epoch.
             schedule: of the learning rates along the epochs of this call, at whose end they are
-                what they were before: `"constant"`, `"cosine"` or `"cosine_early"`, see
-                `cl_bnn.strategies.schedules`.
+                what they were before: a key of `cl_bnn.strategies.schedules.SCHEDULES`, such as
+                `"cosine"`.
             verbose: print a line an epoch.
 
         Returns:
@@ -130,7 +130,8 @@ class Trainer:
     def evaluate(
         self, x: Data, y: Data, *, samples: int | None = None, batch_size: int = EVAL_BATCH
     ) -> dict[str, float]:
-        """Measures of the predictions by name: `accuracy` (a fraction), `nll` (nats), `ece`.
+        """Measures of the predictions by name: `accuracy` (a fraction), `nll` (nats), `ece` and
+        `brier`, from 100 classes on `accuracy_top5`.
 
         Args:
             x: inputs (n, ...).

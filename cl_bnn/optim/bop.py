@@ -149,7 +149,8 @@ class Bop(Flipping):
             saved along. Its learning-rate scheduler, if any, is the user's own.
 
     Raises:
-        ValueError: a value is outside its range.
+        ValueError: a value is outside its range, there are no parameters, or a bias or gain would
+            become binary: see `cl_bnn.optim.weights.refuse_vectors`.
     """
 
     moments = ("momentum",)
@@ -200,7 +201,8 @@ class Bop2ndOrder(Flipping):
         inner: an optimiser for the real-valued parameters, see `Bop`.
 
     Raises:
-        ValueError: a value is outside its range.
+        ValueError: a value is outside its range, there are no parameters, or a bias or gain would
+            become binary: see `cl_bnn.optim.weights.refuse_vectors`.
     """
 
     moments = ("momentum", "second_moment")

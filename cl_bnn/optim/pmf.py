@@ -131,7 +131,8 @@ class PMF(BinaryOptimizer):
             saved along. Its learning-rate scheduler, if any, is the user's own.
 
     Raises:
-        ValueError: a value is outside its range.
+        ValueError: a value is outside its range, there are no parameters, or a bias or gain would
+            become binary: see `cl_bnn.optim.weights.refuse_vectors`.
     """
 
     ranges: ClassVar[dict[str, Range]] = {

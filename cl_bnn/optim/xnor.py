@@ -92,6 +92,17 @@ class XNOR(STE):
         )  # fmt: skip
         self.derivative: Derivative = derivative
 
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Take in a group of parameters, as `STE` does; a vector has no inputs to be centred over.
+
+        Raises:
+            ValueError: a bias or gain would become binary.
+        """
+        super().add_param_group(param_group)
+        added = self.param_groups[-1]
+        if added.get("binary", True) and any(p.dim() < 2 for p in added["params"]):
+            raise ValueError("XNOR centres weights over their inputs, and a bias or gain has none")
+
     def _settle(self, latent: Tensor) -> Tensor:
         return centre(latent)
 

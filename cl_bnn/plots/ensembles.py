@@ -18,7 +18,7 @@ from cl_bnn.report.ledger import Published
 from cl_bnn.report.order import ordered
 
 #: Accuracies in percent are drawn by the logarithm of the errors, plus this share of them, so that
-#: 97 and 98 lie as far apart as 80 and 87; and where a stretched axis has its ticks, as far as they
+#: 97 and 98 lie as far apart as 80 and 86; and where a stretched axis has its ticks, as far as they
 #: are within what is drawn.
 FLOOR = 0.5
 TICKS = (*range(10, 90, 10), 90, 95, 97, 98, 99, 99.5)
@@ -72,6 +72,7 @@ def members(frame: pd.DataFrame) -> Figure | None:
     weights = weights[weights["after"] == frame["after"].max()]
     if not len(ends):
         return None
+    ends = ends.groupby(["strategy", "seed"])["value"].mean().reset_index()  # over the tasks
     boosting = ordered(weights["strategy"])
     titles = [
         "samples on which two members differ [%]",

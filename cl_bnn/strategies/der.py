@@ -72,10 +72,11 @@ class DER(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg
 
     def _distance(self, found: Tensor, stored: Tensor) -> Tensor:
         """The mean squared difference of the outputs that there were when samples were stored."""
+        found = found[:, : stored.shape[1]]  # in a task's first step more than any stored
         if not self.grown:
             return F.mse_loss(found, stored)
         there = ~stored.isnan()
-        return (found[:, : stored.shape[1]][there] - stored[there]).square().mean()
+        return (found[there] - stored[there]).square().mean()
 
     def _rows(self) -> Tensor:
         """Places in the memory for a batch, each at most once."""

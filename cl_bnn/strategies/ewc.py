@@ -24,6 +24,8 @@ class EWC(Anchored):
         A <- A + F, c <- (A c + F w) / (A + F)      which is sum_t F_t (w - w_t)^2 up to a constant
         A <- decay A + F, c <- w                    online
 
+    (Schwarz et al. penalise with decay A in place of A, so that their lambda is strength / decay.)
+
     Avalanche's own plugin squares the gradient of the *mean* loss of a batch, so that its F depends
     on the size of the batches and on the order of the samples.
 

@@ -92,6 +92,11 @@ class RoundEnsemble(Ensemble):
         """The number of epochs done in the current task, by all members."""
         return self.round * super().n_epochs + self.epoch
 
+    def _before_training(self, **kwargs: Any) -> None:
+        super()._before_training(**kwargs)
+        for plugin in self._keeps:
+            plugin.before_training(self, **kwargs)
+
     def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
         epochs = super().n_epochs
         self._at_work = True

@@ -35,7 +35,7 @@ class Template(SupervisedTemplate):
     Args:
         model: a network; `TaskAware` if it needs the task label.
         optimizer: its learning rates are those of the first epoch of a task.
-        schedule: `"cosine"`, `"cosine_early"` or `"constant"`, see `cl_bnn.strategies.schedules`.
+        schedule: a key of `cl_bnn.strategies.schedules.SCHEDULES`, such as `"cosine"`.
         objective: what the network is asked for; its loss is the criterion unless one is given.
         stop_after: end training after so many epochs of a task, without changing the schedules,
             which span all `train_epochs`.

@@ -99,6 +99,12 @@ def test_what_predicts_is_what_would_be_drawn_next() -> None:
     )
 
 
+def test_a_bias_is_refused_also_where_others_take_it() -> None:
+    group = {"params": [nn.Parameter(torch.zeros(3))], "binary_vectors": True}
+    with pytest.raises(ValueError, match="XNOR centres weights over their inputs, and a bias"):
+        XNOR([group])
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("lr", 0.0), ("weight_decay", -1.0), ("derivative", "none")]
 )

@@ -102,6 +102,22 @@ def test_histograms_of_the_weights_after_every_round() -> None:
     np.testing.assert_allclose(shown, [[0, 0.75], [1, 0], [0, 0], [0, 0.25]])
 
 
+def test_disagreement_is_a_mean_over_tasks_and_an_interval_over_seeds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values = {(0, 0): 0.2, (0, 1): 0.4, (1, 0): 0.3, (1, 1): 0.5}  # by seed and task: 30 and 40 %
+    stream = [
+        Row("toy", "benn", seed, 1, task, None, "disagreement", value)
+        for (seed, task), value in values.items()
+    ]
+    drawn = []
+    monkeypatch.setattr(ensembles, "errorbar", lambda axis, line, *rest: drawn.append(line))
+    ensembles.members(frame_of(stream))
+    (line,) = drawn
+    assert line.mean == pytest.approx([35])
+    assert line.half == pytest.approx([12.706 * 5], rel=1e-3)  # t with one degree of freedom
+
+
 def test_nothing_to_draw_without_ensembles(tmp_path: Path) -> None:
     frame: pd.DataFrame = plausible(strategies=["ste"], tasks=1)
     assert ensembles.sizes(frame, []) is None and ensembles.members(frame) is None

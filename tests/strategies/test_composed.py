@@ -360,6 +360,19 @@ def test_outputs_that_a_stored_sample_did_not_have_are_not_compared(tasks: Tasks
         assert tasks.penalty(plugin).item() == pytest.approx(torch.cat(squares).mean().item())
 
 
+def test_a_head_that_has_grown_is_compared_where_it_was(tasks: Tasks) -> None:
+    """In the first step of a task with new classes, before any sample of it is stored."""
+    x, y = inputs(tasks)
+    z = torch.randn(7, 3, dtype=torch.float64)
+    der = DER(memory=7, batch_size=7, alpha=1.0, beta=0.0)
+    zeros = torch.zeros(7, dtype=torch.int64)
+    der.load_state_dict({"x": x, "outputs": z, "y": y, "tasks": zeros, "seen": 7})
+    grown = torch.cat([tasks.inner.weight.detach(), torch.ones(1, 4)]).double()
+    tasks.inner.weight = nn.Parameter(grown)
+    expected = F.mse_loss(tasks.inner(x)[:, :3], z)
+    assert tasks.penalty(der).item() == pytest.approx(expected.item())
+
+
 def test_loss_of_dark_experience_replay_is_that_of_the_paper(tasks: Tasks) -> None:
     """alpha mean (f(x) - z)^2 + beta cross-entropy, here of the whole buffer."""
     x, y = inputs(tasks)

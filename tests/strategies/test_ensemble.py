@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from cl_bnn import ensembles, results
 from cl_bnn.cli import main
 from cl_bnn.ensembles import VOTES
+from cl_bnn.errors import UserError
 from cl_bnn.nn import mlp
 from cl_bnn.objectives import BINARY
 from cl_bnn.optim import STE
@@ -32,8 +33,8 @@ from cl_bnn.strategies import (
 SIZE, EPOCHS = 3, 2
 
 
-def network() -> nn.Module:
-    return TaskAware(mlp(in_features=784, out_features=2, width=16))
+def network(**settings: Any) -> nn.Module:
+    return TaskAware(mlp(in_features=784, out_features=2, width=16, **settings))
 
 
 def ensemble(kind: Any = STEStrategy, mode: Any = "independent", **more: Any) -> Any:
@@ -433,6 +434,13 @@ def test_what_does_not_go_together_is_refused() -> None:
         ensemble_of(STEStrategy, "sequential", side_by_side=True)
     with pytest.raises(ValueError, match="element by element, got 'independent' and PMFStrategy"):
         ensemble_of(PMFStrategy, side_by_side=True)
+
+
+def test_a_kronecker_prior_of_members_is_asked_for_single_samples() -> None:
+    tuned = {"build": "cl_bnn.strategies:BayesBiNNStrategy", "prior": "kronecker"}
+    made = benn(model=network(norm="batch"), member=tuned, size=2, evaluator=Recorder())
+    with pytest.raises(UserError, match="a prior with Kronecker factors"):
+        made._before_training()
 
 
 def test_side_by_side_is_chosen_where_it_pays() -> None:
