@@ -59,9 +59,10 @@ class BayesBiNN(RelaxedPosterior):
 
     which is the Laplace approximation of Ritter, Botev, Barber (2018, arXiv:1805.07810) around the
     posterior's mean. With gamma = 1 old data count as much as new ones; what they say of single
-    weights is in lambda_prior as well. The expectation of the second factor adds gamma G (mu - M) A
-    and a diagonal to g_hat, see `mean_pull`. A layer keeps inputs^2 + outputs^2 numbers for it,
-    however many tasks there were.
+    weights is in lambda_prior as well, and so counts more than once. The factors of the newest task
+    enter whole, whatever rho. The expectation of the second factor adds gamma G (mu - M) A and a
+    diagonal to g_hat, see `mean_pull`. A layer keeps inputs^2 + outputs^2 numbers for it, however
+    many tasks there were.
 
     Use either `step(closure)`, where the closure zeroes the gradients, computes the loss, calls
     `backward` and returns the loss, and is called S times; or, for S = 1, `draw()` before the

@@ -60,9 +60,11 @@ def mean_pull(mean: Tensor, anchor: Tensor, factors: Factors) -> Tensor:
     mu.
 
     The weights are independent and their squares are 1, so that what is on the diagonal of A (x) G
-    does not depend on them, and
+    acts on mu along a straight line, and
 
         pull  =  G (mu - M) A  -  mu * diag(G) diag(A)^T
+
+    At mu = M that is -M * diag(G) diag(A)^T: towards the sign of M, with every task anew.
 
     Args:
         mean: mu of a layer's weights, (outputs, ...), as many inputs as there are in all.
