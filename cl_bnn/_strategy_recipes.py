@@ -125,12 +125,15 @@ def load_plugin(name: str) -> PluginRecipe:
     return _plugin(path, table)
 
 
-def _load(name_or_path: str) -> StrategyRecipe:
+def _load(name_or_path: str, above: tuple[Path, ...] = ()) -> StrategyRecipe:
+    """The recipe of a name or a file, which those `above` name as their optimiser."""
     path = find("strategies", name_or_path)
     table = _read(path)
     if "build" in table:
         return _of_a_class(name_or_path, path, table)
-    base = _load(table["optimizer"])
+    if path.resolve() in above:
+        raise UserError(f"{path}: it is its own optimizer")
+    base = _load(_beside(table["optimizer"], path), (*above, path.resolve()))
     plugins: tuple[PluginRecipe, ...]
     if "plugin" in table:
         plugins, mine = (_plugin(path, table),), _within(table, base.name, path)
@@ -138,7 +141,8 @@ def _load(name_or_path: str) -> StrategyRecipe:
         for name in table["plugins"]:
             if not isinstance(name, str):
                 raise UserError(f"{path}: plugins holds {name!r}: expected names, as in ['ewc']")
-        plugins = tuple(_told(load_plugin(name), table, path) for name in table["plugins"])
+        found = [load_plugin(_beside(name, path)) for name in table["plugins"]]
+        plugins = tuple(_told(plugin, table, path) for plugin in found)
         mine = _without(table, {plugin.name for plugin in plugins})
     _once((*base.plugins, *plugins), path)
     on = {name: base.on.get(name, {}) | mine["on"].get(name, {}) for name in base.on | mine["on"]}
@@ -149,6 +153,12 @@ def _load(name_or_path: str) -> StrategyRecipe:
         defaults=defaults, on=on, plugins=(*base.plugins, *plugins), search=search,
         bases=(*base.bases, base.path),
     )  # fmt: skip
+
+
+def _beside(name_or_path: str, path: Path) -> str:
+    """What a recipe names: a file is looked for beside that one, then in the current folder."""
+    there = path.parent / name_or_path
+    return str(there) if name_or_path.endswith(".toml") and there.is_file() else name_or_path
 
 
 def _of_a_class(name_or_path: str, path: Path, table: dict[str, Any]) -> StrategyRecipe:

@@ -8,6 +8,7 @@ import pandas as pd
 from rich.console import Console
 
 from cl_bnn import results
+from cl_bnn.progress import Terminal
 from cl_bnn.report import single_tables, tables
 from cl_bnn.report.summary import is_single
 from cl_bnn.report.tables import Table
@@ -23,7 +24,7 @@ def sum_up(runs: Sequence["Run"], out: Path, *, drawn: bool) -> None:
     runs = [run for run in runs if run.path.exists()]
     if not runs:
         return
-    frame, console = _measurements(runs), Console()
+    frame, console = _measurements(runs), Terminal()
     for table in _tables(frame):
         print_table(table, console)
     for run in runs:

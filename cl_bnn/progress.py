@@ -1,5 +1,7 @@
 """Events of runs -> progress bars on a terminal, one quiet line per task elsewhere."""
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -20,10 +22,19 @@ SPEED_PERIOD = 600.0
 BAR_WIDTH, STATE_WIDTH = 10, 60
 
 
+class Terminal(Console):
+    """Goes on in silence once the reader (`| head`) has seen enough: training is not over then."""
+
+    def on_broken_pipe(self) -> None:
+        """Rich calls this in place of the exception."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 @contextmanager
 def progress(n_runs: int, console: Console | None = None) -> Iterator[Callable[[Event], None]]:
     """A function that shows each `Event` it is given, for as long as the block lasts."""
-    console = console or Console()
+    console = console or Terminal()
     if not console.is_terminal:
         yield lambda event: _say(console, line(event))
         return

@@ -8,6 +8,7 @@ stream, a network and what every method shares. Three levels, the later wins: `[
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -104,8 +105,10 @@ def resolve(
     `check`.
 
     Raises:
-        UserError: a key with another prefix, or a part that is no strategy.
+        UserError: a key with another prefix, a part that is no strategy, or settings on a benchmark
+            whose name is a shipped one misspelt.
     """
+    _judge_sections(strategy, benchmark)
     part = _part_of(strategy, benchmark, overrides)
     tables = _tables(benchmark, strategy, part)
     changed: dict[str, dict[str, object]] = {"benchmark": {}, "strategy": {}}
@@ -130,6 +133,24 @@ def resolve(
         folders=tuple(dict.fromkeys(map(_folder, paths))),
         **tables[""],
     )
+
+
+def _judge_sections(strategy: StrategyRecipe, benchmark: BenchmarkRecipe) -> None:
+    """Refuse `[on.split_mnst]`, which nothing would ever read."""
+    known = names("benchmarks")
+    parts: list[StrategyRecipe | PluginRecipe] = [strategy, *strategy.plugins]
+    for recipe in parts:
+        folders = recipe.path.parent, benchmark.path.parent, Path()
+        for name in recipe.on.keys() - {*known, benchmark.name}:
+            if any((folder / f"{name}.toml").is_file() for folder in folders):
+                continue
+            base = name.partition("[")[0]
+            close = get_close_matches(base, known, n=1, cutoff=0.9)
+            if base != name or close:
+                raise UserError(
+                    f"{recipe.path}: on.{name}: no name of a benchmark; did you mean "
+                    f"{(close or [base])[0]!r}?"
+                )
 
 
 def _part_of(

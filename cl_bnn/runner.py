@@ -238,7 +238,7 @@ def _side_by_side(
 ) -> None:  # fmt: skip
     context = multiprocessing.get_context("spawn")
     events: Any = context.Queue()
-    broken: list[Exception] = []
+    broken: list[BaseException] = []
     reader = threading.Thread(target=_forward, args=(events, on_event, broken), daemon=True)
     reader.start()
     with ProcessPoolExecutor(jobs, context, _worker_begins, (events,)) as pool:
@@ -262,12 +262,12 @@ def _side_by_side(
         raise failure
 
 
-def _forward(events: Any, on_event: Callable[[Event], None], broken: list[Exception]) -> None:
+def _forward(events: Any, on_event: Callable[[Event], None], broken: list[BaseException]) -> None:
     """Hand events on; when the listener breaks down, say why, and take the others in."""
     try:
         for event in iter(events.get, None):
             on_event(event)
-    except Exception as error:
+    except BaseException as error:  # also one that would end the process: here it ends the thread
         broken.append(error)
         deque(iter(events.get, None), maxlen=0)
 

@@ -489,6 +489,20 @@ def test_a_reader_that_stops_early_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_training_goes_on_when_the_reader_stops_early(tmp_path: Path, jobs: str) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [
+        sys.executable, "-m", "cl_bnn", "run", "mnist_small", "--strategy", "adam", "--epochs", "1",
+        "--set", "stream.limit=500", "--seeds", "2", "--jobs", jobs, "--out", str(tmp_path), "--no-plot",
+    ]  # fmt: skip
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(list(tmp_path.rglob("seed*.json"))) == 2
+
+
 def test_events_as_lines() -> None:
     name = "split_mnist/bayesbinn[lr=0.01]/seed0"
     lines = {

@@ -116,6 +116,31 @@ def test_a_recipe_is_of_one_form(folder: Path, lines: str, message: str) -> None
         recipes.load_strategy(str(folder / "mine.toml"))
 
 
+def test_what_a_recipe_names_lies_beside_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = folder / "inner"
+    inner.mkdir()
+    (inner / "base.toml").write_text('title = "Base"\nbuild = "m:Mine"\n')
+    (inner / "hold.toml").write_text('title = "H"\noptimizer = "ste"\nplugin = "m:Hold"\n')
+    lines = 'title = "Both"\noptimizer = "./base.toml"\nplugins = ["./hold.toml"]\n'
+    (inner / "both.toml").write_text(lines)
+    monkeypatch.chdir(folder)
+    found = recipes.load_strategy("inner/both.toml")
+    assert found.build == "m:Mine" and [p.name for p in found.plugins] == ["hold"]
+    (inner / "base.toml").write_text(lines.replace("base", "both"))
+    with pytest.raises(UserError, match=r"(base|both)\.toml: it is its own optimizer"):
+        recipes.load_strategy("inner/both.toml")
+
+
+@pytest.mark.parametrize("name", ["split_mnst", '"split_mnist[scenario=class]"'])
+def test_a_section_on_a_misspelt_benchmark_is_refused(folder: Path, name: str) -> None:
+    (folder / "mine.toml").write_text(STRATEGY + f"\n[on.{name}]\nrate = 0.5\n")
+    with pytest.raises(UserError, match=r"no name of a benchmark; did you mean 'split_mnist'\?"):
+        spec_of(folder)
+    (folder / "mine.toml").write_text(STRATEGY + "\n[on.split_mnist2]\nrate = 0.5\n")
+    (folder / "split_mnist2.toml").touch()  # one of the user's own
+    spec_of(folder)
+
+
 def test_a_builder_without_a_signature_is_one_line(folder: Path) -> None:
     (folder / "mine.toml").write_text('title = "Dict"\nbuild = "builtins:dict"\n')
     with pytest.raises(UserError, match="no signature found for .*a function of yours around it"):
