@@ -495,7 +495,8 @@ def test_training_goes_on_when_the_reader_stops_early(tmp_path: Path, jobs: str)
     os.close(read)
     command = [
         sys.executable, "-m", "cl_bnn", "run", "mnist_small", "--strategy", "adam", "--epochs", "1",
-        "--set", "stream.limit=500", "--seeds", "2", "--jobs", jobs, "--out", str(tmp_path), "--no-plot",
+        "--set", "stream.limit=500", "--seeds", "2", "--jobs", jobs, "--no-plot",
+        "--out", str(tmp_path),
     ]  # fmt: skip
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
     os.close(write)
