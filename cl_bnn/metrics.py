@@ -171,7 +171,7 @@ def entropy_bits(natural: Tensor) -> Tensor:
 
 def posterior(naturals: list[Tensor], modes_before: list[Tensor] | None) -> dict[str, float]:
     """Of all weights of a network: mean entropy (bits), share saturated, share of flipped modes; of
-    several layers also of each, as `entropy_layer1`.
+    several binary parameters also of each, as `entropy_layer1` (a binary bias counts as a layer).
 
     Args:
         naturals: lambda of each binary parameter.

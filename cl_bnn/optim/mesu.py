@@ -71,7 +71,8 @@ class MESU(GaussianPosterior):
         memory: N >= 1, the number of mini-batches remembered.
         prior_mean: mu_0.
         prior_sigma: sigma_0 > 0.
-        batch_size: B >= 1; the loss handed in is multiplied by it. 1 where it is a sum already.
+        batch_size: B >= 1; the loss handed in is multiplied by it, that of a shorter last batch as
+            well. 1 where it is a sum already.
         clip: >= 0; 0 limits nothing.
         init_sigma: > 0; sigma starts at `init_sigma / sqrt(n)`, n the inputs of an output or, of a
             bias or gain, its length.

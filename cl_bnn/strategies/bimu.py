@@ -73,5 +73,5 @@ class BiMUStrategy(PosteriorStrategy):
             model=model, optimizer=optimizer, eval_samples=eval_samples, average=average,
             eval_seed=eval_seed, schedule=schedule, **template,
         )  # fmt: skip
-        for group in optimizer.param_groups:
+        for group in optimizer.param_groups:  # of a full batch, also where the last is shorter
             group["likelihood_weight"] *= self.train_mb_size
