@@ -181,7 +181,7 @@ def _of_a_class(name_or_path: str, path: Path, table: dict[str, Any]) -> Strateg
 def _read(path: Path) -> dict[str, Any]:
     """The table in a strategy's file, its form judged."""
     table = read(path, KEYS, required={"title"})
-    form = {"build", "optimizer", "plugin", "plugins"} & set(table)
+    form = set().union(*FORMS) & set(table)
     if not any(known <= form for known in FORMS):
         raise UserError(
             f"{path}: the key 'build' is missing (text; or 'optimizer' with 'plugin' or 'plugins')"

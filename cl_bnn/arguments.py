@@ -14,6 +14,9 @@ from cl_bnn.errors import UserError, near, one_line
 
 Command = Callable[[argparse.Namespace], None]
 
+#: Between the items of a list; a comma in brackets belongs to an item.
+COMMA = re.compile(r",(?![^\[]*\])")
+
 
 def parse(argv: Sequence[str], commands: Mapping[str, Command]) -> argparse.Namespace:
     """The arguments of one call; its command is the attribute `command`, a function.
@@ -249,7 +252,7 @@ def _folder(text: str) -> Path:
 def _values(text: str) -> tuple[str, list[object]]:
     """`key=value,value`, each read as by `_setting`; commas in brackets belong to a value."""
     key, _, values = text.partition("=")
-    parts = [part.strip() for part in re.split(r",(?![^\[]*\])", values)]
+    parts = [part.strip() for part in COMMA.split(values)]
     if not key or not all(parts):
         raise argparse.ArgumentTypeError(f"{text!r}: expected KEY=A,B, as in lr=1e-3,1e-2")
     return key, [value_of(part) for part in dict.fromkeys(parts)]

@@ -2,8 +2,6 @@
 
 import argparse
 import io
-import os
-import re
 import signal
 import sys
 import threading
@@ -11,9 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cl_bnn.arguments import parse
+from cl_bnn.arguments import COMMA, parse
 from cl_bnn.errors import UserError, one_line, out_of_memory
-from cl_bnn.quiet import quieten
+from cl_bnn.quiet import drop_output, quieten
 
 if TYPE_CHECKING:
     from cl_bnn.events import Event
@@ -49,8 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"\ncl-bnn: {message}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader (`| head`) has seen enough; without this Python complains while it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
     except OSError as error:
         if error.filename is None:
             raise
@@ -153,7 +150,7 @@ def _search(arguments: argparse.Namespace) -> None:
 
 def _listed(text: str) -> list[str]:
     """Names with commas between them; those in brackets belong to a label."""
-    return [name for name in re.split(r",(?![^\[]*\])", text) if name]
+    return [name for name in COMMA.split(text) if name]
 
 
 def _carry_out(

@@ -1,7 +1,5 @@
 """Events of runs -> progress bars on a terminal, one quiet line per task elsewhere."""
 
-import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -15,6 +13,7 @@ from rich.progress import (
 )
 
 from cl_bnn.events import Event
+from cl_bnn.quiet import drop_output
 
 #: Seconds of history behind the remaining time; an epoch may last minutes.
 SPEED_PERIOD = 600.0
@@ -28,7 +27,7 @@ class Terminal(Console):
     def on_broken_pipe(self) -> None:
         """Rich calls this in place of the exception."""
         self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
 
 
 @contextmanager

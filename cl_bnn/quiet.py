@@ -1,5 +1,7 @@
-"""Warnings of Avalanche that nobody who uses this package can do anything about."""
+"""What nobody wants to read: warnings of Avalanche's, and what comes after a reader has left."""
 
+import os
+import sys
 import warnings
 from typing import TextIO
 
@@ -20,3 +22,10 @@ def quieten() -> None:
 
     # Avalanche puts its own filter first at every such call, so that no filter of ours is asked.
     warnings.showwarning = shown
+
+
+def drop_output() -> None:
+    """Write what is printed from now on nowhere: its reader (`| head`) has seen enough, and Python
+    would complain while it exits.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -48,7 +48,7 @@ FROM_RUNNER = {
     "stream": frozenset({"seed", "data_root"}),
     "model": frozenset({"input_shape", "in_features", "out_features", "n_tasks", "n_heads"}),
     "strategy": frozenset(
-        {
+        (
             "model",
             "train_set_size",
             "eval_seed",
@@ -59,10 +59,10 @@ FROM_RUNNER = {
             "train_epochs",
             "train_mb_size",
             "eval_mb_size",
-            *ARITHMETIC,
             "stop_after",
-        }
-    ),
+            *ARITHMETIC,
+        )
+    ),  # fmt: skip
     "plugin": frozenset(),
 }
 

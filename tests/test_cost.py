@@ -77,7 +77,6 @@ def test_what_plugins_keep_counts() -> None:
     assert der == pytest.approx(40 * sample / WEIGHTS)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 class Remembers(SupervisedPlugin):  # type: ignore[type-arg]
     """A plugin of the user's own."""
 
@@ -91,6 +90,7 @@ def test_what_a_plugin_of_ones_own_keeps_counts() -> None:
     assert more == pytest.approx(100 * 32 / learned().n_weights)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_samples_of_avalanche_count_as_they_lie_in_the_data_set() -> None:
     replay = ReplayPlugin(mem_size=30)
     kept = state_bits(learned(n_tasks=2, plugins=[replay])) - state_bits(learned(n_tasks=2))

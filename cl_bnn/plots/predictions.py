@@ -127,9 +127,10 @@ def _found(runs: Path, known: set[tuple[str, ...]]) -> dict[str, list[Shown]]:
     for path in sorted(runs.resolve().rglob(f"{PREFIX}seed*.csv")):
         run = path.parents[1].name, path.parent.name
         number = path.stem.removeprefix(f"{PREFIX}seed")
-        seed = int(number) if number.isdecimal() else -1  # a copy that someone has made
-        if seed >= 0 and run in known and (run not in first or seed < first[run][0]):
-            first[run] = seed, path
+        if run not in known or not number.isdecimal():  # or a copy that someone has made
+            continue
+        if run not in first or int(number) < first[run][0]:
+            first[run] = int(number), path
     found: dict[str, list[Shown]] = {}
     for (benchmark, strategy), (seed, path) in first.items():
         found.setdefault(benchmark, []).append(Shown(strategy, seed, read(path)))
