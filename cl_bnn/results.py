@@ -209,9 +209,14 @@ def _flat(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _files(directory: Path) -> list[Path]:
-    """The CSVs of runs below a folder; not those in hidden folders, such as an editor's copies."""
+    """The CSVs of runs below a folder, without the hidden ones."""
     found = sorted(directory.rglob("seed*.csv"))
-    return [p for p in found if not any(n[0] == "." for n in p.relative_to(directory).parts)]
+    return [path for path in found if not is_hidden(path, directory)]
+
+
+def is_hidden(path: Path, directory: Path) -> bool:
+    """Whether a path below `directory` is hidden or in a hidden folder, as editors' copies are."""
+    return any(name.startswith(".") for name in path.relative_to(directory).parts)
 
 
 def _json_path(path: Path) -> Path:
@@ -236,8 +241,10 @@ def _checked_record(path: Path) -> dict[str, dict[str, object]]:
         sha256, spec = record["csv_sha256"], record["spec"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{json_path} is not the JSON of a run ({error!r}): {mend}") from error
-    if not isinstance(spec, dict):
-        raise UserError(f"{json_path} is not the JSON of a run (its spec is no table): {mend}")
+    for name, value in (("spec", spec), ("info", record.get("info", {}))):
+        if not isinstance(value, dict):
+            what = f"its {name} is no table"
+            raise UserError(f"{json_path} is not the JSON of a run ({what}): {mend}")
     if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
         raise UserError(
             f"{path} was edited after it was written (its SHA-256 is not the one in "

@@ -22,7 +22,8 @@ from cl_bnn.report.order import ordered
 #: are within what is drawn.
 FLOOR = 0.5
 TICKS = (*range(10, 90, 10), 90, 95, 97, 98, 99, 99.5)
-#: The share of samples whose weight is nearest to a power of 2, times the mean weight.
+#: The share of samples whose weight is nearest to a power of 2, times the mean weight; the least
+#: power and the greatest stand for all beyond them as well.
 POWER = re.compile(r"sample_weight_2\^(-?\d+)")
 #: The smallest share that has a colour of its own.
 LEAST_SHARE = 1e-4
@@ -135,7 +136,7 @@ def _histograms(axis: Axes, rows: pd.DataFrame) -> None:
         extent=(0.5, rounds + 0.5, lowest - 0.5, highest + 0.5),
     )  # fmt: skip
     axis.set_xlabel("after round")
-    axis.set_ylabel("weight / mean, log2")
+    axis.set_ylabel("weight / mean, log2 (±8: or beyond)")
     axis.locator_params(integer=True)
     bar = axis.figure.colorbar(image, ax=axis)
     bar.set_label("share of samples")

@@ -22,7 +22,9 @@ from matplotlib.patches import Patch
 from cl_bnn.plots.figures import LINE, panels, save, style
 from cl_bnn.plots.looks import BLUE, RED
 from cl_bnn.predictions import DATA, PREFIX, read
+from cl_bnn.report.order import ordered
 from cl_bnn.report.summary import slug
+from cl_bnn.results import is_hidden
 
 #: Blue for class 0, white for one half, red for class 1: told apart with every colour vision. The
 #: dark ends of the map are left out, so that points are seen on it.
@@ -122,20 +124,22 @@ def bands(benchmark: str, shown: list[Shown]) -> Figure:
 
 
 def _found(runs: Path, known: set[tuple[str, ...]]) -> dict[str, list[Shown]]:
-    """Predictions by benchmark: strategies with a single predictor first, then by name."""
+    """Predictions by benchmark: strategies with one predictor first, then in the usual order."""
     first: dict[tuple[str, str], tuple[int, Path]] = {}
-    for path in sorted(runs.resolve().rglob(f"{PREFIX}seed*.csv")):
+    runs = runs.resolve()
+    for path in sorted(runs.rglob(f"{PREFIX}seed*.csv")):
         run = path.parents[1].name, path.parent.name
         number = path.stem.removeprefix(f"{PREFIX}seed")
-        if run not in known or not number.isdecimal():  # or a copy that someone has made
-            continue
+        if run not in known or not number.isdecimal() or is_hidden(path, runs):
+            continue  # a copy that someone, or an editor, has made
         if run not in first or int(number) < first[run][0]:
             first[run] = int(number), path
     found: dict[str, list[Shown]] = {}
     for (benchmark, strategy), (seed, path) in first.items():
         found.setdefault(benchmark, []).append(Shown(strategy, seed, read(path)))
     for shown in found.values():
-        shown.sort(key=lambda s: (len(s.predictors()), s.strategy))
+        places = ordered(s.strategy for s in shown)
+        shown.sort(key=lambda s: (len(s.predictors()), places.index(s.strategy)))
     return found
 
 

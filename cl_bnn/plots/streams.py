@@ -34,9 +34,10 @@ def curves(frame: pd.DataFrame) -> Figure:
     """Forgetting curves of one benchmark: accuracy on each task along training, a panel a strategy.
 
     Along the epochs of the whole stream where any run was measured after every epoch, along the
-    tasks learned otherwise. Lines are of the seeds that have epochs, markers with bars of all seeds
-    at the end of each task. A strategy that learns all tasks at once (`joint`) is a level. Of many
-    tasks the first, every k-th and the last are shown.
+    tasks learned otherwise. A task is as wide as the most epochs that any strategy takes for one.
+    Lines are of the seeds that have epochs, markers with bars of all seeds at the end of each task.
+    A strategy that learns all tasks at once (`joint`) is a level. Of many tasks the first, every
+    k-th and the last are shown.
     """
     rows = frame[frame["metric"] == "accuracy"]
     rows = rows[rows["strategy"].isin(at_task_ends(frame, "accuracy")["strategy"])]
@@ -79,7 +80,8 @@ def _curve_panel(axis: Axes, rows: pd.DataFrame, epochs: int, shown: dict[int, L
             continue
         within = rows[(rows["on"] == on) & rows["epoch"].notna()]
         if len(within):
-            place = within["after"] * length + within["epoch"].astype(int) + 1
+            share = (within["epoch"].astype(int) + 1) / _epochs_per_task(within)
+            place = (within["after"] + share) * length
             band(axis, line_over_seeds(within, place), look)
         else:
             band(axis, line, look)

@@ -24,14 +24,23 @@ TITLE = """\
 How to read this page: [all results](../README.md). Pairs are runs of one strategy with one seed
 that differ in a single setting, but not in the task that is set; a difference is that of their ACC,
 in percentage points, the second value less the first. Where training images were held out for a
-study of settings, it is measured on those.
+study of settings, it is measured on those. A norm of every task (`per_task`) is told the label of
+the task at test time, which no other norm is.
 """
 #: A norm of every task is told the task: two settings that are one decision.
 NORM, PER_TASK, TOLD = "model.norm", "per_task", "stream.task_labels"
+#: How often a run was measured changes nothing of what was measured at the end.
+MEASURED = "eval_every"
 #: The value of a setting that a recipe does not mention.
 DEFAULT = "default"
 #: What is asked of a strategy, and on which images: runs that differ in these are not compared.
-TASK = {"stream.scenario", "stream.n_experiences", "stream.validation"}
+TASK = {
+    f"stream.{name}"
+    for name in (
+        "scenario", "n_experiences", "validation", "alignment", "class_order", "data", "size",
+        "test_limit",
+    )
+}  # fmt: skip
 
 
 class Change(NamedTuple):
@@ -98,8 +107,8 @@ def differences(scores: pd.DataFrame, specs: Specs) -> dict[Change, list[float]]
 
 
 def _as_decided(settings: Settings) -> Settings:
-    told = {TOLD} if settings.get(NORM) == PER_TASK else set()
-    return {key: value for key, value in settings.items() if key not in told}
+    left_out = {MEASURED, *({TOLD} if settings.get(NORM) == PER_TASK else ())}
+    return {key: value for key, value in settings.items() if key not in left_out}
 
 
 def _only(one: Settings, other: Settings) -> str | None:

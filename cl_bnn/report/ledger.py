@@ -52,7 +52,9 @@ VERDICTS = {
 #: What is added to a verdict that other seeds might overturn.
 NOT_FIRM = ", not firm"
 #: Settings that make another problem of a benchmark: runs that differ in them are not compared.
-PROBLEM = {"n_experiences", "scenario", "network", "build", "data", "alignment"}
+PROBLEM = {
+    "n_experiences", "scenario", "task_labels", "network", "build", "data", "alignment",
+}  # fmt: skip
 #: The setting that ends a run early without changing it up to there.
 STOP = "stop_after"
 

@@ -46,10 +46,13 @@ MANY = 6
 LEGEND = """\
 A number is *not run* if our runs do not have its benchmark, strategy and measure. Where only
 another variant of the benchmark was run, ours is shown, and the verdict names the variant instead
-of judging. The difference allowed is fixed for the main numbers of each paper; otherwise it is
-twice the published spread and at least 0.3 points, or, where no spread is published, 1 point on a
-single task and 2 on a stream. Published numbers stand as printed; their `±` is the spread that the
-source gives, be it a standard deviation or a standard error. A verdict is *not firm* if ours is a
+of judging. The difference allowed is in general twice the published spread and at least 0.3 points,
+or, where no spread is published, 1 point on a single task and 2 on a stream. It was set apart for
+the main numbers of each paper, for differences of accuracies, for bits and AUROC, for thresholds,
+for what is known of a single run or read from a figure (up to 5 points where a network has learned
+for one epoch only), and for ranges; so look at the column before you cite a verdict. Published
+numbers stand as printed; their `±` is the spread that the source gives, be it a standard deviation,
+a standard error or half of a range, which is noted. A verdict is *not firm* if ours is a
 single seed, or if our interval reaches to where the verdict would be the other.
 """
 

@@ -26,6 +26,7 @@ PUBLISHED = f"{TABLES}/published_numbers.md"
 
 #: By this a page of ours is known.
 SIGNATURE = "Written by `cl-bnn report`"
+SEEN_FROM = "[all results](../README.md)"
 HEAD = f"""\
 # Results
 
@@ -59,7 +60,8 @@ the baseline cancels, so that a difference in one is a difference in the other.
 def write_readme(directory: Path, against: str = "") -> Path:
     """Write `README.md` and the pages in `tables/` into `directory` from the results below it.
 
-    Returns the path of `README.md`. `against` is that of `render`.
+    Pages of results that are no longer there are deleted. Returns the path of `README.md`.
+    `against` is that of `render`.
 
     Raises:
         UserError: as `render` does, or for a `README.md` of somebody else's.
@@ -70,8 +72,12 @@ def write_readme(directory: Path, against: str = "") -> Path:
             f"{readme} was not written by `cl-bnn report` and would be lost: move it, or keep "
             "results in a directory of their own"
         )
-    for name, text in render(directory, against).items():
+    pages = render(directory, against)
+    for name, text in pages.items():
         atomic_write(directory / name, text.encode())
+    for page in (directory / TABLES).glob("*.md"):  # of results that are gone
+        if f"{TABLES}/{page.name}" not in pages and SEEN_FROM in page.read_text(encoding="utf-8"):
+            page.unlink()
     return readme
 
 

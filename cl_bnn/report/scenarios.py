@@ -36,6 +36,7 @@ DEFAULT_SCENARIOS = {
 }
 _SCENARIO = re.compile(r"scenario=(\w+)")
 _TOLD = "task_labels=true"
+_HELD_OUT = re.compile(r"validation=(?!0(\.0)?$).+")
 
 
 def base_of(benchmark: str) -> str:
@@ -52,10 +53,10 @@ def scenario_of(benchmark: str) -> str:
 
 
 def is_study(benchmark: str) -> bool:
-    """Whether training images were held out of a benchmark that holds out none by itself: its runs
-    are there to choose settings, not to compare strategies.
+    """Whether someone chose the share of training images that is held out: such runs are there to
+    choose settings, not to compare strategies.
     """
-    return any(setting.startswith("validation=") for setting in _settings(benchmark))
+    return any(map(_HELD_OUT.fullmatch, _settings(benchmark)))
 
 
 def of_studies(frame: pd.DataFrame) -> pd.Series:

@@ -37,7 +37,8 @@ LEGEND = folded(
 A seed gives every strategy of a benchmark the same stream, so that strategies are compared seed by
 seed. With d the difference in ACC of one seed, n the number of
 seeds that both strategies have, s the standard deviation of d with n − 1, and m the number of
-comparisons in the table with at least two seeds:
+comparisons in the table with at least two seeds (of the t test: those of them whose d are not all
+the same):
 
 - *difference*: mean of d ± t(0.975, n − 1) s / √n.
 - *bootstrap*: the 2.5 % and 97.5 % quantiles of the means of {RESAMPLES} samples of n of the d,
@@ -82,7 +83,7 @@ def section(runs: pd.DataFrame, against: str = "") -> list[str]:
     parts = [markdown(_yardstick_table(compared, title)), *_limit(compared)]
     pairs = [pair for pair in all_pairs(runs) if pair.gap.n > 1]
     if len(pairs) > sum(comparison.gap.n > 1 for comparison in compared):
-        heading = f"All {len(pairs)} pairs of strategies, corrected together"
+        heading = f"All {len(pairs)} pairs with two seeds in common, corrected together"
         parts.append(folded(heading, markdown(_pairs_table(pairs, heading))))
     return parts
 

@@ -10,14 +10,18 @@ from cl_bnn.report.order import by_strategy
 from cl_bnn.report.summary import interval
 from cl_bnn.report.tables import NOTHING, Table, cell, format_of
 
+#: How many test samples of a task the costly measures see, evenly spread: see `cl_bnn.uncertainty`.
+IMAGES = 500
 #: Of predictions on the tasks learned, with p the predicted probabilities of a sample of class y, q
 #: those of one network of the posterior, and the mean over samples.
 PREDICTIVE = {
     "nll": "NLL = −ln p[y]",
     "ece": "ECE = Σ over 15 equal bins of confidence of share × |accuracy − confidence|",
     "brier": "Brier = Σ over classes c of (p[c] − 1[c = y])²",
-    "aleatoric": "aleatoric = mean over the networks of the posterior of −Σ q[c] ln q[c]",
-    "epistemic": "epistemic = −Σ p[c] ln p[c] − aleatoric, with p the mean of the q",
+    "aleatoric": "aleatoric = mean over the networks of the posterior of −Σ q[c] ln q[c]"
+    f", over {IMAGES} test samples of each task",
+    "epistemic": "epistemic = −Σ p[c] ln p[c] − aleatoric, with p the mean of the q, over the same "
+    f"{IMAGES}",
 }
 #: Those that have no other table.
 NEW = ("brier", "aleatoric", "epistemic")
@@ -27,7 +31,7 @@ OLD, CURRENT = "old", "current"
 TASKS = "Old: the mean over i < T; current: i = T."
 UNSEEN_NOTE = (
     "AUROC = P(u' > u) + ½ P(u' = u) of the uncertainty u of a test sample of the task and u' of a "
-    "sample of the other data; ½ is chance"
+    f"sample of the other data, {IMAGES} of each; ½ is chance"
 )
 
 

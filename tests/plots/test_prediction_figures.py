@@ -104,6 +104,16 @@ def test_draw_writes_the_same_bytes_from_files_alone(tmp_path: Path) -> None:
         assert one.read_bytes() == other.read_bytes()
 
 
+def test_hidden_copies_are_not_drawn(tmp_path: Path) -> None:
+    """Nor would they stand for the file itself, which comes after them."""
+    moons_file(tmp_path, "ste", ("mode",), seed=1)
+    (tmp_path / "two_moons").rename(tmp_path / ".old")
+    (tmp_path / ".kept").mkdir()
+    (tmp_path / ".old").rename(tmp_path / ".kept" / "two_moons")
+    frame = frame_of(("two_moons", "ste"))
+    assert prediction_figures.draw(frame, tmp_path / "figures", tmp_path) == []
+
+
 def test_the_plots_of_a_folder_have_its_predictions(tmp_path: Path) -> None:
     moons_file(tmp_path, "ste", ("mode",))
     row = results.Row("two_moons", "ste", 0, 0, 0, None, "accuracy", 1.0)

@@ -9,6 +9,7 @@ from frames import frame_of
 from cl_bnn import results
 from cl_bnn.report import page
 from cl_bnn.report.ablation import Change, differences, final_accuracy
+from cl_bnn.report.scenarios import is_study
 from cl_bnn.results import Row
 
 
@@ -43,7 +44,9 @@ def test_pairs_differ_in_one_setting_and_the_smaller_value_comes_first() -> None
     }
 
 
-@pytest.mark.parametrize("key", ["stream.scenario", "stream.n_experiences", "stream.validation"])
+@pytest.mark.parametrize(
+    "key", ["stream.scenario", "stream.n_experiences", "stream.validation", "stream.class_order"]
+)
 def test_other_tasks_are_not_compared(key: str) -> None:
     assert not differences_of(("ste", 0, 0.5, {key: 1}), ("ste", 0, 0.6, {key: 2}))
 
@@ -59,6 +62,33 @@ def test_a_norm_that_is_told_the_task_is_one_decision() -> None:
         ("ste", 0, 0.75, {"model.norm": "per_task", "stream.task_labels": True}),
     )
     assert found == {Change("ste", "model.norm", "per_task", "shared"): [-0.25]}
+
+
+def test_how_often_a_run_was_measured_is_no_difference() -> None:
+    found = differences_of(
+        ("ste", 0, 0.5, {"lr": 1.0, "eval_every": "epoch"}),
+        ("ste", 0, 0.75, {"lr": 2.0, "eval_every": "task"}),
+    )
+    assert found == {Change("ste", "lr", "1.0", "2.0"): [0.25]}
+
+
+@pytest.mark.parametrize(
+    ("name", "study"),
+    [("toy[validation=0.1]", True), ("toy[validation=0]", False), ("toy[validation=0.0]", False)],
+)
+def test_who_holds_nothing_out_makes_no_study(name: str, study: bool) -> None:
+    assert is_study(name) == study
+
+
+def test_pages_of_results_that_are_gone_are_deleted(tmp_path: Path) -> None:
+    for name in ("toy", "other"):
+        rows = [Row(name, "ste", 0, 0, 0, None, "accuracy", 0.5)]
+        results.write(results.csv_path(tmp_path, name, "ste", 0), rows, {}, {})
+    page.write_readme(tmp_path)
+    (tmp_path / "tables/mine.md").write_text("notes")
+    (tmp_path / "other").rename(tmp_path / ".other")
+    page.write_readme(tmp_path)
+    assert sorted(path.name for path in (tmp_path / "tables").iterdir()) == ["mine.md", "toy.md"]
 
 
 def test_strategies_come_in_the_order_of_all_tables() -> None:

@@ -45,7 +45,7 @@ def test_all_pairs_are_folded_and_left_out_where_they_say_nothing_new() -> None:
     page = section("bayesbinn", "ste", "adam")
     shown, _, hidden = page.partition("<details>")
     assert [row[0] for row in rows_of(shown)] == ["strategy", "ste", "adam"]
-    assert "<summary>All 3 pairs of strategies, corrected together</summary>" in hidden
+    assert "<summary>All 3 pairs with two seeds in common, corrected together</summary>" in hidden
     assert [row[:2] for row in rows_of(hidden)] == [
         ["strategy", "minus"], ["bayesbinn", "ste"], ["bayesbinn", "adam"], ["ste", "adam"],
     ]  # fmt: skip
@@ -74,7 +74,7 @@ def test_strategies_of_one_seed_do_not_hide_the_pairs_of_the_others() -> None:
     tested = plausible(strategies=["bayesbinn", "ste", "adam"])
     alone = plausible(strategies=["bop", "ewc", "si"], seeds=[0])
     page = "\n".join(statistics_page.section(summary(pd.concat([tested, alone]))))
-    assert "<summary>All 3 pairs of strategies, corrected together</summary>" in page
+    assert "<summary>All 3 pairs with two seeds in common, corrected together</summary>" in page
 
 
 def test_open_differences_say_how_many_seeds_they_need() -> None:
