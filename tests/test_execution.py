@@ -411,11 +411,15 @@ class Mine(STEStrategy):
 """
 
 
+BELOW = REMEMBERS.replace("Mine", "Base") + "\n\nclass Mine(Base):\n    pass\n"
+
+
 @pytest.mark.parametrize(
     ("name", "code", "then"),
     [
         ("silent", HELD, "started"),  # who knows what such a class remembers
         ("plain", REMEMBERS.replace("STATE", "{'w': 1.0}"), "resumed"),
+        ("below", BELOW.replace("STATE", "{'w': 1.0}"), "started"),  # nor what this one does
         ("array", REMEMBERS.replace("STATE", "{'w': np.ones(2)}"), "started"),
     ],
 )

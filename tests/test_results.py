@@ -111,7 +111,9 @@ def test_edited_csv_is_refused_by_finished_and_read(tmp_path: Path) -> None:
 NO_INFO = '{"csv_sha256": "0", "spec": {}, "info": null}'
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"csv_sha256": "0", "spec": 3}', "\udcff", NO_INFO])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "{}", '{"csv_sha256": "0", "spec": 3}', "\udcff", NO_INFO]
+)
 def test_broken_json_is_refused(tmp_path: Path, text: str) -> None:
     path = written(tmp_path)
     path.with_suffix(".json").write_bytes(text.encode(errors="surrogateescape"))

@@ -254,6 +254,10 @@ class GaussianPosterior(Optimizer):
             return
         carry_over(before, self._posterior_of(group_of(self, new), new), old.shape)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All of it, for copies and pickles; torch's own are the settings and the state alone."""
+        return dict(self.__dict__)
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` returned; weights drawn but not yet used are forgotten."""
         super().load_state_dict(state_dict)

@@ -69,6 +69,10 @@ class WithInner(Optimizer):
         if self.inner is not None:
             self.inner.zero_grad(set_to_none)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All of it, for copies and pickles; torch's own are the settings and the state alone."""
+        return dict(self.__dict__)
+
     def state_dict(self) -> dict[str, Any]:
         """Everything a run needs to continue, that of the inner optimiser under `"inner"`."""
         own = super().state_dict()

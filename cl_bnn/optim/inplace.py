@@ -60,9 +60,11 @@ def draw_uniform(uniform: Tensor, work: Work) -> None:
     """Fill `uniform` with draws from U[0, 1): multiples of 2^-24, as torch draws them in float32.
 
     In float32 on a processor, every `DRAWN` of them get two numbers from the 63 bits of one random
-    integer, which takes three quarters of the time; the rest, and anything else, gets `uniform_()`.
+    integer, which takes three quarters of the time; the rest, anything else, and what lies in
+    memory in another order get `uniform_()`.
     """
-    if uniform.numel() < DRAWN or uniform.dtype != torch.float32 or uniform.device.type != "cpu":
+    few = uniform.numel() < DRAWN or not uniform.is_contiguous()
+    if few or uniform.dtype != torch.float32 or uniform.device.type != "cpu":
         uniform.uniform_()
         return
     spare = work[0].view(-1)[:DRAWN]

@@ -85,6 +85,10 @@ class STE(Adam):
             refuse_vectors(param_group)
         super().add_param_group(param_group)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All of it, for copies and pickles; torch's own are the settings and the state alone."""
+        return dict(self.__dict__)
+
     def _binary(self) -> Iterator[Tensor]:
         for group in self.param_groups:
             if group.get("binary", True):

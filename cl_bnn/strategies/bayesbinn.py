@@ -12,7 +12,7 @@ from cl_bnn.nn import binary_group, real_parameters
 from cl_bnn.optim import BayesBiNN
 from cl_bnn.optim.bayesbinn import Mode
 from cl_bnn.optim.prediction import AVERAGES, Average
-from cl_bnn.optim.weights import WeightSamples
+from cl_bnn.optim.weights import WeightSamples, refuse_vectors, require
 from cl_bnn.strategies.binary import GrowsBesideInner
 from cl_bnn.strategies.priors import KroneckerPrior, PosteriorAsPrior, require_verbs
 from cl_bnn.strategies.schedules import Schedule
@@ -27,10 +27,14 @@ PRIORS: tuple[Prior, ...] = ("independent", "kronecker")
 class DrawWeights(SupervisedPlugin):
     """Lets any stock Avalanche strategy train an optimiser of binary weights.
 
-    Weights are drawn before every forward pass of training, and evaluation sees the mode.
+    Weights are drawn before every forward pass of training, once a step, and evaluation sees the
+    mode. Real-valued parameters belong into the inner optimiser: Avalanche gives all parameters
+    that it does not find to the outer one, where these are taken out again.
 
     Raises:
         TypeError: when training begins, an optimiser without `draw` and `mode`.
+        ValueError: when a task begins, a bias or gain that no optimiser was given, or an optimiser
+            that makes its gradient of several samples.
     """
 
     def __init__(self) -> None:
@@ -40,6 +44,18 @@ class DrawWeights(SupervisedPlugin):
     def before_training(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         """Avalanche calls this when training begins."""
         require_verbs(self, strategy, "draw", "mode")
+        if getattr(strategy.optimizer, "mc_samples", 1) > 1:
+            raise ValueError("a stock strategy draws once a step: take mc_samples = 1")
+
+    def before_training_exp(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+        """Avalanche calls this when it has made the optimiser ready for a task."""
+        optimizer = strategy.optimizer
+        inner = getattr(optimizer, "inner", None)
+        real = {id(p) for group in (inner.param_groups if inner else ()) for p in group["params"]}
+        for group in optimizer.param_groups:
+            group["params"] = [p for p in group["params"] if id(p) not in real]
+            if group.get("binary", True):
+                refuse_vectors(group)
 
     def before_forward(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         """Avalanche calls this before a forward pass of training."""
@@ -240,6 +256,8 @@ class BayesBiNNStrategy(PosteriorStrategy):
     ) -> None:
         if trainset_scale <= 0:
             raise ValueError(f"trainset_scale must be > 0, got {trainset_scale!r}")
+        many = train_set_size is None or train_set_size >= 1
+        require(many, "train_set_size", train_set_size, ">= 1 or None")
         if likelihood not in LIKELIHOODS:
             allowed = ", ".join(LIKELIHOODS)
             raise ValueError(f"likelihood must be one of {allowed}, got {likelihood!r}")
@@ -257,7 +275,7 @@ class BayesBiNNStrategy(PosteriorStrategy):
             eval_seed=eval_seed, schedule=schedule, **template,
         )  # fmt: skip
         self.train_set_size, self.trainset_scale = train_set_size, trainset_scale
-        self.likelihood = likelihood
+        self.likelihood, self.real_lr = likelihood, real_lr
         if posterior_as_prior:
             kronecker = prior == "kronecker"
             keeps = KroneckerPrior(prior_samples) if kronecker else PosteriorAsPrior()

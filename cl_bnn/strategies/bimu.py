@@ -21,7 +21,8 @@ class BiMUStrategy(PosteriorStrategy):
     mode can be evaluated as well (`predictor = "mode"`).
 
     The authors sum the loss over the samples of a mini-batch: the gradient of our mean loss is
-    multiplied by the batch size. Their settings are those of batches of one sample.
+    multiplied by the batch size, also where a plugin adds samples to a batch. Their settings are
+    those of batches of one sample.
 
     Args:
         model: the network.
@@ -73,5 +74,6 @@ class BiMUStrategy(PosteriorStrategy):
             model=model, optimizer=optimizer, eval_samples=eval_samples, average=average,
             eval_seed=eval_seed, schedule=schedule, **template,
         )  # fmt: skip
+        self.real_lr = real_lr
         for group in optimizer.param_groups:  # of a full batch, also where the last is shorter
             group["likelihood_weight"] *= self.train_mb_size

@@ -21,6 +21,7 @@ class GrowsBesideInner(Mixin):
     """
 
     optimizer: Any
+    real_lr = 1e-3  # of Adam, where the first real parameter comes late
 
     def add_parameter(self, parameter: nn.Parameter, *, binary: bool) -> None:
         """A new weight matrix becomes binary, anything else is trained by Adam if by nothing
@@ -29,7 +30,7 @@ class GrowsBesideInner(Mixin):
         if binary:
             self.optimizer.param_groups[0]["params"].append(parameter)
         elif self.optimizer.inner is None:
-            self.optimizer.inner = Adam([parameter])
+            self.optimizer.inner = Adam([parameter], self.real_lr)
         else:
             self.optimizer.inner.param_groups[0]["params"].append(parameter)
 

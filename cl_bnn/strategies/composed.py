@@ -5,15 +5,29 @@ from typing import Any
 
 import torch
 from avalanche.core import SupervisedPlugin
-from avalanche.training.plugins import AGEMPlugin, GEMPlugin, SynapticIntelligencePlugin
+from avalanche.training.plugins import (
+    AGEMPlugin,
+    EWCPlugin,
+    GEMPlugin,
+    LwFPlugin,
+    MASPlugin,
+    SynapticIntelligencePlugin,
+)
 from torch import Tensor
 
 from cl_bnn.errors import UserError, out_of_memory, reason
+from cl_bnn.objectives import require_classes
+from cl_bnn.strategies.anchored import Anchored
 from cl_bnn.strategies.ewc import EWC
 from cl_bnn.strategies.laplace import KroneckerLaplace
 from cl_bnn.strategies.loading import require_single_samples
 from cl_bnn.strategies.mas import MAS
 
+# Plugins that hold, copy or ask the weights that were learned, which not every optimiser leaves in
+# the model.
+OF_WEIGHTS = (
+    Anchored, KroneckerLaplace, EWCPlugin, LwFPlugin, MASPlugin, SynapticIntelligencePlugin,
+)  # fmt: skip
 # Plugins that read the gradients of a step once it has been made.
 LATE_READERS = (SynapticIntelligencePlugin,)
 # Plugins that change the gradient of a step, and would see that of its last sample alone.
@@ -73,6 +87,7 @@ class Composed(SupervisedPlugin, supports_distributed=True):  # type: ignore[cal
             )
         if isinstance(self.plugin, SINGLE_SAMPLES):
             require_single_samples(name, strategy)
+            require_classes(name, strategy)
 
     @property
     def can_be_saved(self) -> bool:
@@ -87,6 +102,11 @@ class Composed(SupervisedPlugin, supports_distributed=True):  # type: ignore[cal
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         """Restore what `state_dict` returned, its tensors on a device."""
         self.plugin.load_state_dict(_moved(state, device))
+
+
+def composed(plugin: Any) -> Any:
+    """A plugin of weights as it works beside an optimiser of binary ones; any other as it is."""
+    return Composed(plugin) if isinstance(plugin, OF_WEIGHTS) else plugin
 
 
 def _moved(value: Any, device: torch.device) -> Any:

@@ -53,10 +53,11 @@ class ConstantStrategy(Template):
 
     def extra_state(self) -> dict[str, Any]:
         """How often every class was the label in every task."""
-        return {"counts": self.counts}
+        return {**super().extra_state(), "counts": self.counts}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what `extra_state` returned."""
+        super().load_extra_state(state)
         self.counts = state["counts"]
 
 

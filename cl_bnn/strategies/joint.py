@@ -1,5 +1,6 @@
 """All tasks at once: the upper bound that a continual learner is measured against."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from avalanche.benchmarks.utils.utils import concat_datasets
@@ -24,7 +25,7 @@ class AllAtOnce(Mixin):
 
     def train(self, experiences: Any, eval_streams: Any = None, **kwargs: Any) -> Any:
         """Train on all `experiences` together; their task labels stay with their samples."""
-        self._joined = list(experiences)
+        self._joined = list(experiences) if isinstance(experiences, Iterable) else [experiences]
         return super().train(self._joined[0], eval_streams, **kwargs)
 
     def train_dataset_adaptation(self, **kwargs: Any) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 from avalanche.training.plugins import LwFPlugin
 from torch import nn
 
+from cl_bnn.optim.weights import require
+
 
 class LwF(LwFPlugin):
     """Learning without forgetting (Li and Hoiem 2016, arXiv:1606.09282), Avalanche's plugin but for
@@ -18,11 +20,16 @@ class LwF(LwFPlugin):
     stay those of the task. Both networks normalise by the batch at hand while they are compared.
 
     Args:
-        alpha: weight of the distillation.
-        temperature: of the softmax that is compared.
+        alpha: weight of the distillation, >= 0.
+        temperature: of the softmax that is compared, > 0.
+
+    Raises:
+        ValueError: a value is outside its range.
     """
 
     def __init__(self, *, alpha: float = 1.0, temperature: float = 2.0) -> None:
+        require(alpha >= 0, "alpha", alpha, ">= 0")
+        require(temperature > 0, "temperature", temperature, "> 0")
         super().__init__(alpha, temperature)
 
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:

@@ -72,7 +72,7 @@ class PMFStrategy(BinaryStrategy):
             decoupled_weight_decay=decoupled_weight_decay, inner=inner_adam(model, real_lr),
         )  # fmt: skip
         super().__init__(model=model, optimizer=optimizer, **template)
-        self.restart = restart
+        self.restart, self.real_lr = restart, real_lr
 
     def _before_training_epoch(self, **kwargs: Any) -> None:
         # Not before the experience: one that is continued from a checkpoint must not begin anew.

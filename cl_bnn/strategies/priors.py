@@ -57,7 +57,8 @@ class KroneckerPrior(PosteriorAsPrior):
 
     Raises:
         ValueError: `samples` is out of range.
-        UserError: when training begins, a norm that does not know single samples.
+        UserError: when training begins, a norm that does not know single samples, or a network that
+            does not predict classes.
     """
 
     def __init__(self, samples: int = 2000) -> None:
@@ -70,6 +71,7 @@ class KroneckerPrior(PosteriorAsPrior):
         """Avalanche calls this when training begins."""
         super().before_training(strategy, *args, **kwargs)
         require_single_samples("a prior with Kronecker factors", strategy)
+        require_classes("a prior with Kronecker factors", strategy)
 
     def after_training_exp(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         """Avalanche calls this when an experience has been learned."""

@@ -137,6 +137,7 @@ class RoundEnsemble(Ensemble):
 
     def _end_round(self) -> None:
         """Weigh the member that has been trained and keep it; what the next one learns from."""
+        known = super().learned()  # before the posterior becomes the prior
         wrong = self.wrong().cpu()
         error = weighted_error(self.sample_weights, wrong)
         classes = int(self.mb_output.shape[1])
@@ -149,7 +150,7 @@ class RoundEnsemble(Ensemble):
         task = int(self.experience.current_experience)
         member = Member(task, alpha, weights, self._state() if self.independent else None)
         self.members[self.round : self.round + 1] = [member]
-        self._told = {"member_error": error, "member_weight": alpha}
+        self._told = known | {"member_error": error, "member_weight": alpha}
         if self.rule.update is not None:
             self.sample_weights = self.rule.update(self.sample_weights, wrong, alpha, classes)
             self._told |= _spread(self.sample_weights)

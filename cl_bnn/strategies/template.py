@@ -14,7 +14,7 @@ from cl_bnn.errors import UserError
 from cl_bnn.nn import binary_parameters, reinitialise
 from cl_bnn.objectives import CLASSIFICATION, Objective
 from cl_bnn.optim.weights import replace_in_groups, require
-from cl_bnn.strategies.composed import Composed
+from cl_bnn.strategies.composed import Composed, composed
 from cl_bnn.strategies.loading import Batches, StreamedBatches, batches_of, view_behind
 from cl_bnn.strategies.precision import PRECISIONS, Precision, gpu_arithmetic
 from cl_bnn.strategies.schedules import SCHEDULES, Schedule
@@ -84,7 +84,7 @@ class Template(SupervisedTemplate):
         self.objective = objective
         self.stop_after, self.precision, self.channels_last = stop_after, precision, channels_last
         self._stop_training = False
-        self._factor = SCHEDULES[schedule]
+        self._factor, self._constant = SCHEDULES[schedule], schedule == "constant"
         self._initial_lr = [group.get("lr") for group in optimizer.param_groups]  # Bop has none
         self._named = dict(model.named_parameters())
         self.predictor = self.predictors[0]
@@ -109,7 +109,10 @@ class Template(SupervisedTemplate):
         return [[experience] for experience in experiences]
 
     def train(self, experiences: Any, eval_streams: Any = None, **kwargs: Any) -> Any:
-        """Avalanche's `train`, in the arithmetic that `precision` names."""
+        """Avalanche's `train`, in the arithmetic that `precision` names; plugins that hold or ask
+        weights see those of the network, see `Composed`.
+        """
+        self.plugins[:] = map(composed, self.plugins)
         for plugin in self._composed():
             plugin.accept(self)
         with gpu_arithmetic(self.precision == "tf32"):
@@ -141,10 +144,11 @@ class Template(SupervisedTemplate):
         self.epoch += 1
 
     def _before_training_epoch(self, **kwargs: Any) -> None:
-        factor = self._factor(self.epoch, self.train_epochs)
-        for group, lr in zip(self.optimizer.param_groups, self._initial_lr, strict=True):
-            if lr is not None:
-                group["lr"] = lr * factor
+        if self.epoch == 0 or not self._constant:  # else it may be that of a plugin
+            factor = self._factor(self.epoch, self.train_epochs)
+            for group, lr in zip(self.optimizer.param_groups, self._initial_lr, strict=True):
+                if lr is not None:
+                    group["lr"] = lr * factor
         super()._before_training_epoch(**kwargs)
 
     def make_train_dataloader(
@@ -215,7 +219,7 @@ class Template(SupervisedTemplate):
         if grows(self.model) or not all(plugin.can_be_saved for plugin in self._composed()):
             return False
         own = [c for c in type(self).__mro__ if c.__module__.partition(".")[0] not in KNOWN]
-        return not own or any("extra_state" in vars(c) for c in own)
+        return not own or "extra_state" in vars(own[0])
 
     def _composed(self) -> list[Composed]:
         return [plugin for plugin in self.plugins if isinstance(plugin, Composed)]

@@ -91,6 +91,8 @@ class VCLStrategy(GaussianStrategy):
         eval_seed: int = 0,
         **template: Any,
     ) -> None:
+        many = train_set_size is None or train_set_size >= 1
+        require(many, "train_set_size", train_set_size, ">= 1 or None")
         require(coreset >= 0, "coreset", coreset, ">= 0")
         require(coreset_epochs >= 1, "coreset_epochs", coreset_epochs, ">= 1")
         optimizer = VCL(
@@ -166,6 +168,13 @@ class VCLStrategy(GaussianStrategy):
     def _before_training_epoch(self, **kwargs: Any) -> None:
         self._prediction = None
         super()._before_training_epoch(**kwargs)
+
+    def make_optimizer(self, **kwargs: Any) -> None:
+        """Follow the model; what has seen the coresets does not fit into one that has grown."""
+        before = self._named
+        super().make_optimizer(**kwargs)
+        if any(p is not before.get(name) for name, p in self._named.items()):
+            self._prediction = None
 
     # Predicting with what has seen the coresets --------------------------------------------------
 

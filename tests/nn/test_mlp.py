@@ -18,7 +18,7 @@ from cl_bnn.nn import (
     sign,
 )
 from cl_bnn.nn.mlp import Activation
-from cl_bnn.nn.norm import NORMS, BatchNorm, Norm
+from cl_bnn.nn.norm import NORMS, BatchNorm, Norm, norm_layer
 
 TASKS = 3
 SETTINGS = list(itertools.product(NORMS, [1, TASKS]))  # norm, number of heads
@@ -266,3 +266,14 @@ def test_wrong_value_of_the_mnist_network_is_named(settings: dict[str, Any], mes
     with pytest.raises(ValueError) as error:
         mnist_mlp(**{"input_shape": (6,), "out_features": 4} | settings)
     assert str(error.value) == message
+
+
+def test_a_sample_alone_is_its_own_mean() -> None:
+    norm = norm_layer("batch", 3, 1)
+    for training in (True, False):
+        norm.train(training)
+        x = torch.randn(1, 3, requires_grad=True)
+        out = norm(x)
+        out.sum().backward()
+        assert x.grad is not None
+        assert not out.any() and not x.grad.any()

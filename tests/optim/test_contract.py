@@ -1,7 +1,9 @@
 """One table of all optimisers of binary weights, and one set of demands on each."""
 
+import copy
 import io
 import math
+import pickle
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -17,6 +19,12 @@ from cl_bnn.optim import PMF, STE, XNOR, BayesBiNN, BiMU, Bop, Bop2ndOrder, Meta
 from cl_bnn.optim.posterior import BernoulliPosterior
 from cl_bnn.optim.ste import signs
 from cl_bnn.optim.xnor import centre
+
+
+def pickled(value: Any) -> Any:
+    """Through a file, as Avalanche's checkpoints go."""
+    return pickle.loads(pickle.dumps(value))
+
 
 SAMPLES, INPUTS, STEPS = 256, 24, 200
 Optimiser = BayesBiNN | BiMU | STE | Bop | Bop2ndOrder | PMF
@@ -235,6 +243,19 @@ def test_continues_from_a_file_bit_by_bit(build: Build, device: str) -> None:
     assert [again.step(continued) for _ in range(6)] == losses
     assert torch.equal(again.model.weight, toy.model.weight)
     assert same(centres(continued, [again.model.weight]), centres(optimiser, [toy.model.weight]))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, pickled], ids=["copy", "pickle"])
+def test_a_copy_goes_on_as_the_original(build: Build, copied: Callable[[Any], Any]) -> None:
+    toy = Toy(seed=1)
+    optimiser = build(toy.model.parameters())
+    for _ in range(3):
+        toy.step(optimiser)
+    again, continued = copied((toy, optimiser))
+    random = torch.get_rng_state()
+    losses = [toy.step(optimiser) for _ in range(4)]
+    torch.set_rng_state(random)
+    assert [again.step(continued) for _ in range(4)] == losses
 
 
 @pytest.mark.parametrize("name", [name for name, build in OPTIMISERS.items() if has_rate(build)])

@@ -145,6 +145,12 @@ def test_uniform_numbers_of_a_block() -> None:
     assert abs((first * second).mean().item() * 12) < 4 / (count / 2) ** 0.5
 
 
+def test_uniform_numbers_lie_in_any_order_in_memory() -> None:
+    uniform = torch.full((2, inplace.DRAWN // 2, 3), -1.0).transpose(1, 2)
+    inplace.draw_uniform(uniform, inplace.Workspace().like(uniform))
+    assert uniform.min() >= 0 and uniform.max() < 1 and uniform.std() > 0.28
+
+
 def test_uniform_numbers_are_the_same_whatever_the_blocks() -> None:
     found = []
     for cuts in ([3 * inplace.DRAWN + 5], [inplace.DRAWN] * 3 + [5]):

@@ -10,6 +10,7 @@ import two_blobs
 from avalanche.benchmarks import tensors_benchmark
 from avalanche.core import SupervisedPlugin
 from avalanche.models import IncrementalClassifier, SimpleMLP, as_multitask
+from avalanche.training.plugins import LRSchedulerPlugin
 from avalanche.training.supervised import Naive
 from tiny import stream
 from torch import nn
@@ -237,15 +238,50 @@ def test_learns_and_predicts_with_binary_weights(build: Callable[..., Any]) -> N
 def test_stock_naive_trains_them(optimiser: str) -> None:
     model, data = network(), benchmark(1)
     binary = [model[0].weight, model[3].weight]  # type: ignore[index]
-    kind: Any = Bop(binary, threshold=1e-5, gamma=1e-2) if optimiser == "bop" else (
-        PMF(binary, 1e-2, beta_every=3)
-    )  # fmt: skip
+    inner = torch.optim.Adam(real_parameters(model), 1e-2)
+    kind: Any = (
+        Bop(binary, threshold=1e-5, gamma=1e-2, inner=inner)
+        if optimiser == "bop"
+        else PMF(binary, 1e-2, beta_every=3, inner=inner)
+    )
     strategy = Naive(
         model=model, optimizer=kind, plugins=[DrawWeights()], **settings(train_epochs=10)
     )
     strategy.train(data.train_stream, eval_streams=[])
     found = strategy.eval(data.test_stream)
     assert found["Top1_Acc_Stream/eval_phase/test_stream/Task000"] == 1.0
+    assert [id(p) for p in kind.param_groups[0]["params"]] == list(map(id, binary))
+    assert not {1.0, -1.0} & set(model[1].weight.tolist()), "gains of norms stay real"
+
+
+def test_stock_naive_makes_nothing_binary_unasked() -> None:
+    model, data = network(), benchmark(1)
+    bop = Bop([model[0].weight, model[3].weight], threshold=1e-5, gamma=1e-2)
+    strategy = Naive(model=model, optimizer=bop, plugins=[DrawWeights()], **settings())
+    with pytest.raises(ValueError, match=r"a gain, of shape \(30,\), which would become binary"):
+        strategy.train(data.train_stream, eval_streams=[])
+
+
+def test_the_rate_of_a_late_real_parameter() -> None:
+    for kind in (BopStrategy, PMFStrategy):
+        strategy = kind(model=nn.Linear(10, 6, bias=False), real_lr=0.25, **settings())
+        strategy.add_parameter(nn.Parameter(torch.zeros(6)), binary=False)
+        assert kind is BopStrategy or strategy.optimizer.inner.param_groups[0]["lr"] == 0.25
+
+
+def test_a_scheduler_of_avalanche_changes_the_rate_within_a_task() -> None:
+    strategy: Any = AdamStrategy(model=network(), lr=0.5, **settings())
+    halving = torch.optim.lr_scheduler.StepLR(strategy.optimizer, 1, 0.5)
+    strategy.plugins.append(LRSchedulerPlugin(halving, reset_scheduler=False))
+    rates: list[float] = []
+
+    class Look(SupervisedPlugin):
+        def before_training_iteration(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+            rates.append(strategy.optimizer.param_groups[0]["lr"])
+
+    strategy.plugins.append(Look())
+    strategy.train(benchmark(1).train_stream[0], eval_streams=[])
+    assert list(dict.fromkeys(rates)) == [0.5, 0.25, 0.125, 0.0625]
 
 
 def test_pmf_is_measured_binary_and_fractional() -> None:

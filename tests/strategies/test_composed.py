@@ -13,7 +13,7 @@ from tiny import stream
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cl_bnn import recipes
+from cl_bnn import recipes, runner
 from cl_bnn.errors import UserError
 from cl_bnn.nn import mlp
 from cl_bnn.recorder import Recorder
@@ -127,6 +127,13 @@ def test_with_several_samples_a_penalty_counts_at_each() -> None:
         strategy = learner(BayesBiNNStrategy, Composed(penalty), mc_samples=samples)
         found[samples] = penalty.count / strategy.clock.train_iterations
     assert found == {1: 1.0, 3: 3.0}
+
+
+@pytest.mark.parametrize("kind", BINARY.values(), ids=BINARY)
+def test_a_plugin_of_weights_holds_the_network_also_where_nobody_composed_it(kind: Any) -> None:
+    ewc = EWC(strength=1.0, samples=20)
+    learner(kind, ewc)
+    assert ewc.anchor and all(bool((c.abs() == 1).all()) for c in ewc.anchor.values())
 
 
 # Our EWC -----------------------------------------------------------------------------------------
@@ -429,6 +436,24 @@ def test_what_a_plugin_keeps_is_moved_wherever_it_lies() -> None:
 
 
 STOCK = ["ewc_avalanche", "si_avalanche", "mas_avalanche", "lwf", "replay", "agem", "gem"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"alpha": -1.0}, "alpha must be >= 0"), ({"temperature": 0.0}, "temperature must be > 0")],
+)
+def test_a_wrong_value_of_lwf_is_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LwF(**settings)
+
+
+@pytest.mark.parametrize("name", ["ste+ewc", "ste+mas", "ste+kfl", "bayesbinn_tuned"])
+def test_what_needs_classes_says_so_before_it_learns(tmp_path: Path, name: str) -> None:
+    events: list[Any] = []
+    runs = runner.plan("snelson", [name], (0,), {"epochs": 1}, "epoch", tmp_path)
+    with pytest.raises(UserError, match="needs a benchmark of classification"):
+        carry_out(runs, events.append)
+    assert "epoch" not in {event.kind for event in events}
 
 
 @pytest.mark.parametrize("name", STOCK)
