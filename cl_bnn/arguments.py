@@ -117,7 +117,7 @@ def _fill_searching(parser: argparse.ArgumentParser) -> None:
     add("--out", metavar="DIR", type=_folder, default=Path("searches"), help="default: searches")
     add("--data-root", metavar="DIR", type=Path, help="default: CL_BNN_DATA, else the cache")
     write_help = "put the chosen settings into this recipe; a copy is made if it is not there"
-    add("--write", metavar="FILE.toml", type=Path, help=write_help)
+    add("--write", metavar="FILE.toml", type=_folder, help=write_help)
     place_help = "where they belong: [on.BENCHMARK] or [defaults] (default: on)"
     add("--table", choices=("on", "defaults"), default="on", help=place_help)
 

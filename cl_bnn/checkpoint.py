@@ -1,5 +1,6 @@
 """Where a run stands, on disk: written in one step, checked when read, the one before kept."""
 
+import glob
 import hashlib
 import io
 import pickle
@@ -119,8 +120,10 @@ class Checkpoint:
         """The run is finished: its states are not needed any more."""
         self.newest.unlink(missing_ok=True)
         self.previous.unlink(missing_ok=True)
-        for path in self.newest.parent.glob(f"{self.newest.name}.part-*"):
-            path.unlink()
+        name = glob.escape(self.newest.name)
+        for pattern in (f"{name}.part-*", f".{name}*.tmp"):  # what a kill left half written, too
+            for path in self.newest.parent.glob(pattern):
+                path.unlink()
 
     def _part(self, name: str) -> Path:
         return self.newest.with_name(f"{self.newest.name}.part-{name}")

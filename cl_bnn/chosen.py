@@ -208,11 +208,15 @@ def _with_origin(toml: str, section: Section, origin: str) -> str:
 
 def _check(path: Path, written: str, search: Search, trial: Trial) -> None:
     """Hold the strategy of a recipe against the one that was searched."""
+    beside = path.resolve().parent  # where recipes that it names are looked for
     with TemporaryDirectory() as folder:
         copy = Path(folder) / path.name
         copy.write_text(written, encoding="utf-8")
+        for other in beside.glob("*.toml"):
+            if other.name != path.name:
+                (copy.parent / other.name).symlink_to(other)
         recipe = recipes.load_strategy(str(copy))
-    spec = recipes.resolve(search.benchmark, recipe, search.overrides)
+        spec = recipes.resolve(search.benchmark, recipe, search.overrides)
     wanted = search.spec(trial.settings)
     for name in ("build", "settings", "plugins"):
         if getattr(spec, name) != getattr(wanted, name):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 # What stands in the JSON of a run beside its settings, and is no part of what makes it the same
 # run.
-PACKAGES = ("torch", "avalanche-lib", "numpy", "cl-bnn")
+PACKAGES = ("torch", "avalanche-lib", "numpy")
 
 
 def find_device(name: str) -> "torch.device":
@@ -34,20 +34,24 @@ def circumstances(device: "torch.device") -> dict[str, Any]:
     """What stands beside results without determining them: commit, machine, versions."""
     from importlib.metadata import version
 
+    from cl_bnn import __version__
+
     return {
         "commit": _commit(),
         "device": str(device),
         "machine": platform.machine(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": {"cl-bnn": __version__} | {name: version(name) for name in PACKAGES},
     }
 
 
 def _commit() -> str | None:
-    """The commit of the checkout this package lies in, if it lies in one."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    """The commit of the checkout of this project, if the package is used from one."""
+    package = Path(__file__).resolve().parent
+    command = ["git", "-C", str(package), "rev-parse", "--show-toplevel", "HEAD"]
     try:
         found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return found.stdout.strip() or None
+    root, _, commit = found.stdout.strip().partition("\n")
+    return commit if commit and Path(root).resolve() == package.parent else None

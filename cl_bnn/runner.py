@@ -3,13 +3,14 @@
 import fcntl
 import hashlib
 import multiprocessing
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -57,7 +58,11 @@ class Run:
     def own_files(self, data_root: Path | None) -> dict[str, str]:
         """The digests of the user's own files that it is made of, data and code, by name."""
         code = self.spec.own_files()
-        found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in code}
+        found: dict[str, str] = {}
+        for path in code:
+            several = path.name in found
+            name = f"{path.parent.name}/{path.name}" if several else path.name
+            found[name] = digest_of_code(path)
         named = self.spec.stream.get("data")
         names = named if isinstance(named, list) else [named]
         files = [str(name) for name in names if str(name).endswith(".npz")]
@@ -71,6 +76,14 @@ class Run:
         """Everything that determines the measurements, ready for JSON."""
         found = {**self.spec.as_dict(), "seed": self.seed, "eval_every": self.eval_every}
         return found if self.tasks_seen is None else found | {"tasks_seen": self.tasks_seen}
+
+
+@cache
+def digest_of_code(path: Path) -> str:
+    """The digest of a Python file as it was when this process first came across it, and imported
+    it: what it holds now, another process will run.
+    """
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def plan(
@@ -142,7 +155,7 @@ def run_all(
             try:
                 execute(run, where, data_root, tell)
             except Exception as error:
-                if not keep_going:
+                if not keep_going or distributed.size() > 1:  # the others wait for this one
                     raise
                 tell(Event(run.name, "failed", text=reason(error)))
 
@@ -274,8 +287,17 @@ def _forward(events: Any, on_event: Callable[[Event], None], broken: list[BaseEx
 
 def _worker_begins(events: Any) -> None:
     quieten()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     global _events
     _events = events
+
+
+def _end_with_parent() -> None:
+    """Wait for the process that prints; one that was killed cannot tell its workers to stop."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a worker has one"
+    parent.join()
+    os._exit(1)
 
 
 _events: Any = None  # of a worker process: the way back to the process that prints

@@ -15,7 +15,7 @@ from typing import Any
 
 from cl_bnn import recipes, runner
 from cl_bnn.atomic import atomic_write
-from cl_bnn.errors import UserError, reason
+from cl_bnn.errors import UserError, one_line, reason
 from cl_bnn.events import Event
 from cl_bnn.machine import find_device
 from cl_bnn.runner import EvalEvery, Run
@@ -103,11 +103,16 @@ def _cluster(jobs: int, address: str | None) -> Iterator[Any]:
     except ImportError as error:
         raise UserError("--engine ray needs Ray: pip install 'cl_bnn[ray]'") from error
     new: dict[str, Any] = {"num_cpus": jobs, "include_dashboard": False} if address is None else {}
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **new)
-    except (ConnectionError, ValueError) as error:
-        raise UserError(f"--address {address}: no Ray cluster is there; start one with `ray start "
-                        "--head`, or leave the address out") from error  # fmt: skip
+    try:  # "local": a new one also beside a cluster that runs already
+        ray.init(
+            address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **new
+        )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        where = "Ray did not start" if address is None else f"--address {address}"
+        raise UserError(
+            f"{where}: no Ray cluster is there that fits ({one_line(error)}); start one with `ray "
+            "start --head`, or leave the address out"
+        ) from error
     try:
         yield ray
     finally:
@@ -146,7 +151,7 @@ def _share_of_gpus(ray: Any, device: str) -> float:
     """
     there = ray.cluster_resources()
     gpus: float = 0.0 if device == "cpu" else there.get("GPU", 0.0)
-    cpus: float = there["CPU"]
+    cpus: float = there.get("CPU", 1.0) or 1.0  # those of workers yet to come
     return min(1.0, gpus / cpus)
 
 

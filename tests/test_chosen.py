@@ -245,6 +245,14 @@ def test_a_file_that_does_not_suit_is_refused_before_anything_is_trained(
     assert "would not be those of bop" in capsys.readouterr().err
 
 
+def test_a_recipe_may_name_one_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_bytes(MINE.encode())
+    path = tmp_path / "mine.toml"
+    path.write_text('title = "Mine"\noptimizer = "base.toml"\nplugins = ["ewc"]\n')
+    chosen.write(path, searched(str(path)), tried(0, 0.5, gamma=0.5), "x")
+    assert resolved(path).settings["gamma"] == 0.5
+
+
 def test_a_recipe_stays_beside_the_module_it_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -394,7 +394,9 @@ def test_own_code_that_has_changed_is_noticed(tmp_path: Path) -> None:
 
     assert go()[0] == "started" and go() == ["skipped"]
     own_code(tmp_path / "mine", "module_of_mine", HELD + "\n# mended\n")
+    assert go() == ["skipped"], "of the code that this process has imported"
     del sys.modules["module_of_mine"]  # another process would read it anew
+    runner.digest_of_code.cache_clear()
     with pytest.raises(UserError, match=r"was made of another module_of_mine\.py, which has"):
         go()
 
@@ -510,6 +512,26 @@ def test_a_process_that_is_ended_takes_its_workers_along(tmp_path: Path) -> None
     assert process.returncode == 130 and len(workers) == 2
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
     assert "Traceback" not in errors and "cl-bnn: interrupted" in errors
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="asks Linux for the processes")
+def test_workers_end_with_a_process_that_is_killed(tmp_path: Path) -> None:
+    process, workers = started(tmp_path)
+    process.kill()
+    process.communicate(timeout=120)
+    deadline = time.monotonic() + 60
+    while running := [pid for pid in workers if _runs(pid)]:
+        assert time.monotonic() < deadline, running
+        time.sleep(0.1)
+
+
+def _runs(pid: int) -> bool:
+    """Whether there is such a process that has not ended; nobody may have asked how it ended."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="asks Linux for the processes")

@@ -1,5 +1,6 @@
 """Sweeps: the product, failures that stop nobody, and the same files from a Ray cluster."""
 
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -166,6 +167,28 @@ def test_where_a_run_failed_no_older_numbers_are_shown(
     assert "1 of 2 runs failed" in said.err
 
 
+@pytest.mark.parametrize(
+    ("address", "found", "message"),
+    [
+        (None, "local", "Ray did not start: no Ray cluster is there that fits (another Python)"),
+        ("auto", "auto", "--address auto: no Ray cluster is there that fits (another Python)"),
+    ],
+)
+def test_a_cluster_that_does_not_fit_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, address: str | None, found: str, message: str
+) -> None:
+    asked: list[str] = []
+
+    def init(address: str, **options: Any) -> None:
+        asked.append(address)
+        raise RuntimeError("another Python")
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
+    with pytest.raises(UserError) as error, sweep._cluster(2, address):
+        pass
+    assert str(error.value).startswith(message) and asked == [found]
+
+
 def test_an_address_is_one_of_a_ray_cluster(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--address auto names a Ray cluster: add --engine ray"):
         sweep.run_all(
@@ -194,6 +217,7 @@ def test_figures_of_several_benchmarks_are_those_of_all_there_are(
     [
         ("auto", {"CPU": 8.0}, 0), ("cpu", {"CPU": 8.0, "GPU": 2.0}, 0),
         ("cuda", {"CPU": 8.0, "GPU": 2.0}, 0.25), ("auto", {"CPU": 1.0, "GPU": 4.0}, 1),
+        ("cpu", {}, 0), ("auto", {"GPU": 4.0}, 1),  # of workers that are yet to come
     ],
 )  # fmt: skip
 def test_runs_on_ray_share_the_gpus(device: str, resources: dict[str, float], share: float) -> None:

@@ -112,7 +112,10 @@ def _fetch_class(name: str, root: Path) -> str:
         own.open_halves(name, root, download=True)
     except (OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"torchvision's {name} cannot be fetched into {root}: {reason}") from error
+        raise UserError(
+            f"torchvision's {name} cannot be fetched into {root}: {reason}; files of it that are "
+            "damaged must be deleted first"
+        ) from error
     own.load_torchvision(name, root)
     return f"torchvision's {name} is now in {root}"
 

@@ -228,6 +228,11 @@ class _Reader(data.Dataset[Any]):
             # Of metadata that nobody asks for, as broken EXIF.
             warnings.filterwarnings("ignore", module="PIL")
             with Image.open(path) as file:
+                if file.mode.partition(";")[0] in ("I", "F"):  # which Pillow would cut at 255
+                    raise ValueError(
+                        f"its pixels have more than 8 bits (mode {file.mode}): convert it, or put "
+                        "the images into an .npz"
+                    )
                 image = file.convert("RGB")
         if self.change is None:
             image = central_crop(image, self.size)

@@ -72,21 +72,26 @@ def _load_file(path: Path, changed: int) -> Dataset:
 
 @cache
 def _digest(path: Path, changed: int) -> str:
-    """Of the arrays and not of the file, which notes the time at which it was written."""
+    """Of the arrays and not of the file, which notes the time at which it was written; of all that
+    it holds where a stream of the user's own reads others than `ARRAYS`.
+    """
     found = hashlib.sha256()
-    for array in read_arrays(path, ARRAYS):
+    for array in read_arrays(path):
         found.update(f"{array.dtype.str} {array.shape} ".encode())
         found.update(np.ascontiguousarray(array).data)
     return found.hexdigest()
 
 
-def read_arrays(path: Path, names: Sequence[str]) -> list[Array]:
-    """The arrays `names` of an `.npz` file; UserError if it is damaged or lacks one of them."""
+def read_arrays(path: Path, names: Sequence[str] = ()) -> list[Array]:
+    """The arrays `names` of an `.npz` file, or `ARRAYS`, failing those all; UserError if it is
+    damaged or lacks one that is named.
+    """
     try:
         with path.open("rb") as opened:
             file = np.load(opened)
             if isinstance(file, np.ndarray):
                 raise UserError(f"{path} holds a single array: expected {', '.join(names)}")
+            names = names or (ARRAYS if {*ARRAYS} <= {*file.files} else sorted(file.files))
             for name in names:
                 if name not in file:
                     raise UserError(f"{path}: no array {name!r}{near(name, file.files)}")
@@ -148,7 +153,10 @@ def _arrays(name: str, half: Any) -> tuple[Array, Array]:
     images: list[Array] = []
     labels = []
     for index in range(len(half)):
-        image, label = half[index]
+        sample = half[index]
+        if not isinstance(sample, tuple) or len(sample) != 2:
+            raise UserError(f"the samples of torchvision's {name} are no pairs of image and label")
+        image, label = sample
         images.append(np.asarray(image))
         labels.append(label)
         if images[-1].shape != images[0].shape:  # at once: all of them may not fit into memory

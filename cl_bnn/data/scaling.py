@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cl_bnn.data.dataset import Dataset
 from cl_bnn.data.whiten import Whitening
+from cl_bnn.errors import UserError
 
 Scaling = Literal["standard", "unit", "symmetric", "whitened"]
 
@@ -26,7 +27,16 @@ def scaling_of(
         source: the data set.
         scaling: one of these.
         rows: indices of the training images to make the whitening from, int64; None: all.
+
+    Raises:
+        UserError: `"unit"` or `"symmetric"` of numbers that are neither bytes nor in [0, 1].
     """
+    low, high = (float(found) / source.unit for found in source.train.x.aminmax())
+    if scaling in ("unit", "symmetric") and not 0 <= low <= high <= 1:
+        raise UserError(
+            f"{source.name}: scaling = {scaling!r} takes bytes, or numbers from 0 to 1, and these "
+            f"go from {low:g} to {high:g}: store them as uint8, or take 'standard'"
+        )
     if scaling == "whitened":
         return Whitening(source.train.x if rows is None else source.train.x[rows])
     choices: dict[str, Callable[[Tensor], Tensor]] = {

@@ -1,6 +1,6 @@
 """A network as Avalanche knows it."""
 
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any
 
 import torch
@@ -9,19 +9,23 @@ from avalanche.models import DynamicModule, MultiTaskModule
 from avalanche.models.utils import avalanche_model_adaptation
 from torch import Tensor, nn
 
+#: What an argument is called that stands for task labels, also where it may be left out.
+LABELS = ("task", "tasks", "task_label", "task_labels")
+
 
 class TaskAware(MultiTaskModule):
     """A network as Avalanche knows it: gets the task labels, and is told them if it asks.
 
     Args:
-        network: called with inputs and task labels if its `forward` takes two arguments, else with
-            inputs alone.
+        network: called with inputs and task labels if the second argument of its `forward` has no
+            default or is called `task`, `tasks` or `task_labels`, else with inputs alone.
     """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        self._told = len(signature(network.forward).parameters) > 1
+        second = [*signature(network.forward).parameters.values()][1:2]
+        self._told = any(p.default is Parameter.empty or p.name in LABELS for p in second)
 
     def forward(self, x: Tensor, task_labels: Tensor | None) -> Any:
         """Outputs (batch, ...) for inputs (batch, ...) with task labels (batch,); without labels

@@ -118,7 +118,7 @@ def test_classes_are_the_sorted_names_of_the_folders(tmp_path: Path) -> None:
     assert view.targets.tolist() == [0, 0, 1, 2, 2, 2] and len(view) == 6
 
 
-@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK", "P", "RGBA", "1", "I;16"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK", "P", "RGBA", "1"])
 def test_whatever_an_image_is_made_of_it_becomes_red_green_and_blue(
     tmp_path: Path, mode: str
 ) -> None:
@@ -127,6 +127,14 @@ def test_whatever_an_image_is_made_of_it_becomes_red_green_and_blue(
     Image.new(mode, (30, 20)).save(tmp_path / "a" / name)
     x, y = FolderView(tmp_path, size=12)[0]
     assert x.shape == (3, 12, 12) and x.dtype == torch.float32 and y == 0
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_more_than_eight_bits_are_not_cut(tmp_path: Path, mode: str) -> None:
+    (tmp_path / "a").mkdir()
+    Image.new(mode, (30, 20)).save(tmp_path / "a" / "x.tiff")
+    with pytest.raises(UserError, match=rf"its pixels have more than 8 bits \(mode {mode}"):
+        FolderView(tmp_path, size=12)[0]
 
 
 @pytest.mark.parametrize("augment", [False, True])

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 import cl_bnn  # noqa: F401  (before torchvision)
-from cl_bnn.data import fetch, load
+from cl_bnn.data import fetch, load, own_digests
+from cl_bnn.data.scaling import scaling_of
 from cl_bnn.errors import UserError
 
 REAL = os.environ.get("CL_BNN_DATA")
@@ -197,6 +198,24 @@ def test_python_objects_are_not_unpickled(tmp_path: Path) -> None:
         load("mine.npz", written(tmp_path, y_test=np.array([object()] * 6)))
 
 
+def test_arrays_of_ones_own_have_a_digest(tmp_path: Path) -> None:
+    """For a stream of the user's own, which reads them."""
+    found = []
+    for value in (1, 2, 1):
+        np.savez(tmp_path / "mine.npz", images=np.full(3, value), labels=np.zeros(3))
+        os.utime(tmp_path / "mine.npz", ns=(len(found), len(found)))
+        found.append(own_digests(["mine.npz"], tmp_path)["mine.npz"])
+    assert found[0] == found[2] != found[1]
+
+
+@pytest.mark.parametrize("scaling", ["unit", "symmetric"])
+def test_numbers_that_are_no_bytes_are_not_scaled_as_such(tmp_path: Path, scaling: Any) -> None:
+    x = arrays()["x_train"]
+    as_int = written(tmp_path, x_train=x.astype(np.int64), x_test=x[:6].astype(np.int64))
+    with pytest.raises(UserError, match=f"scaling = '{scaling}' takes bytes, or numbers from 0 to"):
+        scaling_of(load("mine.npz", as_int), scaling)
+
+
 def test_a_single_array_is_no_data_set(tmp_path: Path) -> None:
     with open(tmp_path / "mine.npz", "wb") as file:
         np.save(file, np.zeros(3))
@@ -253,6 +272,15 @@ def test_a_class_without_arrays_is_read_sample_by_sample(
     assert data.train.x.shape == (4, 3, 4, 3) and data.test.x.shape == (2, 3, 4, 3)
     assert data.train.x[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
     assert data.train.y.tolist() == [0, 1, 0, 1]
+
+
+def test_samples_that_are_no_pairs_are_refused(
+    pictures: type[Pictures], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pictures, "__getitem__", lambda self, index: np.zeros((20, 4, 4)))
+    (tmp_path / "pictures").touch()
+    with pytest.raises(UserError, match="samples of torchvision's Pictures are no pairs of image"):
+        load("torchvision:Pictures", tmp_path)
 
 
 def test_images_of_different_sizes_are_for_folders(

@@ -15,7 +15,7 @@ from avalanche.training.plugins import EvaluationPlugin, ReplayPlugin
 from avalanche.training.supervised import Naive
 from avalanche.training.templates import SupervisedTemplate
 from tiny import stream
-from torch import nn
+from torch import Tensor, nn
 
 from cl_bnn.nn import binary_parameters, mlp
 from cl_bnn.optim import STE, BayesBiNN
@@ -320,3 +320,19 @@ def test_the_example_runs(
     assert len(text.splitlines()) <= 40
     exec(compile(text.replace("[:2000]", "[:100]"), path, "exec"), {"__name__": "__main__"})
     assert "learned 5 experiences" in capsys.readouterr().out
+
+
+def test_an_argument_that_has_a_default_is_no_task_label() -> None:
+    class Net(nn.Linear):
+        def forward(self, x: Tensor, scale: float = 2.0) -> Tensor:
+            return scale * super().forward(x)
+
+    class Told(nn.Linear):
+        def forward(self, x: Tensor, task: Tensor | None = None) -> Tensor:
+            assert task is not None
+            return super().forward(x) + task[:, None]
+
+    x, labels = torch.randn(3, 2), torch.tensor([1, 1, 1])
+    net, told = Net(2, 4), Told(2, 4)
+    assert torch.equal(TaskAware(net)(x, labels), net(x))
+    assert torch.equal(TaskAware(told)(x, labels), nn.Linear.forward(told, x) + 1)
