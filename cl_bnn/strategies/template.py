@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+from avalanche.training.plugins import EarlyStoppingPlugin
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 
@@ -13,6 +14,8 @@ from cl_bnn.data.folder import View
 from cl_bnn.errors import UserError
 from cl_bnn.nn import binary_parameters, reinitialise
 from cl_bnn.objectives import CLASSIFICATION, Objective
+from cl_bnn.optim.gaussian import GaussianPosterior
+from cl_bnn.optim.inner import WithInner
 from cl_bnn.optim.weights import replace_in_groups, require
 from cl_bnn.strategies.composed import Composed, composed
 from cl_bnn.strategies.loading import Batches, StreamedBatches, batches_of, view_behind
@@ -111,8 +114,17 @@ class Template(SupervisedTemplate):
     def train(self, experiences: Any, eval_streams: Any = None, **kwargs: Any) -> Any:
         """Avalanche's `train`, in the arithmetic that `precision` names; plugins that hold or ask
         weights see those of the network, see `Composed`.
+
+        Raises:
+            UserError: a plugin cannot work with this strategy.
         """
         self.plugins[:] = map(composed, self.plugins)
+        own_state = isinstance(self.optimizer, WithInner | GaussianPosterior)
+        if own_state and any(isinstance(plugin, EarlyStoppingPlugin) for plugin in self.plugins):
+            raise UserError(
+                "EarlyStoppingPlugin brings back the best model, and what "
+                f"{type(self).__name__} learns is in its optimiser: use stop_after instead"
+            )
         for plugin in self._composed():
             plugin.accept(self)
         with gpu_arithmetic(self.precision == "tf32"):

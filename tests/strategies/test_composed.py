@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 import torch
 from avalanche.core import SupervisedPlugin
+from avalanche.training.plugins import EarlyStoppingPlugin
 from test_execution import Stop, carry_out, plan, stop_at
 from tiny import stream
 from torch import Tensor, nn
@@ -134,6 +135,13 @@ def test_a_plugin_of_weights_holds_the_network_also_where_nobody_composed_it(kin
     ewc = EWC(strength=1.0, samples=20)
     learner(kind, ewc)
     assert ewc.anchor and all(bool((c.abs() == 1).all()) for c in ewc.anchor.values())
+
+
+def test_a_model_brought_back_is_not_what_was_learned() -> None:
+    with pytest.raises(
+        UserError, match="what BopStrategy learns is in its optimiser: use stop_aft"
+    ):
+        learner(BopStrategy, EarlyStoppingPlugin(1, "test"))
 
 
 # Our EWC -----------------------------------------------------------------------------------------
