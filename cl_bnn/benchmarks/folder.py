@@ -23,7 +23,8 @@ def folder(
     """The images below a folder, read from disk while they are needed; as one task, or with their
     classes, sorted by name, dealt out to several as `cl_bnn.benchmarks.split` does.
 
-    They lie in DATA/train/CLASS/ and DATA/val/CLASS/, in any format that Pillow reads. Training
+    They lie in DATA/train/CLASS/ and DATA/val/CLASS/, with a suffix that torchvision takes for an
+    image's (.jpg, .png, .tiff, .webp and others), up to 8 bits a channel. Training
     images are cropped and mirrored at random, test images centrally, and all are normalised by
     ImageNet's mean and deviation; see `cl_bnn.data.folder.FolderView`. They are decoded by as many
     processes as there are cores, or as CL_BNN_WORKERS says (0: none); batches are the same whatever
