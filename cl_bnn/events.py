@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from cl_bnn.errors import UserError
+from cl_bnn.errors import Absent, UserError, reason
 from cl_bnn.results import Row
 
 
@@ -14,7 +14,8 @@ class Event:
     `run` is the run's name. Kinds: "skipped" (already on file), "started", "resumed" (from a
     checkpoint; `task` and `epoch` are the next to be trained), "epoch" (one training epoch is
     done), "task" (the evaluation at a task's end is done), "finished" (the files are written),
-    "failed" (the run broke down, `text` says why; others go on), "note" (something the user should
+    "failed" (the run broke down, `text` says why; others go on; `wanting` if it was a
+    file or a device that may be there another time), "note" (something the user should
     read, in `text`).
 
     `task` and `epoch` count from 0, `epoch` within its task. `loss` is the mean training loss of
@@ -36,6 +37,13 @@ class Event:
     value: float | None = None
     text: str = ""
     rows: tuple[Row, ...] = ()
+    wanting: bool = False
+
+
+def failed(run: str, error: Exception) -> Event:
+    """The news that a run broke down with an exception."""
+    wanting = isinstance(error, OSError | Absent)
+    return Event(run, "failed", text=reason(error), wanting=wanting)
 
 
 class Failures:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cl_bnn import predictions, recipes, results
 from cl_bnn.atomic import atomic_write
-from cl_bnn.errors import UserError, reason
-from cl_bnn.events import Event
+from cl_bnn.errors import UserError
+from cl_bnn.events import Event, failed
 from cl_bnn.machine import circumstances, find_device
 from cl_bnn.quiet import quieten
 
@@ -157,7 +157,7 @@ def run_all(
             except Exception as error:
                 if not keep_going or distributed.size() > 1:  # the others wait for this one
                     raise
-                tell(Event(run.name, "failed", text=reason(error)))
+                tell(failed(run.name, error))
 
 
 def waiting_of(
@@ -309,7 +309,7 @@ def _work(run: Run, device: "torch.device", data_root: Path | None, keep_going: 
     except Exception as error:
         if not keep_going:
             raise
-        _events.put(Event(run.name, "failed", text=reason(error)))
+        _events.put(failed(run.name, error))
 
 
 def make_folder(folder: Path) -> None:

@@ -241,13 +241,16 @@ def carry_out(
     A trial whose training breaks down has failed; the others go on.
 
     Raises:
-        UserError: a device that is not there, a file on the way.
+        UserError: a device that is not there, a file on the way, or runs that wanted data, a
+            file or a device: that says nothing of their settings, and no trial is written.
     """
     failures: dict[str, str] = {}
+    wanting: list[str] = []
 
     def listener(event: Event) -> None:
         if event.kind == "failed":
             failures[event.run] = event.text
+            wanting.extend([f"{event.run}: {event.text}"] if event.wanting else [])
         on_event(event)
 
     runs = {number: search.runs(settings) for number, settings in proposed.items()}
@@ -256,6 +259,8 @@ def carry_out(
         list(distinct.values()), jobs=jobs, device=device, data_root=data_root,
         on_event=listener, keep_going=True,
     )  # fmt: skip
+    if wanting:
+        raise UserError(f"{'; '.join(wanting)}; the same command goes on")
     made = []
     for number, settings in proposed.items():
         said = [failures[run.name] for run in runs[number] if run.name in failures]

@@ -371,6 +371,20 @@ def test_a_trial_that_diverges_has_failed_and_the_others_go_on(
     assert len({t.value for t in done}) == 1 and done[0].value > 0.5  # type: ignore[operator]
 
 
+def test_what_is_no_fault_of_the_settings_is_no_trial(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def execute(*given: Any) -> None:
+        raise OSError("the network drive is away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runner, "execute", execute)
+        with pytest.raises(UserError, match="the network drive is away.*the same command goes on"):
+            make(plan(), 2)
+    assert files("out") == {}
+    assert [trial.message for trial in make(plan(), 2)] == ["", ""]
+
+
 def test_a_value_that_the_class_refuses_fails_its_trial(folder: Path) -> None:
     write_strategy(folder, "lr = {low = -1.0, high = 1e-2}")
     made = make(plan(), 3)
