@@ -385,6 +385,19 @@ def test_what_is_no_fault_of_the_settings_is_no_trial(
     assert [trial.message for trial in make(plan(), 2)] == ["", ""]
 
 
+def test_trials_of_own_code_that_has_changed_are_not_taken_for_the_new_ones(folder: Path) -> None:
+    code = "from cl_bnn.strategies import STEStrategy\n\n\nclass Mine(STEStrategy):\n    pass\n"
+    recipe = 'title = "Mine"\nbuild = "searched_code:Mine"\n[defaults]\nlr = 1e-2\n'
+    (folder / "mine.toml").write_text(f"{recipe}[search]\nlr = {{low = 1e-3, high = 1e-1}}\n")
+    (folder / "searched_code.py").write_text(code)
+    assert len(make(plan(strategy="./mine.toml"), 1)) == 1
+    (folder / "searched_code.py").write_text(f"{code}\n# mended\n")
+    del sys.modules["searched_code"]  # another process would read it anew
+    runner.digest_of_code.cache_clear()
+    with pytest.raises(UserError, match=r"is of a search with own_files\.searched_code\.py = "):
+        make(plan(strategy="./mine.toml"), 1)
+
+
 def test_a_value_that_the_class_refuses_fails_its_trial(folder: Path) -> None:
     write_strategy(folder, "lr = {low = -1.0, high = 1e-2}")
     made = make(plan(), 3)
