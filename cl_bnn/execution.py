@@ -15,6 +15,7 @@ from cl_bnn.benchmarks import Stream
 from cl_bnn.checkpoint import Checkpoint, rng_state, seed_all, set_rng_state
 from cl_bnn.errors import UserError
 from cl_bnn.events import Event
+from cl_bnn.objectives import BINARY
 from cl_bnn.recorder import Recorder
 from cl_bnn.results import Row
 from cl_bnn.strategies import Composed, TaskAware, Template
@@ -68,13 +69,37 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         return self.rows
 
     def _train(self) -> None:
-        """Train the current phase; what torch refuses in a trial is a failure of its settings."""
+        """Train the current phase; what torch refuses in a trial is a failure of its settings.
+
+        Raises:
+            UserError: of a trial; and if it broke down for outputs that do not fit the stream.
+        """
         try:
             self.strategy.train(self.phases[self.phase], eval_streams=[])
-        except (RuntimeError, ArithmeticError) as error:
+        except (RuntimeError, ArithmeticError, IndexError) as error:
+            if misfit := self._misfit():
+                raise UserError(misfit) from error
             if self.run.tasks_seen is None or isinstance(error, torch.OutOfMemoryError):
                 raise
             raise UserError(f"{self.run.name}: {' '.join(str(error).split())}") from error
+
+    @torch.no_grad()
+    def _misfit(self) -> str:
+        """What the network puts out, in a line, if it does not fit the stream; else nothing."""
+        x, y, *_ = self.phases[self.phase][0].dataset[0]
+        model, spec = self.strategy.model.eval(), self.run.spec
+        try:
+            out = model(x[None].to(self.device), torch.zeros(1, dtype=torch.int64))
+        except Exception:  # it is the network that broke down
+            return ""
+        target = torch.as_tensor(y)
+        expected = (self.stream.out_features, *(target.shape if target.dim() == 2 else ()))
+        if tuple(out.shape[1:]) == expected or self.stream.objective is BINARY:  # one logit or two
+            return ""
+        return (
+            f"{spec.model['build']} turns an input of the shape {tuple(x.shape)} into "
+            f"{tuple(out.shape[1:])}, and {spec.benchmark} expects {expected}"
+        )
 
     # Building ----------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny import recipe
+from tiny import RECIPE, recipe
 
 from cl_bnn import results, runner
 from cl_bnn.errors import UserError
@@ -445,6 +445,20 @@ def test_a_class_that_is_no_strategy_is_one_line(tmp_path: Path) -> None:
     Path(path).write_text('title = "Mine"\nbuild = "module_of_naive:Mine"\n')
     with pytest.raises(UserError, match="no Template of cl_bnn.strategies: inherit from one"):
         carry_out(plan(tmp_path, path))
+
+
+def test_outputs_that_do_not_fit_are_one_line(tmp_path: Path) -> None:
+    recipe(tmp_path)
+    code = "from torch import nn\n\n\ndef net(in_features: int) -> nn.Module:\n"
+    code += "    return nn.Sequential(nn.Flatten(), nn.Linear(in_features, 1))\n"
+    (tmp_path / "narrow.py").write_text(code)
+    path = tmp_path / "narrow.toml"
+    path.write_text(RECIPE.partition("[model]")[0] + '[model]\nbuild = "narrow:net"\n')
+    runs = runner.plan(str(path), ["ste"], (0,), {}, "task", tmp_path / "out")
+    with pytest.raises(
+        UserError, match=r"narrow:net turns an input of the shape .* into \(1,\), and"
+    ):
+        carry_out(runs)
 
 
 def test_two_modules_of_one_name_are_told_apart(tmp_path: Path) -> None:
