@@ -136,7 +136,7 @@ def _histograms(axis: Axes, rows: pd.DataFrame) -> None:
         extent=(0.5, rounds + 0.5, lowest - 0.5, highest + 0.5),
     )  # fmt: skip
     axis.set_xlabel("after round")
-    axis.set_ylabel("weight / mean, log2 (±8: or beyond)")
+    axis.set_ylabel("weight / mean, log2\n(±8: or beyond)")
     axis.locator_params(integer=True)
     bar = axis.figure.colorbar(image, ax=axis)
     bar.set_label("share of samples")
