@@ -57,12 +57,7 @@ class Run:
 
     def own_files(self, data_root: Path | None) -> dict[str, str]:
         """The digests of the user's own files that it is made of, data and code, by name."""
-        code = self.spec.own_files()
-        found: dict[str, str] = {}
-        for path in code:
-            several = path.name in found
-            name = f"{path.parent.name}/{path.name}" if several else path.name
-            found[name] = digest_of_code(path)
+        found = digests_of_code(self.spec.own_files())
         named = self.spec.stream.get("data")
         names = named if isinstance(named, list) else [named]
         files = [str(name) for name in names if str(name).endswith(".npz")]
@@ -76,6 +71,15 @@ class Run:
         """Everything that determines the measurements, ready for JSON."""
         found = {**self.spec.as_dict(), "seed": self.seed, "eval_every": self.eval_every}
         return found if self.tasks_seen is None else found | {"tasks_seen": self.tasks_seen}
+
+
+def digests_of_code(paths: Iterable[Path]) -> dict[str, str]:
+    """`digest_of_code` of some files by name, with the folder's before it where a name is taken."""
+    found: dict[str, str] = {}
+    for path in paths:
+        several = path.name in found
+        found[f"{path.parent.name}/{path.name}" if several else path.name] = digest_of_code(path)
+    return found
 
 
 @cache

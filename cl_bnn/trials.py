@@ -73,7 +73,7 @@ class Search:
         """Everything that determines the trials but how they are proposed, ready for JSON."""
         space = {key: asdict(axis) for key, axis in self.space.items()}
         spec = self.spec({})
-        code = {path.name: runner.digest_of_code(path) for path in spec.own_files()}
+        code = runner.digests_of_code(spec.own_files())
         return ({"own_files": code} if code else {}) | {
             "base": spec.as_dict(), "space": space, "first": self.own,
             "seeds": list(self.seeds), "tasks_seen": self.seen, "tasks": self.n_tasks,

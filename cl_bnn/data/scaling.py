@@ -31,12 +31,13 @@ def scaling_of(
     Raises:
         UserError: `"unit"` or `"symmetric"` of numbers that are neither bytes nor in [0, 1].
     """
-    low, high = (float(found) / source.unit for found in source.train.x.aminmax())
-    if scaling in ("unit", "symmetric") and not 0 <= low <= high <= 1:
-        raise UserError(
-            f"{source.name}: scaling = {scaling!r} takes bytes, or numbers from 0 to 1, and these "
-            f"go from {low:g} to {high:g}: store them as uint8, or take 'standard'"
-        )
+    if scaling in ("unit", "symmetric") and source.train.x.is_floating_point():  # no bytes
+        low, high = (float(found) for found in source.train.x.aminmax())
+        if not 0 <= low <= high <= 1:
+            raise UserError(
+                f"{source.name}: scaling = {scaling!r} takes bytes, or numbers from 0 to 1, and "
+                f"these go from {low:g} to {high:g}: store them as uint8, or take 'standard'"
+            )
     if scaling == "whitened":
         return Whitening(source.train.x if rows is None else source.train.x[rows])
     choices: dict[str, Callable[[Tensor], Tensor]] = {

@@ -21,6 +21,7 @@ from cl_bnn.optim.weights import (
     require_drawn,
     restored,
     sampled_loss,
+    whole,
 )
 
 
@@ -254,9 +255,7 @@ class GaussianPosterior(Optimizer):
             return
         carry_over(before, self._posterior_of(group_of(self, new), new), old.shape)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """All of it, for copies and pickles; torch's own are the settings and the state alone."""
-        return dict(self.__dict__)
+    __getstate__ = whole
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` returned; weights drawn but not yet used are forgotten."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from cl_bnn.optim.weights import refuse_vectors, require, some
+from cl_bnn.optim.weights import refuse_vectors, require, some, whole
 
 # What a setting of a parameter group must satisfy, as a condition and in words.
 Range = tuple[Callable[[float], bool], str]
@@ -69,9 +69,7 @@ class WithInner(Optimizer):
         if self.inner is not None:
             self.inner.zero_grad(set_to_none)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """All of it, for copies and pickles; torch's own are the settings and the state alone."""
-        return dict(self.__dict__)
+    __getstate__ = whole
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a run needs to continue, that of the inner optimiser under `"inner"`."""

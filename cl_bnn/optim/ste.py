@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
-from cl_bnn.optim.weights import refuse_vectors, require, restored, some
+from cl_bnn.optim.weights import refuse_vectors, require, restored, some, whole
 
 Backward = Literal["identity", "hard_tanh"]
 BACKWARDS: tuple[Backward, ...] = ("identity", "hard_tanh")
@@ -85,9 +85,7 @@ class STE(Adam):
             refuse_vectors(param_group)
         super().add_param_group(param_group)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """All of it, for copies and pickles; torch's own are the settings and the state alone."""
-        return dict(self.__dict__)
+    __getstate__ = whole
 
     def _binary(self) -> Iterator[Tensor]:
         for group in self.param_groups:

@@ -49,6 +49,13 @@ def refuse_vectors(group: dict[str, Any]) -> None:
             )
 
 
+def whole(optimizer: Optimizer) -> dict[str, Any]:
+    """All that an optimiser holds, its `__getstate__` for copies and pickles: torch's own are the
+    settings and the state alone.
+    """
+    return dict(vars(optimizer))
+
+
 def replace_in_groups(optimizer: Optimizer, old: Parameter, new: Parameter) -> None:
     """Let `optimizer` optimise `new` where it optimised `old`; its state is left as it is."""
     for group in optimizer.param_groups:

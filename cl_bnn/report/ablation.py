@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from cl_bnn.report.benchmark_page import TABLES
+from cl_bnn.report.benchmark_page import BACK, TABLES
 from cl_bnn.report.order import name_of, ordered
 from cl_bnn.report.scenarios import of_studies
 from cl_bnn.report.summary import at_task_ends, interval, slug
@@ -21,7 +21,7 @@ Specs = Mapping[tuple[str, str, int], Settings]
 TITLE = """\
 # {base}: what single settings change
 
-How to read this page: [all results](../README.md). Pairs are runs of one strategy with one seed
+How to read this page: {back}. Pairs are runs of one strategy with one seed
 that differ in a single setting, but not in the task that is set; a difference is that of their ACC,
 in percentage points, the second value less the first. Where training images were held out for a
 study of settings, it is measured on those. A norm of every task (`per_task`) is told the label of
@@ -63,7 +63,7 @@ def pages(base: str, frame: pd.DataFrame, specs: Specs) -> dict[str, str]:
         return {}
     held_out = scores[of_studies(scores)]
     tables = [_changes_table(changes), *([_best_table(held_out)] if len(held_out) else [])]
-    text = "\n".join([TITLE.format(base=base), *map(markdown, tables)])
+    text = "\n".join([TITLE.format(base=base, back=BACK), *map(markdown, tables)])
     return {f"{TABLES}/{slug(base)}_settings.md": text}
 
 

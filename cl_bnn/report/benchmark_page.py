@@ -30,6 +30,8 @@ from cl_bnn.report.tables import (
 
 #: Folders below the directory of results.
 FIGURES, TABLES = "figures", "tables"
+#: The way back from a page in `TABLES`, by which one of ours is known.
+BACK = "[all results](../README.md)"
 #: Figures of one benchmark: the end of the file name, and what it shows.
 FIGURE_KINDS = {
     "curves": "accuracy on each task along training",
@@ -66,7 +68,7 @@ def render(
     unsure = uncertainty.single_tables(frame) if single else uncertainty.tables(frame)
     parts = [
         f"# {name}\n",
-        "How to read this page: [all results](../README.md).\n",
+        f"How to read this page: {BACK}.\n",
         *_scenario(name),
         *_shown([*_main_tables(frame, runs), *unsure, capacity.table(frame)]),
         *_folded("The posterior after every task", posterior_tables(frame) if not single else []),

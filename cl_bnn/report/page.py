@@ -14,7 +14,7 @@ import pandas as pd
 from cl_bnn.atomic import atomic_write
 from cl_bnn.errors import UserError
 from cl_bnn.report import ablation, benchmark_page, ledger_page, statistics_page
-from cl_bnn.report.benchmark_page import TABLES, figure
+from cl_bnn.report.benchmark_page import BACK, TABLES, figure
 from cl_bnn.report.scenarios import DEFAULT_SCENARIOS, base_of, in_order, of_studies
 from cl_bnn.report.summary import slug, summary
 from cl_bnn.report.tables import markdown, variants_table
@@ -26,7 +26,6 @@ PUBLISHED = f"{TABLES}/published_numbers.md"
 
 #: By this a page of ours is known.
 SIGNATURE = "Written by `cl-bnn report`"
-SEEN_FROM = "[all results](../README.md)"
 HEAD = f"""\
 # Results
 
@@ -76,7 +75,7 @@ def write_readme(directory: Path, against: str = "") -> Path:
     for name, text in pages.items():
         atomic_write(directory / name, text.encode())
     for page in (directory / TABLES).glob("*.md"):  # of results that are gone
-        if f"{TABLES}/{page.name}" not in pages and SEEN_FROM in page.read_text(encoding="utf-8"):
+        if f"{TABLES}/{page.name}" not in pages and BACK in page.read_text(encoding="utf-8"):
             page.unlink()
     return readme
 

@@ -12,7 +12,7 @@ from cl_bnn.nn import binary_group, real_parameters
 from cl_bnn.optim import BayesBiNN
 from cl_bnn.optim.bayesbinn import Mode
 from cl_bnn.optim.prediction import AVERAGES, Average
-from cl_bnn.optim.weights import WeightSamples, refuse_vectors, require
+from cl_bnn.optim.weights import WeightSamples, refuse_vectors
 from cl_bnn.strategies.binary import GrowsBesideInner
 from cl_bnn.strategies.priors import KroneckerPrior, PosteriorAsPrior, require_verbs
 from cl_bnn.strategies.schedules import Schedule
@@ -256,15 +256,14 @@ class BayesBiNNStrategy(PosteriorStrategy):
     ) -> None:
         if trainset_scale <= 0:
             raise ValueError(f"trainset_scale must be > 0, got {trainset_scale!r}")
-        many = train_set_size is None or train_set_size >= 1
-        require(many, "train_set_size", train_set_size, ">= 1 or None")
+        known = 1 if train_set_size is None else train_set_size  # until a task says it
         if likelihood not in LIKELIHOODS:
             allowed = ", ".join(LIKELIHOODS)
             raise ValueError(f"likelihood must be one of {allowed}, got {likelihood!r}")
         if prior not in PRIORS:
             raise ValueError(f"prior must be one of {', '.join(PRIORS)}, got {prior!r}")
         optimizer = BayesBiNN(
-            [binary_group(model)], lr, train_set_size=train_set_size or 1,
+            [binary_group(model)], lr, train_set_size=known,
             temperature=temperature, momentum=momentum, mc_samples=mc_samples, kl_weight=kl_weight,
             init_lambda=init_lambda, mode=mode, scale_bound=scale_bound,
             prior_power=prior_power, prior_strength=prior_strength,

@@ -18,7 +18,7 @@ class TaskAware(MultiTaskModule):
 
     Args:
         network: called with inputs and task labels if the second argument of its `forward` has no
-            default or is called `task`, `tasks` or `task_labels`, else with inputs alone.
+            default or is called by one of `LABELS`, else with inputs alone.
     """
 
     def __init__(self, network: nn.Module) -> None:

@@ -87,7 +87,7 @@ class Template(SupervisedTemplate):
         self.objective = objective
         self.stop_after, self.precision, self.channels_last = stop_after, precision, channels_last
         self._stop_training = False
-        self._factor, self._constant = SCHEDULES[schedule], schedule == "constant"
+        self._factor = SCHEDULES[schedule]
         self._initial_lr = [group.get("lr") for group in optimizer.param_groups]  # Bop has none
         self._named = dict(model.named_parameters())
         self.predictor = self.predictors[0]
@@ -156,7 +156,8 @@ class Template(SupervisedTemplate):
         self.epoch += 1
 
     def _before_training_epoch(self, **kwargs: Any) -> None:
-        if self.epoch == 0 or not self._constant:  # else it may be that of a plugin
+        varies = self._factor is not SCHEDULES["constant"]
+        if self.epoch == 0 or varies:  # else the rate may be that of a plugin
             factor = self._factor(self.epoch, self.train_epochs)
             for group, lr in zip(self.optimizer.param_groups, self._initial_lr, strict=True):
                 if lr is not None:

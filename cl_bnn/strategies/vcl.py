@@ -91,12 +91,11 @@ class VCLStrategy(GaussianStrategy):
         eval_seed: int = 0,
         **template: Any,
     ) -> None:
-        many = train_set_size is None or train_set_size >= 1
-        require(many, "train_set_size", train_set_size, ">= 1 or None")
+        known = 1 if train_set_size is None else train_set_size  # until a task says it
         require(coreset >= 0, "coreset", coreset, ">= 0")
         require(coreset_epochs >= 1, "coreset_epochs", coreset_epochs, ">= 1")
         optimizer = VCL(
-            model.parameters(), lr, train_set_size=train_set_size or 1, prior_sigma=prior_sigma,
+            model.parameters(), lr, train_set_size=known, prior_sigma=prior_sigma,
             init_log_variance=init_log_variance, mc_samples=mc_samples,
         )  # fmt: skip
         super().__init__(

@@ -9,6 +9,7 @@ from frames import frame_of, matrix_rows, plausible
 from wide_frames import wide
 
 from cl_bnn import report, results
+from cl_bnn import uncertainty as measuring
 from cl_bnn.errors import UserError
 from cl_bnn.report import capacity, cost, single_tables, tables, uncertainty
 from cl_bnn.results import Row
@@ -196,3 +197,7 @@ def test_the_page_has_all_of_it_in_one_order_and_twice_the_same(tmp_path: Path) 
     assert places == sorted(places)
     widest = max(line.count("|") for line in page.splitlines() if line.startswith("|"))
     assert widest <= 15
+
+
+def test_pages_say_how_many_images_were_measured() -> None:
+    assert uncertainty.IMAGES == measuring.IMAGES

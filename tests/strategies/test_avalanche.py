@@ -30,6 +30,7 @@ from cl_bnn.strategies import (
     PosteriorAsPrior,
     STEStrategy,
     TaskAware,
+    VCLStrategy,
 )
 from cl_bnn.strategies.loading import Batches
 
@@ -336,3 +337,9 @@ def test_an_argument_that_has_a_default_is_no_task_label() -> None:
     net, told = Net(2, 4), Told(2, 4)
     assert torch.equal(TaskAware(net)(x, labels), net(x))
     assert torch.equal(TaskAware(told)(x, labels), nn.Linear.forward(told, x) + 1)
+
+
+@pytest.mark.parametrize("kind", [BayesBiNNStrategy, VCLStrategy])
+def test_no_data_are_no_number_of_data(kind: Any) -> None:
+    with pytest.raises(ValueError, match="train_set_size must be >= 1"):
+        kind(model=nn.Linear(3, 2, bias=False), train_set_size=0)

@@ -261,17 +261,21 @@ def test_what_mattered_is_held_and_nothing_is_held_without_strength() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("plugin", "settings", "message"),
     [
-        ({"strength": -1.0}, "strength must be >= 0"),
-        ({"decay": 0.0}, r"decay must be in \(0, 1\]"),
-        ({"samples": 0}, "samples must be >= 1"),
-        ({"labels": "some"}, "labels must be one of all, sampled, true"),
+        (EWC, {"strength": -1.0}, "strength must be >= 0"),
+        (EWC, {"decay": 0.0}, r"decay must be in \(0, 1\]"),
+        (EWC, {"samples": 0}, "samples must be >= 1"),
+        (EWC, {"labels": "some"}, "labels must be one of all, sampled, true"),
+        (MAS, {"strength": -1.0}, "strength must be >= 0"),
+        (MAS, {"samples": 0}, "samples must be >= 1"),
+        (LwF, {"alpha": -1.0}, "alpha must be >= 0"),
+        (LwF, {"temperature": 0.0}, "temperature must be > 0"),
     ],
 )
-def test_a_wrong_value_is_named(settings: dict[str, Any], message: str) -> None:
+def test_a_wrong_value_is_named(plugin: Any, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        EWC(**settings)
+        plugin(**settings)
 
 
 # Our memory aware synapses -----------------------------------------------------------------------
@@ -313,15 +317,6 @@ def test_an_output_that_grew_is_free_until_it_has_learned(tasks: Tasks) -> None:
     mas.after_training_exp(tasks)
     new[:3] += old
     assert torch.allclose(mas.importance[tasks.name], new, rtol=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [({"strength": -1.0}, "strength must be >= 0"), ({"samples": 0}, "samples must be >= 1")],
-)
-def test_a_wrong_value_of_mas_is_named(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        MAS(**settings)
 
 
 # Our dark experience replay ----------------------------------------------------------------------
@@ -444,15 +439,6 @@ def test_what_a_plugin_keeps_is_moved_wherever_it_lies() -> None:
 
 
 STOCK = ["ewc_avalanche", "si_avalanche", "mas_avalanche", "lwf", "replay", "agem", "gem"]
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [({"alpha": -1.0}, "alpha must be >= 0"), ({"temperature": 0.0}, "temperature must be > 0")],
-)
-def test_a_wrong_value_of_lwf_is_named(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        LwF(**settings)
 
 
 @pytest.mark.parametrize("name", ["ste+ewc", "ste+mas", "ste+kfl", "bayesbinn_tuned"])
