@@ -10,6 +10,7 @@ import torch
 from avalanche.core import SupervisedPlugin
 from avalanche.training.plugins import EarlyStoppingPlugin
 from test_execution import Stop, carry_out, plan, stop_at
+from test_synthetic import write_snelson
 from tiny import stream
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -442,7 +443,11 @@ STOCK = ["ewc_avalanche", "si_avalanche", "mas_avalanche", "lwf", "replay", "age
 
 
 @pytest.mark.parametrize("name", ["ste+ewc", "ste+mas", "ste+kfl", "bayesbinn_tuned"])
-def test_what_needs_classes_says_so_before_it_learns(tmp_path: Path, name: str) -> None:
+def test_what_needs_classes_says_so_before_it_learns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    write_snelson(tmp_path)
+    monkeypatch.setenv("CL_BNN_DATA", str(tmp_path))
     events: list[Any] = []
     runs = runner.plan("snelson", [name], (0,), {"epochs": 1}, "epoch", tmp_path)
     with pytest.raises(UserError, match="needs a benchmark of classification"):
