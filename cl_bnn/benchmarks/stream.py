@@ -120,13 +120,13 @@ class Stream:
 
 
 def _experience_data(
-    view: View, targets: list[int], task_label: int
+    view: View, targets: DataAttribute[int], task_label: int
 ) -> TaskAwareSupervisedClassificationDataset:
     label = ConstantSequence(task_label, len(view))
     return TaskAwareSupervisedClassificationDataset(
         [view],
         data_attributes=[
-            DataAttribute(targets, "targets"),
+            targets,
             DataAttribute(label, "targets_task_labels", use_in_getitem=True),
         ],
     )
@@ -161,8 +161,10 @@ def build_benchmark(
         if len(classes) < 2:
             raise UserError(f"task {k} has a single class ({classes}): a task needs at least two")
     streams = {"train": train, "test": test, "validation": validation}
-    targets = {  # shared where they can be
-        id(v.targets): _labels(v.targets) for views in streams.values() for v in views
+    targets = {  # shared where they can be: Avalanche counts their classes one by one
+        id(v.targets): DataAttribute(_labels(v.targets), "targets")
+        for views in streams.values()
+        for v in views
     }
     sets = {
         name: [
