@@ -171,7 +171,7 @@ def _fill_plot(parser: argparse.ArgumentParser) -> None:
     _fill_directory(parser)
     add = parser.add_argument
     add("--benchmark", metavar="NAME", default="", help="only this one, all variants of the name")
-    add("--strategies", metavar="A,B", default="", help="only these, all variants of a name")
+    add("--strategies", metavar="A,B", default="", help="only these (variants too); needs --out")
     add("--out", metavar="DIR", type=_folder, help="where the figures go (default: DIR/figures)")
 
 

@@ -242,6 +242,11 @@ def _plot(arguments: argparse.Namespace) -> None:
     from cl_bnn import outcome, results
 
     directory = arguments.directory
+    if arguments.strategies and not arguments.out:
+        raise UserError(
+            "--strategies draws figures of some: say with --out where they go, for DIR/figures "
+            "holds those of all"
+        )
     frame = results.read(directory)
     for column, names in (
         ("benchmark", [arguments.benchmark] if arguments.benchmark else []),

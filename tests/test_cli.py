@@ -369,11 +369,13 @@ def test_plot_of_some_strategies_goes_where_it_is_told(
     one = capsys.readouterr().out.splitlines()
     assert "both/split_mnist_average.png" in both  # which needs two strategies
     assert "one/split_mnist_curves.png" in one and "one/split_mnist_average.png" not in one
+    assert main(["plot", "runs", "--strategies", "ste"]) == 2
+    assert "say with --out where they go" in error(capsys)
     assert not Path("runs/figures").exists()
     for option, name, near in (
         ("--benchmark", "split_mnits", "split_mnist"), ("--strategies", "ste,adma", "adam"),
     ):  # fmt: skip
-        assert main(["plot", "runs", option, name]) == 2
+        assert main(["plot", "runs", option, name, "--out", "one"]) == 2
         assert f"did you mean {near!r}" in error(capsys)
 
 

@@ -61,8 +61,8 @@ def posterior(frame: pd.DataFrame) -> Figure | None:
 
 
 def layers(frame: pd.DataFrame) -> Figure | None:
-    """The same of every layer: a row a strategy, a column a measure, a line a layer, from the input
-    (dark) to the output (light); None if no layer was measured.
+    """The same of every layer: a row a strategy, a column a measure, a line a layer, numbered from
+    the input; None if no layer was measured.
     """
     shown = [panel for panel in PANELS if layers_of(frame, panel.metric)]
     numbers = sorted({layer for panel in shown for layer in layers_of(frame, panel.metric)})

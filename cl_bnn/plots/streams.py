@@ -80,9 +80,9 @@ def _curve_panel(axis: Axes, rows: pd.DataFrame, epochs: int, shown: dict[int, L
             continue
         within = rows[(rows["on"] == on) & rows["epoch"].notna()]
         if len(within):
-            share = (within["epoch"].astype(int) + 1) / _epochs_per_task(within)
-            place = (within["after"] + share) * length
-            band(axis, line_over_seeds(within, place), look)
+            own = _epochs_per_task(within)
+            along = line_over_seeds(within, within["after"] * own + within["epoch"] + 1)
+            band(axis, along._replace(x=along.x * length / own), look)
         else:
             band(axis, line, look)
         points(axis, line, look, last)

@@ -24,9 +24,13 @@ TITLE = """\
 How to read this page: {back}. Pairs are runs of one strategy with one seed
 that differ in a single setting, but not in the task that is set; a difference is that of their ACC,
 in percentage points, the second value less the first. Where training images were held out for a
-study of settings, it is measured on those. A norm of every task (`per_task`) is told the label of
-the task at test time, which no other norm is.
+study of settings, it is measured on those.
 """
+#: What is added where there is such a norm.
+TELLS = (
+    "A norm of every task (`per_task`) is told the label of the task at test time, whatever the "
+    "scenario; other norms are not.\n"
+)
 #: A norm of every task is told the task: two settings that are one decision.
 NORM, PER_TASK, TOLD = "model.norm", "per_task", "stream.task_labels"
 #: How often a run was measured changes nothing of what was measured at the end.
@@ -63,7 +67,9 @@ def pages(base: str, frame: pd.DataFrame, specs: Specs) -> dict[str, str]:
         return {}
     held_out = scores[of_studies(scores)]
     tables = [_changes_table(changes), *([_best_table(held_out)] if len(held_out) else [])]
-    text = "\n".join([TITLE.format(base=base, back=BACK), *map(markdown, tables)])
+    norms = {value for c in changes if c.setting == NORM for value in (c.before, c.after)}
+    head = [TITLE.format(base=base, back=BACK), *([TELLS] if PER_TASK in norms else [])]
+    text = "\n".join([*head, *map(markdown, tables)])
     return {f"{TABLES}/{slug(base)}_settings.md": text}
 
 

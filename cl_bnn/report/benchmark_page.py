@@ -30,7 +30,7 @@ from cl_bnn.report.tables import (
 
 #: Folders below the directory of results.
 FIGURES, TABLES = "figures", "tables"
-#: The way back from a page in `TABLES`, by which one of ours is known.
+#: The way back from a page in `TABLES`.
 BACK = "[all results](../README.md)"
 #: Figures of one benchmark: the end of the file name, and what it shows.
 FIGURE_KINDS = {

@@ -10,12 +10,12 @@ from cl_bnn.report.order import by_strategy
 from cl_bnn.report.summary import at_task_ends, interval
 from cl_bnn.report.tables import FORMATS, NOTHING, Table, cell
 
-MEASURES = ("entropy", "saturated", "flipped")
-NOTE = (
-    "With p = P(w = +1) of a weight: entropy = mean of −p log₂ p − (1 − p) log₂(1 − p); saturated: "
-    "the share with |2p − 1| > 0.999; flipped: the share whose mode (p > ½) is another one than "
-    "after the task before."
-)
+#: What is measured, with p = P(w = +1) of a weight.
+MEASURES = {
+    "entropy": "entropy = mean of −p log₂ p − (1 − p) log₂(1 − p)",
+    "saturated": "saturated: the share with |2p − 1| > 0.999",
+    "flipped": "flipped: the share whose mode (p > ½) is another one than after the task before",
+}
 
 
 def table(frame: pd.DataFrame) -> Table:
@@ -31,11 +31,13 @@ def table(frame: pd.DataFrame) -> Table:
     ]
     head = [f"{FORMATS[metric].heading} after task {after + 1}" for metric, after in columns]
     rows = []
-    for strategy, group in by_strategy(frame[frame["metric"].isin(MEASURES)]):
+    for strategy, group in by_strategy(frame[frame["metric"].isin(list(MEASURES))]):
         cells = [_cell(group, metric, after) for metric, after in columns]
         if set(cells) - {NOTHING}:
             rows.append([strategy, str(group["seed"].nunique()), *cells])
-    return Table("Capacity of the posterior", ["strategy", "seeds", *head], rows, NOTE)
+    said = "; ".join(dict.fromkeys(MEASURES[metric] for metric, _ in columns))
+    note = f"With p = P(w = +1) of a weight: {said}."
+    return Table("Capacity of the posterior", ["strategy", "seeds", *head], rows, note)
 
 
 def layers_of(frame: pd.DataFrame, metric: str) -> list[int]:

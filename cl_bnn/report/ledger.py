@@ -36,7 +36,7 @@ EVIDENCE = {
 }
 #: Evidence that is too weak for a verdict.
 UNVERIFIED = {"MEMORY"}
-#: Measures that only published numbers have.
+#: Measures that only published numbers have: none of ours is taken as they were.
 UNMEASURED = {"ood_auroc", "ood_auroc_epistemic", "memory", "iou_foreground_best"}
 #: Mean accuracies over so many of the tasks learned last.
 LAST = {"ACC_last5": 5, "ACC_last20": 20}
@@ -47,7 +47,8 @@ VERDICTS = {
     OUTSIDE: "they are further apart",
     DIFFERS: "ours was measured under another protocol, which is named",
     NOT_RUN: "we have no such run",
-    NOTHING: "the published number is recalled and not verified, or of a kind we do not measure",
+    NOTHING: "the published number is recalled and not verified, or not of a kind that we measure, "
+    "or measured otherwise than ours",
 }
 #: What is added to a verdict that other seeds might overturn.
 NOT_FIRM = ", not firm"
@@ -129,14 +130,14 @@ def group_runs(frame: pd.DataFrame) -> Runs:
 def ours(published: Published, runs: Runs) -> Ours:
     """Our measurement of what `published` reports; n = 0 if there is none.
 
-    Runs of exactly this benchmark and strategy come first. Failing those, the benchmark of the same
-    name and problem with the fewest other settings stands in. A run stopped early measured its
-    epochs under the full protocol.
+    Runs of exactly this benchmark and strategy come first, then, for a number with an epoch, those
+    that were stopped early: they measured their epochs under the full protocol. Failing these, the
+    benchmark of the same name and problem with the fewest other settings stands in.
     """
-    for _, benchmark in sorted(_candidates(published, runs)):
+    for is_other, _, benchmark in sorted(_candidates(published, runs)):
         value = interval(_values(published, runs[benchmark, published.strategy]))
         if value.n:
-            other = "" if _same_protocol(published, benchmark) else f"ours is {benchmark}"
+            other = f"ours is {benchmark}" if is_other else ""
             return Ours(value, "; ".join(filter(None, (other, published.differs))), bool(other))
     return Ours(Interval(math.nan, math.nan, 0), "")
 
@@ -197,16 +198,17 @@ def _published(row: Mapping[str, str | None], where: str) -> Published:
     return published
 
 
-def _candidates(published: Published, runs: Runs) -> Iterator[tuple[int, str]]:
+def _candidates(published: Published, runs: Runs) -> Iterator[tuple[bool, int, str]]:
     """Benchmarks on which the strategy was run and that may be set beside `published`.
 
-    Each with the number of settings that differ, none for the same protocol.
+    Each with whether that is another protocol, and with the number of settings that differ.
     """
     for benchmark, strategy in runs:
         if strategy == published.strategy:
             differing = _differing(published.benchmark, benchmark)
             if differing is not None and not differing & PROBLEM:
-                yield len(differing), benchmark
+                stopped = differing == {STOP} and published.epoch is not None
+                yield bool(differing) and not stopped, len(differing), benchmark
 
 
 def _differing(one: str, other: str) -> set[str] | None:
@@ -215,11 +217,6 @@ def _differing(one: str, other: str) -> set[str] | None:
     if name != other_name:
         return None
     return {key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key)}
-
-
-def _same_protocol(published: Published, benchmark: str) -> bool:
-    differing = _differing(published.benchmark, benchmark)
-    return not differing or (differing == {STOP} and published.epoch is not None)
 
 
 def _values(published: Published, rows: pd.DataFrame) -> Iterable[float]:

@@ -6,6 +6,7 @@ same bytes.
 
 from __future__ import annotations
 
+import re
 from itertools import groupby
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pandas as pd
 from cl_bnn.atomic import atomic_write
 from cl_bnn.errors import UserError
 from cl_bnn.report import ablation, benchmark_page, ledger_page, statistics_page
-from cl_bnn.report.benchmark_page import BACK, TABLES, figure
+from cl_bnn.report.benchmark_page import TABLES, figure
 from cl_bnn.report.scenarios import DEFAULT_SCENARIOS, base_of, in_order, of_studies
 from cl_bnn.report.summary import slug, summary
 from cl_bnn.report.tables import markdown, variants_table
@@ -59,14 +60,16 @@ the baseline cancels, so that a difference in one is a difference in the other.
 def write_readme(directory: Path, against: str = "") -> Path:
     """Write `README.md` and the pages in `tables/` into `directory` from the results below it.
 
-    Pages of results that are no longer there are deleted. Returns the path of `README.md`.
+    Pages that only the `README.md` before links to are deleted. Returns the path of `README.md`.
     `against` is that of `render`.
 
     Raises:
         UserError: as `render` does, or for a `README.md` of somebody else's.
     """
     readme = directory / README
-    if readme.is_file() and SIGNATURE not in readme.read_text(encoding="utf-8", errors="replace"):
+    there = readme.is_file()
+    before = readme.read_text(encoding="utf-8", errors="replace") if there else SIGNATURE
+    if SIGNATURE not in before:
         raise UserError(
             f"{readme} was not written by `cl-bnn report` and would be lost: move it, or keep "
             "results in a directory of their own"
@@ -74,9 +77,9 @@ def write_readme(directory: Path, against: str = "") -> Path:
     pages = render(directory, against)
     for name, text in pages.items():
         atomic_write(directory / name, text.encode())
-    for page in (directory / TABLES).glob("*.md"):  # of results that are gone
-        if f"{TABLES}/{page.name}" not in pages and BACK in page.read_text(encoding="utf-8"):
-            page.unlink()
+    linked = re.findall(rf"\(({TABLES}/[^/)]+\.md)\)", before)
+    for name in set(linked) - pages.keys():  # of results that are gone
+        (directory / name).unlink(missing_ok=True)
     return readme
 
 
@@ -127,19 +130,24 @@ def _links(directory: Path, published: ledger_page.Beside) -> list[str]:
 def _overview(
     directory: Path, base: str, frame: pd.DataFrame, runs: pd.DataFrame, changed: list[str]
 ) -> list[str]:
-    """The variants of one benchmark side by side, or the main table of the only one, and the links
-    to their pages and to that of single settings, if there is one.
+    """The variants of one benchmark side by side, or the main table of the only one (of each where
+    none has accuracies), and the links to their pages and to that of single settings, if there is
+    one.
     """
     compared = runs[~of_studies(runs)]
     compared = compared if len(compared) else runs
     names = in_order(compared["benchmark"])
-    if len(names) > 1:
+    if len(names) > 1 and compared["ACC"].notna().any():
         default = DEFAULT_SCENARIOS.get(base)
         heading = f"scenario={default} (default)" if default else "default"
         tables = [markdown(variants_table(compared, base, heading))]
         tables += figure(directory, f"{slug(base)}_variants", f"{base}: ACC of all strategies")
     else:
-        tables = benchmark_page.headline(frame[frame["benchmark"] == names[0]], compared)
+        tables = []
+        for name in names:
+            rows, own = (table[table["benchmark"] == name] for table in (frame, compared))
+            tables += [f"`{name}`:\n"] if len(names) > 1 else []
+            tables += benchmark_page.headline(rows, own)
     links = [f"- [`{n}`]({benchmark_page.place(n)})" for n in in_order(runs["benchmark"])]
     links += [f"- [what single settings change]({path})" for path in changed]
     return [f"## {base}\n", *tables, "All tables and figures:\n", "\n".join(links) + "\n"]

@@ -76,15 +76,14 @@ def against_yardstick(
     """The yardstick of one benchmark, and every other strategy minus it, corrected together.
 
     `runs` are the rows of `summary` of the benchmark. The yardstick is the strategy that is named,
-    by its label or the part before the bracket; failing that BayesBiNN with the fewest settings of
-    its own, or the first strategy.
+    by its label or the part before the bracket; failing that BayesBiNN, or the first strategy. Of
+    several with the name, it is the one with the fewest settings of its own.
     """
-    names = _names(runs)
+    names = sorted(_names(runs), key=lambda name: name.count("="))
     named = [name for name in names if yardstick in (name, name.partition("[")[0])]
     known = [name for name in names if name.partition("[")[0] == YARDSTICK]
-    known.sort(key=lambda name: (name.count("="), name))
-    yardstick = (named + known + names)[0]
-    others = [(name, yardstick) for name in names if name != yardstick]
+    yardstick = (named + known + _names(runs))[0]
+    others = [(name, yardstick) for name in _names(runs) if name != yardstick]
     return yardstick, compare(runs, others, measure)
 
 

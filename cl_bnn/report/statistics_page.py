@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from cl_bnn.report.order import ordered
 from cl_bnn.report.statistics import (
     FLIPS,
     LEVEL,
@@ -69,18 +70,22 @@ quarters of all cases with 3 seeds and in five sixths with 5, instead of in 95 %
 
 
 def section(runs: pd.DataFrame, against: str = "") -> list[str]:
-    """The differences between the strategies of one benchmark, in Markdown; nothing for one
-    strategy.
+    """The differences between the strategies of one benchmark, in Markdown, and those that cannot be
+    told for want of a common seed; nothing for one strategy.
 
     `runs` are the rows of `summary` of the benchmark. The differences to the yardstick, which
     `against` can name, come first, then what the permutation test can say at all, then all pairs of
     strategies, folded.
     """
     yardstick, compared = against_yardstick(runs, yardstick=against)
+    met = {yardstick, *(comparison.first for comparison in compared)}
+    others = [name for name in ordered(runs["strategy"][runs["ACC"].notna()]) if name not in met]
+    names = ", ".join(f"`{name}`" for name in others)
+    apart = [f"Without a seed in common with `{yardstick}`: {names}.\n"] if others else []
     if not compared:
-        return []
+        return apart
     title = f"Differences to {yardstick}, paired by seed"
-    parts = [markdown(_yardstick_table(compared, title)), *_limit(compared)]
+    parts = [markdown(_yardstick_table(compared, title)), *_limit(compared), *apart]
     pairs = [pair for pair in all_pairs(runs) if pair.gap.n > 1]
     if len(pairs) > sum(comparison.gap.n > 1 for comparison in compared):
         heading = f"All {len(pairs)} pairs with two seeds in common, corrected together"

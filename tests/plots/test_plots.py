@@ -141,6 +141,14 @@ def test_curves_with_epochs_run_over_the_epochs_of_the_stream() -> None:
     assert list(axis.get_xticks()) == [0, 4, 8, 12]
 
 
+def test_every_epoch_of_a_curve_has_its_place() -> None:
+    """Also those whose share of a task, in floating point, times its length is a little less."""
+    frame = plausible(strategies=["ste"], seeds=[0], epochs=100)
+    (axis,) = plots.curves(frame).axes
+    assert curve(axis, 0)[0] == list(range(1, 301))
+    assert bands(axis) == 0
+
+
 def test_curves_have_a_panel_per_strategy_with_shared_axes_and_a_legend() -> None:
     figure = plots.curves(plausible())
     assert titles(figure) == [

@@ -85,10 +85,12 @@ def test_pages_of_results_that_are_gone_are_deleted(tmp_path: Path) -> None:
         rows = [Row(name, "ste", 0, 0, 0, None, "accuracy", 0.5)]
         results.write(results.csv_path(tmp_path, name, "ste", 0), rows, {}, {})
     page.write_readme(tmp_path)
-    (tmp_path / "tables/mine.md").write_text("notes")
+    (tmp_path / "tables/mine.md").write_bytes(b"\xe4")
+    (tmp_path / "tables/notes.md").write_text((tmp_path / "tables/other.md").read_text())
     (tmp_path / "other").rename(tmp_path / ".other")
     page.write_readme(tmp_path)
-    assert sorted(path.name for path in (tmp_path / "tables").iterdir()) == ["mine.md", "toy.md"]
+    left = {path.name for path in (tmp_path / "tables").iterdir()}
+    assert left == {"mine.md", "notes.md", "toy.md"}, "ours are deleted, and a user's own are not"
 
 
 def test_strategies_come_in_the_order_of_all_tables() -> None:

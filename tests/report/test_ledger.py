@@ -82,6 +82,8 @@ def test_a_run_stopped_early_measured_its_epochs_under_the_full_protocol() -> No
     assert (early.value.mean, early.differs) == (pytest.approx(0.97), "")
     assert ours(number(epoch=3), stopped).value.n == 0
     assert ours(number(), stopped).differs == "ours is mnist[stop_after=3]"
+    both = stopped + run("mnist[batch_size=5]", 0.5, epochs=3)
+    assert ours(number(epoch=1), both).differs == "", "another protocol does not come before it"
 
 
 def test_the_accuracy_at_best_validation_is_that_of_the_selected_epoch() -> None:

@@ -108,6 +108,15 @@ def test_page_of_a_benchmark_without_accuracies(tmp_path: Path) -> None:
     assert table in pages["README.md"]
 
 
+def test_variants_without_accuracies_stand_one_after_the_other(tmp_path: Path) -> None:
+    for name, value in (("regression", 0.5), ("regression[epochs=2]", 0.25)):
+        row = Row(name, "ste", 0, 0, 0, None, "mse", value)
+        results.write(results.csv_path(tmp_path, name, "ste", 0), [row], {}, {})
+    page = report.render(tmp_path)["README.md"]
+    first, second = (page.index(f"`{name}`:\n") for name in ("regression", "regression[epochs=2]"))
+    assert first < page.index("0.5000 ± –") < second < page.index("0.2500 ± –")
+
+
 def test_only_figures_that_exist_are_linked(tmp_path: Path) -> None:
     (tmp_path / "figures").mkdir()
     for name in ("permuted_mnist_n_experiences=3_curves", "streams"):

@@ -137,9 +137,10 @@ def test_the_yardstick_can_be_named() -> None:
         assert {c.second for c in compared} == {expected} and len(compared) == 2
 
 
-def test_the_yardstick_has_the_fewest_settings() -> None:
+@pytest.mark.parametrize("yardstick", ["", "bayesbinn"])
+def test_the_yardstick_has_the_fewest_settings(yardstick: str) -> None:
     table = runs({"bayesbinn[a=1,b=2]": [0.7], "bayesbinn[a=1]": [0.6], "adam": [0.5]})
-    assert statistics.against_yardstick(table)[0] == "bayesbinn[a=1]"
+    assert statistics.against_yardstick(table, yardstick=yardstick)[0] == "bayesbinn[a=1]"
 
 
 def test_strategies_are_paired_by_seed_and_agree_with_scipy() -> None:

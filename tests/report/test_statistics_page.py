@@ -52,6 +52,16 @@ def test_all_pairs_are_folded_and_left_out_where_they_say_nothing_new() -> None:
     assert "<details>" not in section("bayesbinn", "ste")
 
 
+def test_strategies_without_a_common_seed_are_named() -> None:
+    first = plausible(strategies=["bayesbinn"], seeds=[0, 1])
+    apart = plausible(strategies=["ste"], seeds=[2, 3])
+    line = "Without a seed in common with `bayesbinn`: `ste`.\n"
+    assert statistics_page.section(summary(pd.concat([first, apart]))) == [line]
+    met = plausible(strategies=["adam"], seeds=[0, 1])
+    page = statistics_page.section(summary(pd.concat([first, apart, met])))
+    assert line in page and rows_of(page[0])[1][0] == "adam"
+
+
 def test_one_seed_has_a_difference_and_no_test() -> None:
     page = section("bayesbinn", "ste", "adam", seeds=1)
     assert rows_of(page)[0] == ["strategy", "seeds", "difference in ACC [points]"]
