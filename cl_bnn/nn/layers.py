@@ -153,14 +153,15 @@ def binary_parameters(model: nn.Module) -> list[Parameter]:
     If the model has layers that declare binary parameters (by a method `binary`, as `BinaryLinear`
     does), those. Otherwise, for a network of plain torch layers, the weights of all linear and
     convolutional layers. Everything else (biases, gains and shifts of norms) is real-valued. A
-    weight that two layers share appears once.
+    weight that two layers share appears once, and one that is frozen (`requires_grad = False`) not
+    at all.
     """
     declared = [
         p for m in model.modules() if callable(b := getattr(m, "binary", None)) for p in b()
     ]
     plain = [m.weight for m in model.modules() if isinstance(m, (nn.Linear, _ConvNd))]
     binary = {id(p) for p in declared or plain}
-    return [p for p in model.parameters() if id(p) in binary]
+    return [p for p in model.parameters() if id(p) in binary and p.requires_grad]
 
 
 def binary_group(model: nn.Module) -> dict[str, Any]:

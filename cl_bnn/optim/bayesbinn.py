@@ -70,6 +70,9 @@ class BayesBiNN(RelaxedPosterior):
     relaxed sample: evaluate inside `mode()` or `posterior_samples()`, which put back what was
     there.
 
+    A mini-batch in parts: `draw()`, the backward passes of all parts, `step()`; or, with weights
+    drawn anew for each part, `accumulate()` after each, of which `step()` takes the mean.
+
     Parameters without a gradient (the head of another task) are left alone by a step.
 
     Args:
@@ -189,6 +192,8 @@ class BayesBiNN(RelaxedPosterior):
     ) -> tuple[Tensor, ...]:
         """lambda, a, w, mu and g; g stands in for what the mode does not keep."""
         argument = self._argument.get(parameter, gradient)
+        if self.reference and "mean" not in state:  # a state that another mode has left
+            state["mean"] = state["natural"].tanh()
         return state["natural"], argument, parameter.data, state.get("mean", gradient), gradient
 
     def _scale(

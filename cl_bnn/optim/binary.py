@@ -45,6 +45,7 @@ class BinaryOptimizer(WithInner):
         """Load the weights at which the gradient is wanted into the parameters."""
         for _, parameter in self._binary():
             self._load(parameter)
+        torch.clear_autocast_cache()
         self._drawn = True
 
     @torch.no_grad()
@@ -105,5 +106,6 @@ class BinaryOptimizer(WithInner):
     def _state_of(self, parameter: Parameter) -> dict[str, Any]:
         state: dict[str, Any] = self.state[parameter]
         if not state:
-            state.update(self._begin(parameter))
+            with torch.inference_mode(False):  # it is to be trained
+                state.update(self._begin(parameter))
         return state

@@ -123,6 +123,7 @@ class GaussianPosterior(Optimizer):
             mean = self._means.setdefault(parameter, parameter.data)
             eps = self._eps[parameter] = self.noise(mean)
             parameter.data = torch.addcmul(mean, self._sigma(state), eps)
+        torch.clear_autocast_cache()
         self._drawn = True
 
     @torch.no_grad()
@@ -276,7 +277,8 @@ class GaussianPosterior(Optimizer):
     def _posterior_of(self, group: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
         state: dict[str, Any] = self.state[parameter]
         if not state:
-            state.update(self._begin(group, self._mean_of(parameter)))
+            with torch.inference_mode(False):  # it is to be trained
+                state.update(self._begin(group, self._mean_of(parameter)))
         return state
 
     def _mean_of(self, parameter: Tensor) -> Tensor:

@@ -28,7 +28,8 @@ class WithInner(Optimizer):
         params: the weights to be binary (parameters or groups, like every torch optimiser).
         defaults: the settings of a group.
         inner: an optimiser for the real-valued parameters (BatchNorm gains, biases), or None. Its
-            learning-rate scheduler is the user's own.
+            learning-rate scheduler is the user's own. Torch's `GradScaler` does not know it:
+            call `scaler.unscale_(optimizer.inner)` as well before `scaler.step(optimizer)`.
 
     Raises:
         ValueError: a setting is outside its range, there are no parameters, or a bias or gain would

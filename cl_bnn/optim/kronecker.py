@@ -2,6 +2,7 @@
 Fisher information.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -84,17 +85,20 @@ def layers_of(model: nn.Module, parameters: Iterable[Tensor]) -> dict[Tensor, nn
     """The linear or convolutional layer that each of the weights belongs to.
 
     Raises:
-        ValueError: a weight that belongs to no such layer, or to a grouped convolution.
+        ValueError: a weight that belongs to no such layer, to several, or to a grouped convolution.
     """
     found: dict[Tensor, nn.Module] = {}
     kinds = (nn.Linear, nn.Conv2d)
-    owners: dict[Tensor, nn.Module] = {m.weight: m for m in model.modules() if isinstance(m, kinds)}
+    layers = [module for module in model.modules() if isinstance(module, kinds)]
+    owners: dict[Tensor, nn.Module] = {layer.weight: layer for layer in layers}
+    times = Counter(layer.weight for layer in layers)
     for parameter in parameters:
         layer = owners.get(parameter)
-        if layer is None or getattr(layer, "groups", 1) > 1:
+        if layer is None or times[parameter] > 1 or getattr(layer, "groups", 1) > 1:
             raise ValueError(
                 f"a weight of shape {tuple(parameter.shape)} has no Kronecker factors: they are "
-                "known of linear layers and of ungrouped convolutions in two dimensions"
+                "known of linear layers and of ungrouped convolutions in two dimensions, each with "
+                "weights of its own"
             )
         found[parameter] = layer
     return found
@@ -136,7 +140,7 @@ class FactorMeter:
             patches = _patches(layer, given[0].detach())
 
             def backward(gradient: Tensor) -> None:
-                places = _rows(gradient)
+                places = _rows(layer, gradient)
                 share = len(gradient) / len(patches)  # a mean over places, a sum over samples
                 self._add(self._inputs, weight, patches.t() @ patches * share)
                 self._add(self._outputs, weight, places.t() @ places)
@@ -165,10 +169,8 @@ def _patches(layer: nn.Module, x: Tensor) -> Tensor:
     return x.flatten(0, -2)
 
 
-def _rows(gradient: Tensor) -> Tensor:
+def _rows(layer: nn.Module, gradient: Tensor) -> Tensor:
     """Gradients (n, outputs, ...) of convolutions or (n, ..., outputs), a row for every place."""
-    return (
-        gradient.flatten(2).transpose(1, 2).flatten(0, 1)
-        if gradient.dim() == 4
-        else gradient.flatten(0, -2)
-    )
+    if isinstance(layer, nn.Conv2d):
+        return gradient.flatten(2).transpose(1, 2).flatten(0, 1)
+    return gradient.flatten(0, -2)

@@ -19,6 +19,9 @@ from cl_bnn.optim.weights import (
     restored,
 )
 
+# Types in which a small step of lambda is not lost.
+LAMBDA = (torch.float32, torch.float64)
+
 
 class BernoulliPosterior(WithInner):
     """What every Bayesian optimiser of +-1 weights can do with its posterior, however it learns it.
@@ -28,6 +31,16 @@ class BernoulliPosterior(WithInner):
     needed, because Avalanche wipes the state when training begins. Groups need the setting
     `init_lambda`.
     """
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Take in a group of binary parameters, as `WithInner` does.
+
+        Raises:
+            ValueError: as of `WithInner`; or 16 bits a number, which are too few for lambda.
+        """
+        super().add_param_group(param_group)
+        for parameter in self.param_groups[-1]["params"]:
+            require(parameter.dtype in LAMBDA, "params", parameter.dtype, "float32 or float64")
 
     @contextmanager
     def mode(self) -> Iterator[None]:
@@ -86,12 +99,13 @@ class BernoulliPosterior(WithInner):
     def _posterior_of(self, group: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
         state: dict[str, Any] = self.state[parameter]
         if "natural" not in state:
-            # drawn on the processor: the same for a seed on every device
-            sign = torch.randint(2, parameter.shape, dtype=parameter.dtype).mul_(2).sub_(1)
-            sign = sign.to(parameter.device)
-            state["natural"] = sign * group["init_lambda"]
-            state["prior"] = torch.zeros_like(sign)
-            self._begin(state)
+            with torch.inference_mode(False):  # it is to be trained
+                # drawn on the processor: the same for a seed on every device
+                sign = torch.randint(2, parameter.shape, dtype=parameter.dtype).mul_(2).sub_(1)
+                sign = sign.to(parameter.device)
+                state["natural"] = sign * group["init_lambda"]
+                state["prior"] = torch.zeros_like(sign)
+                self._begin(state)
         return state
 
     def _begin(self, state: dict[str, Any]) -> None:

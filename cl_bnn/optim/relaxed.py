@@ -88,6 +88,7 @@ class RelaxedPosterior(BernoulliPosterior):
                 if self.uniform is None:
                     draw_uniform(u, work)
                 load_relaxed(w, a, n, u, temperature)
+        torch.clear_autocast_cache()
         self._drawn = True
 
     @torch.no_grad()

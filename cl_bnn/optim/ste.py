@@ -99,6 +99,7 @@ class STE(Adam):
             if parameter not in self._latent:
                 latent = self._latent[parameter] = self._settle(parameter.data)
                 parameter.data = self._weights(latent, self._memory(parameter, latent))
+        torch.clear_autocast_cache()
 
     def _settle(self, latent: Tensor) -> Tensor:
         """The latent weights of the next step, from what the last one has left."""
@@ -134,9 +135,8 @@ class STE(Adam):
             with torch.enable_grad():
                 loss = closure()
         elif not self._latent and any(True for _ in self._binary()):
-            raise RuntimeError(
-                "STE has gradients at latent weights: call draw() before the forward pass"
-            )
+            name = type(self).__name__
+            raise RuntimeError(f"{name} has gradients at latent weights: call draw() first")
         for parameter in self._binary():
             parameter.data = self._latent.pop(parameter)
             self._shape_gradient(parameter)

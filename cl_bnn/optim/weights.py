@@ -40,7 +40,8 @@ def refuse_vectors(group: dict[str, Any]) -> None:
     params = group["params"]
     # As torch does it; a generator would be empty when torch comes to it.
     group["params"] = [params] if isinstance(params, Tensor) else list(params)
-    for parameter in group["params"]:
+    for given in group["params"]:
+        parameter = given[1] if isinstance(given, tuple) else given  # (name, parameter)
         if parameter.dim() < 2 and not group.get("binary_vectors", False):
             raise ValueError(
                 f"params holds a bias or a gain, of shape {tuple(parameter.shape)}, which would "
@@ -51,9 +52,9 @@ def refuse_vectors(group: dict[str, Any]) -> None:
 
 def whole(optimizer: Optimizer) -> dict[str, Any]:
     """All that an optimiser holds, its `__getstate__` for copies and pickles: torch's own are the
-    settings and the state alone.
+    settings and the state alone. A scheduler's hold on `step` stays with the original.
     """
-    return dict(vars(optimizer))
+    return {name: value for name, value in vars(optimizer).items() if name != "step"}
 
 
 def replace_in_groups(optimizer: Optimizer, old: Parameter, new: Parameter) -> None:
@@ -105,15 +106,18 @@ def restored(parameters: Iterable[Tensor]) -> Iterator[list[Tensor]]:
     """Hand out `parameters` as a list; on leaving, each has the values that it had on entering.
 
     Only the storage is swapped (`parameter.data`), so nothing is copied. Code inside must therefore
-    *assign* `parameter.data`, not write into it.
+    *assign* `parameter.data`, not write into it. Autocast, which remembers the rounded weights of a
+    parameter as long as a block lasts, forgets them.
     """
     held = list(parameters)
     before = [parameter.data for parameter in held]
+    torch.clear_autocast_cache()
     try:
         yield held
     finally:
         for parameter, data in zip(held, before, strict=True):
             parameter.data = data
+        torch.clear_autocast_cache()
 
 
 def draw_signs(natural: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
@@ -155,4 +159,5 @@ class WeightSamples:
         for sample in range(len(self)):
             for parameter, values in zip(self.parameters, self.values, strict=True):
                 parameter.data = values[sample].to(parameter.dtype)
+            torch.clear_autocast_cache()
             yield sample

@@ -93,15 +93,19 @@ class XNOR(STE):
         self.derivative: Derivative = derivative
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Take in a group of parameters, as `STE` does; a vector has no inputs to be centred over.
+        """Take in a group of parameters, as `STE` does, with inputs that they can be centred over.
 
         Raises:
-            ValueError: a bias or gain would become binary.
+            ValueError: a bias or gain would become binary, or there is one input an output.
         """
         super().add_param_group(param_group)
         added = self.param_groups[-1]
-        if added.get("binary", True) and any(p.dim() < 2 for p in added["params"]):
-            raise ValueError("XNOR centres weights over their inputs, and a bias or gain has none")
+        for parameter in added["params"] if added.get("binary", True) else ():
+            if parameter.dim() < 2 or parameter.shape[1] == 1:
+                raise ValueError(
+                    f"XNOR centres weights over their inputs, and those of shape "
+                    f"{tuple(parameter.shape)} have one at most: all would be 0"
+                )
 
     def _settle(self, latent: Tensor) -> Tensor:
         return centre(latent)

@@ -61,6 +61,12 @@ def test_binary_bias_needs_a_bias() -> None:
         BinaryLinear(2, 2, binary_bias=True)
 
 
+def test_frozen_weights_are_nobodys() -> None:
+    model = nn.Sequential(BinaryLinear(3, 3), BinaryLinear(3, 2))
+    model[0].requires_grad_(False)
+    assert [id(p) for p in binary_parameters(model)] == [id(model[1].weight)]
+
+
 def test_shared_layer_counts_once() -> None:
     shared = BinaryLinear(3, 3)
     model = nn.Sequential(shared, nn.ReLU(), shared)

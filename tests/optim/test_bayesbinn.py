@@ -272,3 +272,22 @@ def test_inner_optimiser_is_saved_and_restored() -> None:
     assert [again.step() for _ in range(5)] == losses
     assert torch.equal(again.norm.weight, mixed.norm.weight)
     assert torch.equal(again.norm.bias, mixed.norm.bias)
+
+
+def test_a_state_of_another_mode_gets_its_mean() -> None:
+    w, other = parameter(2, 3), parameter(2, 3)
+    sound = BayesBiNN(vectors(w), train_set_size=10, init_lambda=0.5)
+    reference = BayesBiNN(vectors(other), train_set_size=10, mode="reference")
+    _ = sound.naturals()
+    reference.load_state_dict(sound.state_dict())
+    before = reference.naturals()[0].clone()
+    reference.draw()
+    (other * torch.tensor([[1.0, 2, 3], [4, 5, 6]])).sum().backward()
+    reference.step()
+    torch.testing.assert_close(reference.state[other]["mean"], before.tanh())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_posterior_needs_more_than_16_bits(dtype: torch.dtype) -> None:
+    with pytest.raises(ValueError, match="params must be float32 or float64, got torch"):
+        BayesBiNN([nn.Parameter(torch.zeros(2, 2, dtype=dtype))], train_set_size=10)

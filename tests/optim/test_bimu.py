@@ -162,8 +162,3 @@ def test_large_tensors_are_the_same_block_by_block() -> None:
         return torch.cat(optimiser.naturals())
 
     assert torch.equal(learned(slice(0, 3)), learned(slice(0, 1), slice(1, 2), slice(2, 3)))
-
-
-def test_a_step_without_draw_is_refused() -> None:
-    with pytest.raises(RuntimeError, match="BiMU has gradients at weights it did not draw"):
-        BiMU([parameter(1, 1)]).step()

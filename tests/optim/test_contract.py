@@ -143,7 +143,7 @@ def centres(optimiser: Optimiser, parameters: Iterable[Tensor]) -> list[Tensor]:
 
 def has_rate(build: Build) -> bool:
     """Bop has no learning rate, and says so by having no `lr` in its groups."""
-    return "lr" in build([nn.Parameter(torch.zeros(1, 1))]).defaults
+    return "lr" in build([nn.Parameter(torch.zeros(1, 2))]).defaults
 
 
 def same(ours: Iterable[Tensor], theirs: Iterable[Tensor]) -> bool:
@@ -251,11 +251,52 @@ def test_a_copy_goes_on_as_the_original(build: Build, copied: Callable[[Any], An
     optimiser = build(toy.model.parameters())
     for _ in range(3):
         toy.step(optimiser)
+    if "lr" in optimiser.param_groups[0]:
+        LambdaLR(optimiser, lambda epoch: 1.0)  # torch puts its hands on `step`
     again, continued = copied((toy, optimiser))
     random = torch.get_rng_state()
     losses = [toy.step(optimiser) for _ in range(4)]
     torch.set_rng_state(random)
     assert [again.step(continued) for _ in range(4)] == losses
+
+
+def test_weights_are_drawn_before_gradients_are_taken(build: Build) -> None:
+    toy = Toy()
+    optimiser = build(toy.model.parameters())
+    toy.loss().backward()
+    before = toy.model.weight.detach().clone()
+    with pytest.raises(RuntimeError, match=rf"{type(optimiser).__name__} has .*: call draw\(\) f"):
+        optimiser.step()
+    assert torch.equal(toy.model.weight, before)
+
+
+def test_autocast_sees_the_weights_of_the_moment(build: Build) -> None:
+    toy = Toy(seed=1)
+    optimiser = build(toy.model.parameters())
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        for _ in range(2):
+            toy.model.weight.data = -toy.model.weight.data
+            with optimiser.mode():
+                found = toy.model(toy.x).float()
+                expected = toy.x.bfloat16() @ toy.model.weight.bfloat16().T
+            torch.testing.assert_close(found, expected.float())
+            optimiser.draw()
+            drawn = toy.model(toy.x).float()
+            expected = toy.x.bfloat16() @ toy.model.weight.bfloat16().T
+            torch.testing.assert_close(drawn, expected.float())
+
+
+def test_what_was_looked_at_in_inference_mode_can_be_trained(build: Build) -> None:
+    toy = Toy()
+    optimiser = build(toy.model.parameters())
+    with torch.inference_mode(), optimiser.mode():
+        toy.model(toy.x)
+    toy.step(optimiser)
+
+
+def test_named_parameters_are_taken(build: Build) -> None:
+    toy = Toy()
+    toy.step(build(toy.model.named_parameters()))
 
 
 @pytest.mark.parametrize("name", [name for name, build in OPTIMISERS.items() if has_rate(build)])

@@ -123,6 +123,18 @@ def test_layers_without_factors_are_refused() -> None:
         layers_of(grouped, [grouped.weight])
     with pytest.raises(ValueError, match=r"a weight of shape \(2, 2\) has no Kronecker factors"):
         layers_of(nn.Linear(2, 2), [nn.Parameter(torch.zeros(2, 2))])
+    first, second = nn.Linear(2, 2), nn.Linear(2, 2)
+    second.weight = first.weight
+    with pytest.raises(ValueError, match="each with weights of its own"):
+        layers_of(nn.Sequential(first, second), [first.weight])
+
+
+def test_a_linear_layer_on_a_grid_of_vectors_has_the_factors_of_its_outputs() -> None:
+    layer = nn.Linear(3, 5, bias=False)
+    meter = FactorMeter(layers_of(layer, [layer.weight]))
+    with meter.listening():
+        layer(torch.randn(2, 4, 4, 3)).sum().backward()
+    assert meter.factors(2)[layer.weight].outputs.shape == (5, 5)
 
 
 # The prior of BayesBiNN --------------------------------------------------------------------------

@@ -322,11 +322,3 @@ def test_large_parameters_are_worked_on_in_blocks(
             step(pmf, w)
         found.append(pmf.latents()[0])
     torch.testing.assert_close(found[0], found[1], rtol=1e-12, atol=0)
-
-
-def test_a_step_without_draw_is_refused() -> None:
-    w = parameter(2, 2)
-    pmf = PMF(vectors(w))
-    w.sum().backward()
-    with pytest.raises(RuntimeError, match=r"PMF has gradients at weights it did not draw"):
-        pmf.step()

@@ -128,15 +128,6 @@ def test_parameters_hold_latent_weights_between_steps() -> None:
     assert torch.equal(v, torch.tensor(start))
 
 
-def test_a_step_without_draw_is_refused() -> None:
-    v = latent(START)
-    optimiser = STE(vectors(v))
-    loss_of(v).backward()
-    with pytest.raises(RuntimeError, match=r"call draw\(\) before the forward pass"):
-        optimiser.step()
-    assert torch.equal(v, torch.tensor(START))
-
-
 def test_real_parameters_alone_need_no_draw() -> None:
     real = latent([3.0])
     optimiser = STE([{"params": [real], "binary": False}], LR)

@@ -99,9 +99,12 @@ def test_what_predicts_is_what_would_be_drawn_next() -> None:
     )
 
 
-def test_a_bias_is_refused_also_where_others_take_it() -> None:
-    group = {"params": [nn.Parameter(torch.zeros(3))], "binary_vectors": True}
-    with pytest.raises(ValueError, match="XNOR centres weights over their inputs, and a bias"):
+@pytest.mark.parametrize("shape", [(3,), (3, 1), (32, 1, 5, 5)])
+def test_weights_of_one_input_are_refused_also_where_others_take_them(
+    shape: tuple[int, ...],
+) -> None:
+    group = {"params": [nn.Parameter(torch.zeros(shape))], "binary_vectors": True}
+    with pytest.raises(ValueError, match="XNOR centres weights over their inputs, and those of"):
         XNOR([group])
 
 
