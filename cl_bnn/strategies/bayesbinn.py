@@ -8,12 +8,14 @@ import torch
 from avalanche.core import SupervisedPlugin
 from torch import Tensor, nn
 
+from cl_bnn.errors import UserError
 from cl_bnn.nn import binary_group, real_parameters
 from cl_bnn.optim import BayesBiNN
 from cl_bnn.optim.bayesbinn import Mode
 from cl_bnn.optim.prediction import AVERAGES, Average
 from cl_bnn.optim.weights import WeightSamples, refuse_vectors
 from cl_bnn.strategies.binary import GrowsBesideInner
+from cl_bnn.strategies.composed import composed
 from cl_bnn.strategies.priors import KroneckerPrior, PosteriorAsPrior, require_verbs
 from cl_bnn.strategies.schedules import Schedule
 from cl_bnn.strategies.template import Template
@@ -33,6 +35,7 @@ class DrawWeights(SupervisedPlugin):
 
     Raises:
         TypeError: when training begins, an optimiser without `draw` and `mode`.
+        UserError: when training begins, a plugin that holds weights or writes gradients beside it.
         ValueError: when a task begins, a bias or gain that no optimiser was given, or an optimiser
             that makes its gradient of several samples.
     """
@@ -46,6 +49,13 @@ class DrawWeights(SupervisedPlugin):
         require_verbs(self, strategy, "draw", "mode")
         if getattr(strategy.optimizer, "mc_samples", 1) > 1:
             raise ValueError("a stock strategy draws once a step: take mc_samples = 1")
+        for plugin in strategy.plugins:
+            if composed(plugin) is not plugin:
+                raise UserError(
+                    f"{type(plugin).__name__} beside DrawWeights would see latent weights, or the "
+                    "last sample, between two steps: take the strategy of the optimiser, such as "
+                    "STEStrategy or BayesBiNNStrategy"
+                )
 
     def before_training_exp(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         """Avalanche calls this when it has made the optimiser ready for a task."""

@@ -9,8 +9,10 @@ from avalanche.training.plugins import (
     AGEMPlugin,
     EWCPlugin,
     GEMPlugin,
+    LFLPlugin,
     LwFPlugin,
     MASPlugin,
+    RWalkPlugin,
     SynapticIntelligencePlugin,
 )
 from torch import Tensor
@@ -26,8 +28,11 @@ from cl_bnn.strategies.mas import MAS
 # Plugins that hold, copy or ask the weights that were learned, which not every optimiser leaves in
 # the model.
 OF_WEIGHTS = (
-    Anchored, KroneckerLaplace, EWCPlugin, LwFPlugin, MASPlugin, SynapticIntelligencePlugin,
+    Anchored, KroneckerLaplace, EWCPlugin, LFLPlugin, LwFPlugin, MASPlugin, RWalkPlugin,
+    SynapticIntelligencePlugin,
 )  # fmt: skip
+# Plugins of weights whose penalty is on those that the loss reaches without it.
+PENALTIES = (Anchored, KroneckerLaplace)
 # Plugins that read the gradients of a step once it has been made.
 LATE_READERS = (SynapticIntelligencePlugin,)
 # Plugins that change the gradient of a step, and would see that of its last sample alone.
@@ -105,8 +110,15 @@ class Composed(SupervisedPlugin, supports_distributed=True):  # type: ignore[cal
 
 
 def composed(plugin: Any) -> Any:
-    """A plugin of weights as it works beside an optimiser of binary ones; any other as it is."""
-    return Composed(plugin) if isinstance(plugin, OF_WEIGHTS) else plugin
+    """A plugin of weights or of their gradients as it works beside an optimiser of binary ones; any
+    other as it is.
+    """
+    return Composed(plugin) if isinstance(plugin, (*OF_WEIGHTS, *GRADIENT_WRITERS)) else plugin
+
+
+def is_penalty(plugin: Any) -> bool:
+    """Whether a plugin, composed or not, is one of `PENALTIES`."""
+    return isinstance(getattr(plugin, "plugin", plugin), PENALTIES)
 
 
 def _moved(value: Any, device: torch.device) -> Any:

@@ -9,6 +9,7 @@ from avalanche.models.utils import avalanche_forward
 from torch import Tensor
 from torch.nn import functional as F
 
+from cl_bnn import distributed
 from cl_bnn.optim.weights import require
 
 
@@ -84,7 +85,10 @@ class DER(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg
 
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Offer the samples of the mini-batch to the memory (Vitter 1985, algorithm R)."""
-        batch = strategy.mb_x, strategy.mb_output.detach(), strategy.mb_y, strategy.mb_task_id
+        known = strategy.mbatch[2:]  # the task label, where the benchmark has any
+        tasks = known[-1] if known else torch.zeros_like(strategy.mb_y)
+        own = strategy.mb_x, strategy.mb_output.detach(), strategy.mb_y, tasks
+        batch = [distributed.gather(column) for column in own]
         numbers = torch.arange(self.seen, self.seen + len(batch[0]))
         drawn = (torch.rand(len(numbers), dtype=torch.float64) * (numbers + 1)).long()
         places = torch.where(numbers < self.memory, numbers, drawn).tolist()

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from cl_bnn import distributed, metrics
 from cl_bnn.ensembles import VOTES, Vote, bootstrap, disagreement, rule_of, vote
 from cl_bnn.errors import UserError
+from cl_bnn.strategies.composed import Composed, composed
+from cl_bnn.strategies.der import DER
 from cl_bnn.strategies.loading import Batches, StreamedBatches, view_behind
 from cl_bnn.strategies.mixin import Mixin
 from cl_bnn.strategies.template import Template
@@ -35,8 +37,11 @@ class Ensemble(Mixin):
 
     Raises:
         ValueError: a value is outside its range.
-        UserError: an unknown rule, or several processes.
+        UserError: an unknown rule, or several processes; when training begins, a plugin that holds,
+            copies or asks one network.
     """
+
+    mode: Mode = "independent"
 
     def __init__(
         self, *, model: nn.Module, rule: str = "bagging", size: int = 8, vote: Vote = "soft",
@@ -76,6 +81,18 @@ class Ensemble(Mixin):
     def arranged(self, model: nn.Module) -> nn.Module:
         """The network that is trained, from that of a member."""
         return model
+
+    def train(self, experiences: Any, eval_streams: Any = None, **kwargs: Any) -> Any:
+        """As `Template.train`; no plugin is told of which member it sees the weights."""
+        for plugin in self.plugins:
+            of_one = isinstance(composed(plugin), Composed) or isinstance(plugin, DER)
+            if of_one and self.mode != "posterior":
+                name = type(getattr(plugin, "plugin", plugin)).__name__
+                raise UserError(
+                    f"{name} is for one network, and the members of an ensemble are several: leave "
+                    "it out, or take mode = 'posterior'"
+                )
+        return super().train(experiences, eval_streams, **kwargs)
 
     # Members -------------------------------------------------------------------------------------
 

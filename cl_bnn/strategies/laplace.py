@@ -1,5 +1,6 @@
 """The Laplace approximation with Kronecker factors: what mattered together to old tasks is held."""
 
+from collections import Counter
 from typing import Any
 
 from avalanche.core import SupervisedPlugin
@@ -26,7 +27,8 @@ class KroneckerLaplace(SupervisedPlugin, supports_distributed=True):  # type: ig
 
     where EWC keeps the diagonal alone. A strength of 1 is what Bayes' rule says for tasks of one
     size. Memory and time do not grow with the tasks. Held are the weights of linear layers and of
-    ungrouped convolutions in two dimensions; biases, gains and anything else are free.
+    ungrouped convolutions in two dimensions, each with weights of its own; biases, gains and
+    anything else are free.
 
     Args:
         strength: >= 0.
@@ -57,7 +59,9 @@ class KroneckerLaplace(SupervisedPlugin, supports_distributed=True):  # type: ig
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Measure what matters to the task that has been learned."""
         kinds = nn.Linear | nn.Conv2d
-        held = {id(m.weight) for m in strategy.model.modules() if isinstance(m, kinds)}
+        layers = [m for m in strategy.model.modules() if isinstance(m, kinds)]
+        times = Counter(id(m.weight) for m in layers if getattr(m, "groups", 1) == 1)
+        held = {weight for weight, count in times.items() if count == 1}
         named = {n: w for n, w in strategy.model.named_parameters() if id(w) in held}
         found = measured(strategy, named.values(), self.samples)
         for name, w in named.items():

@@ -40,8 +40,11 @@ def view_behind(dataset: Any) -> View | None:
 
 
 def samples_of(dataset: Any, rows: Tensor, device: torch.device) -> list[Tensor]:
-    """Some samples of an Avalanche data set, as a batch `[x, y, task label]` on a device."""
-    columns = zip(*(dataset[row] for row in rows.tolist()), strict=True)
+    """Some samples of an Avalanche data set, as a batch `[x, y, task label]` on a device; the label
+    is 0 where the data have none.
+    """
+    samples = ((*dataset[row], 0)[:3] for row in rows.tolist())
+    columns = zip(*samples, strict=True)
     return [torch.stack([torch.as_tensor(v) for v in c]).to(device) for c in columns]
 
 

@@ -10,7 +10,7 @@ from torch.nn.modules.conv import _ConvNd
 from cl_bnn.nn.init import on_the_processor
 from cl_bnn.optim import MESU
 from cl_bnn.optim.prediction import Average
-from cl_bnn.strategies.gaussian import GaussianStrategy
+from cl_bnn.strategies.gaussian import GaussianStrategy, trained
 from cl_bnn.strategies.schedules import Schedule
 
 # Initial means lie within plus or minus this value over the root of the number of inputs, as in the
@@ -71,7 +71,7 @@ class MESUStrategy(GaussianStrategy):
     ) -> None:
         self.initialise(model)
         optimizer = MESU(
-            model.parameters(), lr, sigma_factor=sigma_factor, memory=memory,
+            trained(model), lr, sigma_factor=sigma_factor, memory=memory,
             prior_sigma=prior_sigma, clip=clip, init_sigma=init_sigma, mc_samples=mc_samples,
             batch_size=template.get("train_mb_size", 1),
         )  # fmt: skip
@@ -88,7 +88,7 @@ class MESUStrategy(GaussianStrategy):
         """
         with on_the_processor(model):
             for layer in model.modules():
-                if isinstance(layer, (nn.Linear, _ConvNd)):
+                if isinstance(layer, (nn.Linear, _ConvNd)) and layer.weight.requires_grad:
                     bound = MEAN_BOUND / math.sqrt(layer.weight[0].numel())
                     layer.weight.uniform_(-bound, bound)
                     if layer.bias is not None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from cl_bnn.data.folder import View
 from cl_bnn.ensembles import resample, weighted_error
 from cl_bnn.optim.weights import restored
-from cl_bnn.strategies.ensemble import Ensemble, Mode
+from cl_bnn.strategies.ensemble import Ensemble
 from cl_bnn.strategies.loading import view_behind
 from cl_bnn.strategies.priors import PosteriorAsPrior
 from cl_bnn.strategies.template import Template
@@ -65,13 +65,11 @@ class RoundEnsemble(Ensemble):
         ensemble: every keyword of `Ensemble` and of the class that trains a member.
     """
 
-    mode: Mode = "independent"
-
     def __init__(self, **ensemble: Any) -> None:
         super().__init__(**ensemble)
         self.independent = self.mode == "independent"
         self.members: list[Member] = []
-        self.round = 0
+        self.round, self._classes = 0, 0
         self._at_work = False  # while members are being trained
         self.sample_weights = torch.ones(0, dtype=torch.float64)
         self._told: dict[str, float] = {}
@@ -130,6 +128,10 @@ class RoundEnsemble(Ensemble):
             with self.drawing("start", self.round):
                 self.begin_anew()
 
+    def _after_forward(self, **kwargs: Any) -> None:
+        self._classes = int(self.mb_output.shape[1])
+        super()._after_forward(**kwargs)
+
     def _after_training_epoch(self, **kwargs: Any) -> None:
         if self.epoch + 1 == super().n_epochs:
             self._end_round()
@@ -140,8 +142,7 @@ class RoundEnsemble(Ensemble):
         known = super().learned()  # before the posterior becomes the prior
         wrong = self.wrong().cpu()
         error = weighted_error(self.sample_weights, wrong)
-        classes = int(self.mb_output.shape[1])
-        alpha = self.rule.weigh(error, classes)
+        alpha = self.rule.weigh(error, self._classes)
         if self.independent or self.round + 1 == self.size:
             for plugin in self._keeps:
                 plugin.after_training_exp(self)
@@ -152,7 +153,7 @@ class RoundEnsemble(Ensemble):
         self.members[self.round : self.round + 1] = [member]
         self._told = known | {"member_error": error, "member_weight": alpha}
         if self.rule.update is not None:
-            self.sample_weights = self.rule.update(self.sample_weights, wrong, alpha, classes)
+            self.sample_weights = self.rule.update(self.sample_weights, wrong, alpha, self._classes)
             self._told |= _spread(self.sample_weights)
 
     def _state(self) -> State:

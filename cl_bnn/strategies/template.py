@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+from avalanche.benchmarks import CLExperience
 from avalanche.training.plugins import EarlyStoppingPlugin
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from cl_bnn.objectives import CLASSIFICATION, Objective
 from cl_bnn.optim.gaussian import GaussianPosterior
 from cl_bnn.optim.inner import WithInner
 from cl_bnn.optim.weights import replace_in_groups, require
-from cl_bnn.strategies.composed import Composed, composed
+from cl_bnn.strategies.composed import Composed, composed, is_penalty
 from cl_bnn.strategies.loading import Batches, StreamedBatches, batches_of, view_behind
 from cl_bnn.strategies.precision import PRECISIONS, Precision, gpu_arithmetic
 from cl_bnn.strategies.schedules import SCHEDULES, Schedule
@@ -116,9 +117,15 @@ class Template(SupervisedTemplate):
         weights see those of the network, see `Composed`.
 
         Raises:
-            UserError: a plugin cannot work with this strategy.
+            UserError: a plugin cannot work with this strategy, or Avalanche's
+                `reset_optimizer_state` is asked for.
         """
-        self.plugins[:] = map(composed, self.plugins)
+        if kwargs.get("reset_optimizer_state"):
+            raise UserError(
+                "reset_optimizer_state would wipe what was learned, which optimisers of binary "
+                "weights hold: leave it out"
+            )
+        self._compose()
         own_state = isinstance(self.optimizer, WithInner | GaussianPosterior)
         if own_state and any(isinstance(plugin, EarlyStoppingPlugin) for plugin in self.plugins):
             raise UserError(
@@ -151,6 +158,8 @@ class Template(SupervisedTemplate):
 
     def _train_epoch(self, **kwargs: Any) -> None:
         self._before_training_epoch(**kwargs)
+        if self._stop_training:  # a plugin has just said so
+            return
         self.training_epoch(**kwargs)
         self._after_training_epoch(**kwargs)
         self.epoch += 1
@@ -234,6 +243,12 @@ class Template(SupervisedTemplate):
         own = [c for c in type(self).__mro__ if c.__module__.partition(".")[0] not in KNOWN]
         return not own or "extra_state" in vars(own[0])
 
+    def _compose(self) -> None:
+        """Let plugins of weights see those of the network, and penalties come last: they hold what
+        any other one trains.
+        """
+        self.plugins[:] = sorted(map(composed, self.plugins), key=is_penalty)
+
     def _composed(self) -> list[Composed]:
         return [plugin for plugin in self.plugins if isinstance(plugin, Composed)]
 
@@ -248,6 +263,7 @@ class Template(SupervisedTemplate):
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what `extra_state` returned, and under `"parts"` what `parts` did."""
+        self._compose()
         for plugin, found in zip(self._composed(), state.get("plugins", []), strict=True):
             plugin.load_state_dict(found, self.device)
 
@@ -263,6 +279,8 @@ class Template(SupervisedTemplate):
 
     def eval(self, experiences: Any, **kwargs: Any) -> Any:
         """Avalanche's `eval` under `evaluation_weights`; the training weights come back."""
+        if not isinstance(experiences, CLExperience):
+            experiences = list(experiences)
         adapt(self.model, experiences, self.device)  # now: within, it holds what predicts
         self.make_optimizer()
         with gpu_arithmetic(self.precision == "tf32"), self.evaluation_weights():

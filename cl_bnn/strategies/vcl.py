@@ -15,7 +15,7 @@ from cl_bnn.optim import VCL
 from cl_bnn.optim.gaussian import Held
 from cl_bnn.optim.prediction import Average
 from cl_bnn.optim.weights import require
-from cl_bnn.strategies.gaussian import GaussianStrategy
+from cl_bnn.strategies.gaussian import GaussianStrategy, trained
 from cl_bnn.strategies.loading import Batches, StreamedBatches, samples_of
 from cl_bnn.strategies.priors import PosteriorAsPrior
 from cl_bnn.strategies.schedules import Schedule
@@ -95,7 +95,7 @@ class VCLStrategy(GaussianStrategy):
         require(coreset >= 0, "coreset", coreset, ">= 0")
         require(coreset_epochs >= 1, "coreset_epochs", coreset_epochs, ">= 1")
         optimizer = VCL(
-            model.parameters(), lr, train_set_size=known, prior_sigma=prior_sigma,
+            trained(model), lr, train_set_size=known, prior_sigma=prior_sigma,
             init_log_variance=init_log_variance, mc_samples=mc_samples,
         )  # fmt: skip
         super().__init__(
@@ -164,9 +164,9 @@ class VCLStrategy(GaussianStrategy):
         for group in self.optimizer.param_groups:
             group["train_set_size"] = n_samples
 
-    def _before_training_epoch(self, **kwargs: Any) -> None:
+    def _before_training_iteration(self, **kwargs: Any) -> None:
         self._prediction = None
-        super()._before_training_epoch(**kwargs)
+        super()._before_training_iteration(**kwargs)
 
     def make_optimizer(self, **kwargs: Any) -> None:
         """Follow the model; what has seen the coresets does not fit into one that has grown."""

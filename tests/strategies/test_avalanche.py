@@ -17,10 +17,12 @@ from avalanche.training.templates import SupervisedTemplate
 from tiny import stream
 from torch import Tensor, nn
 
+from cl_bnn.errors import UserError
 from cl_bnn.nn import binary_parameters, mlp
 from cl_bnn.optim import STE, BayesBiNN
 from cl_bnn.recorder import Recorder
 from cl_bnn.strategies import (
+    EWC,
     AdamStrategy,
     BayesBiNNStrategy,
     DrawWeights,
@@ -134,6 +136,16 @@ def test_plugins_of_posteriors_say_what_they_need(plugin: Any, verb: str) -> Non
         evaluator=quiet(), train_mb_size=10,
     )  # fmt: skip
     with pytest.raises(TypeError, match=rf"needs an optimiser of cl_bnn.optim with {verb}\(\)"):
+        naive.train(two_blobs.benchmark(1).train_stream[0])
+
+
+def test_draw_weights_has_no_plugin_of_weights_beside_it() -> None:
+    model = nn.Linear(10, 2, bias=False)
+    naive = Naive(
+        model=model, optimizer=STE(model.parameters()), plugins=[DrawWeights(), EWC()],
+        evaluator=quiet(), train_mb_size=10,
+    )  # fmt: skip
+    with pytest.raises(UserError, match="EWC beside DrawWeights would see latent weights"):
         naive.train(two_blobs.benchmark(1).train_stream[0])
 
 

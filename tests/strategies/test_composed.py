@@ -7,8 +7,10 @@ from typing import Any, cast
 
 import pytest
 import torch
+from avalanche.benchmarks import class_incremental_benchmark
+from avalanche.benchmarks.utils import as_classification_dataset
 from avalanche.core import SupervisedPlugin
-from avalanche.training.plugins import EarlyStoppingPlugin
+from avalanche.training.plugins import AGEMPlugin, EarlyStoppingPlugin, RWalkPlugin
 from test_execution import Stop, carry_out, plan, stop_at
 from test_synthetic import write_snelson
 from tiny import stream
@@ -27,6 +29,7 @@ from cl_bnn.strategies import (
     BayesBiNNStrategy,
     BopStrategy,
     Composed,
+    KroneckerLaplace,
     LwF,
     PMFStrategy,
     STEStrategy,
@@ -143,6 +146,87 @@ def test_a_model_brought_back_is_not_what_was_learned() -> None:
         UserError, match="what BopStrategy learns is in its optimiser: use stop_aft"
     ):
         learner(BopStrategy, EarlyStoppingPlugin(1, "test"))
+
+
+def test_penalties_come_after_what_else_adds_to_the_loss() -> None:
+    """They hold what the loss reaches without them, whichever plugin reaches it."""
+    plugins = EWC(samples=5), DER(memory=10), KroneckerLaplace(samples=5), Recorder()
+    strategy = learner(STEStrategy, *plugins)
+    names = [type(getattr(p, "plugin", p)).__name__ for p in strategy.plugins]
+    order = [names.index(name) for name in ("DER", "EWC", "KroneckerLaplace")]
+    assert order == sorted(order)
+
+
+def test_a_bare_writer_of_gradients_is_judged_as_in_a_recipe() -> None:
+    with pytest.raises(UserError, match="AGEMPlugin projects the gradient of a step"):
+        learner(BayesBiNNStrategy, AGEMPlugin(10, 10), mc_samples=2)
+    plugin = RWalkPlugin()
+    learner(STEStrategy, plugin)
+    seen = [w.data for w in plugin.checkpoint_params.values()]
+    assert seen and all(bool((w.abs() == 1).all()) for w in seen)
+
+
+def test_a_state_comes_back_to_plugins_that_nobody_composed() -> None:
+    state = learner(STEStrategy, EWC(samples=20)).extra_state()
+    again = learner(STEStrategy, EWC(samples=20), n_tasks=0)
+    again.load_extra_state(state)
+    (plugin,) = again._composed()
+    assert plugin.plugin.anchor.keys() == state["plugins"][0]["anchor"].keys() != set()
+
+
+def test_training_that_a_plugin_stops_before_an_epoch_has_no_further_one() -> None:
+    class Stops(SupervisedPlugin):
+        ended = 0
+
+        def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+            if strategy.clock.train_exp_epochs == 1:
+                strategy.stop_training()
+
+        def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+            self.ended += 1
+
+    stops = Stops()
+    strategy = learner(AdamStrategy, stops, n_tasks=0)
+    strategy.train_epochs = 3
+    strategy.train(stream(n_experiences=2).train[0], eval_streams=[])
+    assert stops.ended == 1
+
+
+def test_what_avalanche_would_wipe_is_what_was_learned() -> None:
+    strategy = learner(STEStrategy, n_tasks=0)
+    with pytest.raises(UserError, match="reset_optimizer_state would wipe what was learned"):
+        strategy.train(stream(n_experiences=2).train[0], reset_optimizer_state=True)
+
+
+def test_a_generator_of_experiences_is_evaluated() -> None:
+    strategy, tests = learner(STEStrategy, n_tasks=0), stream(n_experiences=2).test
+    strategy.eval(experience for experience in tests)
+    recorder = cast(Recorder, strategy.evaluator)
+    assert recorder.tasks.keys() == {0, 1}
+
+
+@pytest.mark.parametrize(
+    "plugin", [lambda: EWC(samples=5), lambda: KroneckerLaplace(samples=5), lambda: DER(memory=9)]
+)
+def test_data_without_task_labels_will_do(plugin: Any) -> None:
+    data = [(torch.rand(784), k % 2) for k in range(40)]
+    sets = {name: as_classification_dataset(_Pairs(data)) for name in ("train", "test")}
+    model = nn.Sequential(nn.Linear(784, 2, bias=False))
+    strategy = STEStrategy(model=model, plugins=[plugin()], train_mb_size=20, evaluator=Recorder())
+    for experience in class_incremental_benchmark(sets, num_experiences=1).train_stream:
+        strategy.train(experience, eval_streams=[])
+        strategy.train(experience, eval_streams=[])  # the second time something is held
+
+
+class _Pairs(torch.utils.data.Dataset[Any]):
+    def __init__(self, pairs: list[tuple[Tensor, int]]) -> None:
+        self.pairs, self.targets = pairs, [y for _, y in pairs]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.pairs[index]
 
 
 # Our EWC -----------------------------------------------------------------------------------------

@@ -20,8 +20,11 @@ from cl_bnn.objectives import BINARY
 from cl_bnn.optim import STE
 from cl_bnn.recorder import Recorder
 from cl_bnn.strategies import (
+    DER,
+    EWC,
     BayesBiNNStrategy,
     BopStrategy,
+    Composed,
     MetaplasticStrategy,
     PMFStrategy,
     STEStrategy,
@@ -56,6 +59,16 @@ def learn(strategy: Any, n_tasks: int = 1) -> Any:
 
 def weights_of(member: Any) -> Tensor:
     return torch.cat([t.flatten() for name, t in member.weights.items() if name.endswith("weight")])
+
+
+@pytest.mark.parametrize("plugin", [lambda: EWC(), lambda: DER(), lambda: Composed(DER())])
+def test_members_have_no_plugin_of_one_network(plugin: Any) -> None:
+    with pytest.raises(UserError, match=r"(EWC|DER) is for one network, and the members of an"):
+        learn(ensemble(plugins=[plugin()]))
+
+
+def test_rounds_may_be_evaluated_within() -> None:
+    learn(ensemble(eval_every=1, peval_mode="iteration"))
 
 
 # Side by side ------------------------------------------------------------------------------------

@@ -264,6 +264,18 @@ def test_what_predicts_has_learned_the_coresets_and_is_not_handed_on() -> None:
     assert not any(different)
 
 
+def test_an_evaluation_within_an_epoch_is_not_what_predicts_after_it() -> None:
+    found = {}
+    for within in (False, True):
+        torch.manual_seed(0)
+        looks = dict(eval_every=2, peval_mode="iteration") if within else {}
+        strategy, stream = digits(**looks)
+        strategy.train(stream.train[0], eval_streams=[stream.test] if within else [])
+        strategy.train(stream.train[1], eval_streams=[stream.test] if within else [])
+        found[within] = Recorder().measure(strategy, stream.test)
+    assert found[True] == found[False]
+
+
 def test_coresets_are_learned_once_until_training_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     learned: list[int] = []
     original = VCLStrategy._learn_coresets
