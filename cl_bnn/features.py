@@ -174,7 +174,9 @@ def _one_thread() -> Iterator[None]:
 def _place(features: Features, root: Path) -> Iterator[Path]:
     """The place that can be written to, held against other processes."""
     failures = []
-    for path in features.places(root):
+    places = features.places(root)
+    damaged = [path for path in places if path.is_file()][:1]  # which everybody would find first
+    for path in damaged or places:
         lock = path.with_suffix(".lock")
         with ExitStack() as stack:
             try:

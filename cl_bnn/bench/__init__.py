@@ -39,7 +39,7 @@ class Case(NamedTuple):
 
     Attributes:
         name: what is compared.
-        unit: of both costs, "s" (CPU time) or "MiB".
+        unit: of both costs, "s" (CPU time; wall time where two threads are at work) or "MiB".
         pairs: both costs, one pair a repetition.
         target: the bound on the median of first / second.
         upper: whether the ratio is to stay below the bound, else above.
@@ -74,7 +74,7 @@ def main(
     belongs to.
 
     Args:
-        repeats: how often each pair is measured, after one warm-up.
+        repeats: how often each pair is measured, after one warm-up; memory is measured once.
         memory_tasks: lengths of the two streams of which the memory is compared.
         eval_samples: networks drawn for an evaluation.
         width: hidden units of the network whose steps are compared with Adam's.

@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cl_bnn.optim.weights import require
+
 
 def held_out(
     count: int, share: float, seed: int, limit: int | None = None
@@ -28,8 +30,7 @@ def cut(rows: Tensor, share: float) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: a share that is not in [0, 1), or so small that nothing is held out.
     """
-    if not 0 <= share < 1:
-        raise ValueError(f"validation must be in [0, 1), got {share!r}")
+    require(0 <= share < 1, "validation", share, "in [0, 1)")
     count = round(share * len(rows))
     if share and not count:
         raise ValueError(f"validation must hold out an image of {len(rows)}, got {share!r}")
@@ -42,6 +43,5 @@ def first(rows: Tensor, limit: int | None) -> Tensor:
     Raises:
         ValueError: a limit that is less than 1 or more than there are.
     """
-    if limit is not None and not 1 <= limit <= len(rows):
-        raise ValueError(f"limit must be in [1, {len(rows)}], got {limit!r}")
+    require(limit is None or 1 <= limit <= len(rows), "limit", limit, f"in [1, {len(rows)}]")
     return rows[:limit]

@@ -56,7 +56,8 @@ def permuted(
     tested = None if test_limit is None else spread(len(source.test), test_limit)
 
     def views(split: Split, rows: Tensor | None = None) -> list[TaskView]:
-        return [TaskView(split, normalise, rows=rows, pixels=order) for order in orders]
+        view = TaskView(split, normalise, rows=rows)
+        return [view.seen(pixels=order) for order in orders]
 
     return whole_tasks(
         source, views(source.train, kept), views(source.test, tested),

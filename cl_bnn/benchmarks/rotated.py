@@ -56,7 +56,8 @@ def rotated(
     turns = [Rotation(angle, normalise) for angle in angles]
 
     def views(split: Split, rows: Tensor | None = None) -> list[TaskView]:
-        return [TaskView(split, turn, rows=rows) for turn in turns]
+        view = TaskView(split, normalise, rows=rows)
+        return [view.seen(normalise=turn) for turn in turns]
 
     return whole_tasks(
         source, views(source.train, kept), views(source.test),

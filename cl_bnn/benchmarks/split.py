@@ -16,6 +16,7 @@ from cl_bnn.data.folder import View
 from cl_bnn.data.scaling import Scaling, scaling_of
 from cl_bnn.data.task import Augment, TaskView
 from cl_bnn.features import load
+from cl_bnn.optim.weights import require
 
 Scenario = Literal["task", "domain", "class"]
 SCENARIOS: tuple[Scenario, ...] = ("task", "domain", "class")
@@ -87,8 +88,7 @@ def split(
 
 def check_scenario(scenario: str) -> None:
     """ValueError if there is no such scenario."""
-    if scenario not in SCENARIOS:
-        raise ValueError(f"scenario must be one of {', '.join(SCENARIOS)}, got {scenario!r}")
+    require(scenario in SCENARIOS, "scenario", scenario, f"one of {', '.join(SCENARIOS)}")
 
 
 def dealt(class_order: ClassOrder, n_classes: int, seed: int) -> Tensor:
@@ -97,10 +97,8 @@ def dealt(class_order: ClassOrder, n_classes: int, seed: int) -> Tensor:
     Raises:
         ValueError: an unknown order.
     """
-    if class_order not in CLASS_ORDERS:
-        raise ValueError(
-            f"class_order must be one of {', '.join(CLASS_ORDERS)}, got {class_order!r}"
-        )
+    known = f"one of {', '.join(CLASS_ORDERS)}"
+    require(class_order in CLASS_ORDERS, "class_order", class_order, known)
     if class_order == "sorted":
         return torch.arange(n_classes)
     return torch.from_numpy(np.random.RandomState(seed + 1).permutation(n_classes))

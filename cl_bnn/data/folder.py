@@ -94,7 +94,8 @@ class FolderView(data.Dataset[tuple[Tensor, int]]):
         seed = int(torch.randint(2**31, ())) if self.augment else 0
         found = self.reader.__getitems__([(self.paths[index], (seed, index))])
         if found.failures:
-            raise UserError(found.failures[0])
+            advice = "mend or remove it: what looks at images one by one leaves none out"
+            raise UserError(f"{found.failures[0]}; {advice}")
         return self.normalise(found.images)[0], int(self.targets[index])
 
     def normalise(self, x: Tensor) -> Tensor:

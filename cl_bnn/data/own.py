@@ -57,7 +57,11 @@ def digests(names: Sequence[str], root: Path) -> dict[str, str]:
 
 
 def _places(name: str, root: Path) -> list[Path]:
-    return [root / Path(name).expanduser(), Path(name).expanduser().absolute()]
+    try:
+        path = Path(name).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{name}: nobody here has this home ({error})") from error
+    return [root / path, path.absolute()]
 
 
 def _find(name: str, root: Path) -> Path | None:
@@ -72,8 +76,8 @@ def _load_file(path: Path, changed: int) -> Dataset:
 
 @cache
 def _digest(path: Path, changed: int) -> str:
-    """Of the arrays and not of the file, which notes the time at which it was written; of all that
-    it holds where a stream of the user's own reads others than `ARRAYS`.
+    """Of all arrays, whichever a stream of the user's own reads, and not of the file, which notes
+    the time at which it was written.
     """
     found = hashlib.sha256()
     for array in read_arrays(path):
@@ -83,15 +87,15 @@ def _digest(path: Path, changed: int) -> str:
 
 
 def read_arrays(path: Path, names: Sequence[str] = ()) -> list[Array]:
-    """The arrays `names` of an `.npz` file, or `ARRAYS`, failing those all; UserError if it is
-    damaged or lacks one that is named.
+    """The arrays `names` of an `.npz` file, or all; UserError if it is damaged or lacks one that is
+    named.
     """
     try:
         with path.open("rb") as opened:
             file = np.load(opened)
             if isinstance(file, np.ndarray):
                 raise UserError(f"{path} holds a single array: expected {', '.join(names)}")
-            names = names or (ARRAYS if {*ARRAYS} <= {*file.files} else sorted(file.files))
+            names = names or sorted(file.files)
             for name in names:
                 if name not in file:
                     raise UserError(f"{path}: no array {name!r}{near(name, file.files)}")
@@ -148,7 +152,7 @@ def _arrays(name: str, half: Any) -> tuple[Array, Array]:
     """Images and labels: the arrays that the data set has, or what its samples put together."""
     x = getattr(half, "data", None)
     y = getattr(half, "targets", getattr(half, "labels", None))
-    if isinstance(x, Tensor | np.ndarray) and y is not None:
+    if isinstance(x, Tensor | np.ndarray) and y is not None and np.ndim(y) == 1:
         return np.asarray(x), np.asarray(y)
     images: list[Array] = []
     labels = []

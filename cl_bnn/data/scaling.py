@@ -31,8 +31,10 @@ def scaling_of(
     Raises:
         UserError: `"unit"` or `"symmetric"` of numbers that are neither bytes nor in [0, 1].
     """
-    if scaling in ("unit", "symmetric") and source.train.x.is_floating_point():  # no bytes
-        low, high = (float(found) for found in source.train.x.aminmax())
+    for half in (source.train, source.test) if scaling in ("unit", "symmetric") else ():
+        if not half.x.is_floating_point():  # bytes
+            continue
+        low, high = (float(found) for found in half.x.aminmax())
         if not 0 <= low <= high <= 1:
             raise UserError(
                 f"{source.name}: scaling = {scaling!r} takes bytes, or numbers from 0 to 1, and "

@@ -51,6 +51,17 @@ class TaskView(data.Dataset[tuple[Tensor, Tensor | int]]):
         """The number of samples of the task."""
         return len(self.targets)
 
+    def seen(
+        self, *, pixels: Tensor | None = None, normalise: Callable[[Tensor], Tensor] | None = None
+    ) -> "TaskView":
+        """The same samples, and one tensor of their labels, with another order of the pixels, or
+        normalised in another way.
+        """
+        other = copy.copy(self)
+        other.pixels = self.pixels if pixels is None else pixels
+        other.normalise = normalise or self.normalise
+        return other
+
     def still(self) -> "TaskView":
         """The same samples, not augmented."""
         other = copy.copy(self)

@@ -262,9 +262,14 @@ def test_a_task_without_test_data_is_named(tmp_path: Path) -> None:
 
 
 def test_a_hundred_tasks_are_indices_into_one_data_set() -> None:
+    source = datasets.load("mnist")
     stream = permuted(n_experiences=100)
     views = [view(e) for e in stream.train]
-    assert {v.split.x.data_ptr() for v in views} == {MNIST.train.x.data_ptr()}
-    assert {id(v.targets) for v in views} == {id(MNIST.train.y)}
+    assert {v.split.x.data_ptr() for v in views} == {source.train.x.data_ptr()}
+    assert {id(v.targets) for v in views} == {id(source.train.y)}
+    some = permuted(n_experiences=3, validation=0.5, test_limit=10)
+    for half in (some.train, some.validation, some.test):
+        assert len({id(view(e).targets) for e in half}) == 1
+        assert len({id(e.dataset.targets) for e in half}) == 1, "counted by Avalanche once"
     own = sum(v.pixels.numel() for v in views if v.pixels is not None)
     assert own == 100 * 784

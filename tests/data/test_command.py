@@ -151,7 +151,10 @@ def test_fetch_into_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
         fetch("cifar100", root)
 
 
-def test_verify_without_names_takes_what_is_there(tmp_path: Path) -> None:
+def test_verify_without_names_takes_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "user_cache_path", lambda name: tmp_path)
     assert list(verify((), tmp_path)) == [
         f"mnist: every file in {sources.MNIST.where(tmp_path)} is whole"
     ]

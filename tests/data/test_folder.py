@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import images
 import numpy as np
@@ -331,9 +332,16 @@ def test_a_run_tells_which_images_it_left_out(pictures: Path, tmp_path: Path) ->
     assert len(notes) == 2 and "train/ape/0.JPEG" in notes[0] and "val/cat/0.JPEG" in notes[1]
 
 
-def test_a_process_that_dies_is_one_line(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module._Reader, "_image", lambda *arguments: os._exit(1))
+class Dies(module._Reader):
+    """Ends the process that decodes, however that was started."""
+
+    def _image(self, *arguments: object) -> Any:
+        os._exit(1)
+
+
+def test_a_process_that_dies_is_one_line(pictures: Path) -> None:
     view = FolderView(pictures / "train", size=12, workers=1)
+    view.reader = Dies(12, False)
     with pytest.raises(UserError, match="a process that decodes images has died"):
         everything(view, 0)
 

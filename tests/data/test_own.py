@@ -198,11 +198,13 @@ def test_python_objects_are_not_unpickled(tmp_path: Path) -> None:
         load("mine.npz", written(tmp_path, y_test=np.array([object()] * 6)))
 
 
-def test_arrays_of_ones_own_have_a_digest(tmp_path: Path) -> None:
+@pytest.mark.parametrize("beside", [False, True])
+def test_arrays_of_ones_own_have_a_digest(tmp_path: Path, beside: bool) -> None:
     """For a stream of the user's own, which reads them."""
     found = []
+    more = arrays() if beside else {}
     for value in (1, 2, 1):
-        np.savez(tmp_path / "mine.npz", images=np.full(3, value), labels=np.zeros(3))
+        np.savez(tmp_path / "mine.npz", images=np.full(3, value), **more)
         os.utime(tmp_path / "mine.npz", ns=(len(found), len(found)))
         found.append(own_digests(["mine.npz"], tmp_path)["mine.npz"])
     assert found[0] == found[2] != found[1]
@@ -214,6 +216,20 @@ def test_numbers_that_are_no_bytes_are_not_scaled_as_such(tmp_path: Path, scalin
     as_int = written(tmp_path, x_train=x.astype(np.int64), x_test=x[:6].astype(np.int64))
     with pytest.raises(UserError, match=f"scaling = '{scaling}' takes bytes, or numbers from 0 to"):
         scaling_of(load("mine.npz", as_int), scaling)
+
+
+def test_the_test_half_is_held_against_the_scaling_as_well(tmp_path: Path) -> None:
+    x = arrays()["x_train"]
+    folder = written(tmp_path, x_train=x / 255, x_test=x[:6].astype(np.int64))
+    with pytest.raises(
+        UserError, match="scaling = 'unit' takes bytes, or numbers from 0 to 1, and"
+    ):
+        scaling_of(load("mine.npz", folder), "unit")
+
+
+def test_a_home_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="~nobody.of.this.name/mine.npz: nobody here has this home"):
+        load("~nobody.of.this.name/mine.npz", tmp_path)
 
 
 def test_a_single_array_is_no_data_set(tmp_path: Path) -> None:
