@@ -138,7 +138,10 @@ def _fill_running(parser: argparse.ArgumentParser, eval_every: str) -> None:
     add = parser.add_argument
     add("--seeds", type=_seeds, default=[0], help="5: the seeds 0 to 4; 0,3,7: these (default 0)")
     add("--jobs", metavar="N", type=_count, default=1, help="runs side by side (default 1)")
-    set_help = "a setting of the strategy, or stream.KEY or model.KEY of the benchmark"
+    set_help = (
+        "a setting of the strategy, PLUGIN.KEY, stream.KEY or model.KEY, or batch_size, precision, "
+        "channels_last"
+    )
     add("--set", metavar="KEY=VALUE", action="append", type=_setting, default=[], help=set_help)
     stop_help = "end training after N epochs of a task; schedules still span all epochs"
     add("--stop-after", metavar="N", type=_count, help=stop_help)

@@ -3,13 +3,13 @@
 import os
 from pathlib import Path
 
-from cl_bnn.errors import UserError
+from cl_bnn.errors import Absent
 
 
 def atomic_write(path: Path, data: bytes) -> None:
     """Replace `path` by `data` in one step: whoever reads it sees the old or the new, never a half.
 
-    Makes the folder if needed. Raises `UserError` if it cannot be written.
+    Makes the folder if needed. Raises `Absent` if it cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -27,7 +27,7 @@ def atomic_write(path: Path, data: bytes) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, if it is there. Raises `UserError` if it cannot be removed."""
+    """Remove a file, if it is there. Raises `Absent` if it cannot be removed."""
     try:
         path.unlink(missing_ok=True)
     except NotADirectoryError:
@@ -36,5 +36,5 @@ def remove(path: Path) -> None:
         raise _cannot_write(path, error) from error
 
 
-def _cannot_write(path: Path, error: OSError) -> UserError:
-    return UserError(f"cannot write {path}: {error.strerror}; choose a folder you can write to")
+def _cannot_write(path: Path, error: OSError) -> Absent:
+    return Absent(f"cannot write {path}: {error.strerror}; choose a folder you can write to")

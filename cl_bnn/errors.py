@@ -13,7 +13,9 @@ class UserError(ValueError):
 
 
 class Absent(UserError):
-    """Something is not on this machine, a data set or a device: what was asked for may be right."""
+    """Something is not on this machine, a data set, a device or room to write: what was asked for
+    may be right.
+    """
 
 
 def near(name: str, names: Iterable[str]) -> str:

@@ -13,17 +13,19 @@ from torch import Tensor, nn
 from cl_bnn import cost, distributed, metrics, probe, recipes, uncertainty
 from cl_bnn.benchmarks import Stream
 from cl_bnn.checkpoint import Checkpoint, rng_state, seed_all, set_rng_state
-from cl_bnn.errors import UserError
+from cl_bnn.errors import UserError, out_of_memory, reason
 from cl_bnn.events import Event
 from cl_bnn.objectives import BINARY
 from cl_bnn.recorder import Recorder
 from cl_bnn.results import Row
 from cl_bnn.strategies import Composed, TaskAware, Template
+from cl_bnn.strategies.loading import view_behind
+from cl_bnn.strategies.task_aware import grows
 
 # Images a test batch, as published; it matters only to norms that use the test batch.
 EVAL_BATCH = 1000
-# Of the time of a run at most this share goes into saving its state: where epochs are short and
-# networks large, not every epoch is saved.
+# Of the time of a task at most this share goes into saving the state after its epochs, but for the
+# last: where epochs are short and networks large, not every epoch is saved.
 SAVING_SHARE = 0.1
 # What the names of metrics on held-out training data begin with.
 HELD_OUT = "val_"
@@ -51,7 +53,7 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         self.rows: list[Row] = []
         self._told = 0  # how many of them the events have told
         self.modes: list[Tensor] | None = None  # where the mode was +1 when the last task ended
-        self.phase, self.meter = 0, cost.Meter(device)
+        self.phase = 0
         self._saved_at = time.perf_counter()
         self._saving = 0.0  # the seconds that the last saving took
 
@@ -62,6 +64,7 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
             UserError: a recipe that does not fit, or training that breaks down.
         """
         self._build()
+        self.meter = cost.Meter(self.device)  # what loading the data costs is no matter of learning
         self._restore()
         while self.phase < len(self.phases):
             self._train()
@@ -72,34 +75,14 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         """Train the current phase; what torch refuses in a trial is a failure of its settings.
 
         Raises:
-            UserError: of a trial; and if it broke down for outputs that do not fit the stream.
+            UserError: of a trial.
         """
         try:
             self.strategy.train(self.phases[self.phase], eval_streams=[])
-        except (RuntimeError, ArithmeticError, IndexError) as error:
-            if misfit := self._misfit():
-                raise UserError(misfit) from error
+        except (RuntimeError, ArithmeticError) as error:
             if self.run.tasks_seen is None or isinstance(error, torch.OutOfMemoryError):
                 raise
             raise UserError(f"{self.run.name}: {' '.join(str(error).split())}") from error
-
-    @torch.no_grad()
-    def _misfit(self) -> str:
-        """What the network puts out, in a line, if it does not fit the stream; else nothing."""
-        x, y, *_ = self.phases[self.phase][0].dataset[0]
-        model, spec = self.strategy.model.eval(), self.run.spec
-        try:
-            out = model(x[None].to(self.device), torch.zeros(1, dtype=torch.int64))
-        except Exception:  # it is the network that broke down
-            return ""
-        target = torch.as_tensor(y)
-        expected = (self.stream.out_features, *(target.shape if target.dim() == 2 else ()))
-        if tuple(out.shape[1:]) == expected or self.stream.objective is BINARY:  # one logit or two
-            return ""
-        return (
-            f"{spec.model['build']} turns an input of the shape {tuple(x.shape)} into "
-            f"{tuple(out.shape[1:])}, and {spec.benchmark} expects {expected}"
-        )
 
     # Building ----------------------------------------------------------------------------------
 
@@ -115,6 +98,7 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
                 "whichever the benchmark knows"
             )
         network = _made(nn.Module, spec.model, spec, **self._facts())  # that of the whole stream
+        self._check(network)
         if self.run.tasks_seen is not None:
             self.stream = self.stream.beginning(self.run.tasks_seen)
         distributed.share_statistics(network)
@@ -130,6 +114,36 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         )  # fmt: skip
         self.strategy.eval_seed = seed
         self.phases = self.strategy.phases(self.stream.train)
+
+    @torch.no_grad()
+    def _check(self, network: nn.Module) -> None:
+        """Refuse a network that does not fit the stream; what grows with the tasks is not judged.
+
+        Raises:
+            UserError: it breaks down on an input, or its outputs have another shape.
+        """
+        shape, build = self.stream.input_shape, self.run.spec.model["build"]
+        inputs, labels = torch.zeros(2, *shape), torch.zeros(2, dtype=torch.int64)
+        try:
+            with torch.random.fork_rng(devices=[]):
+                outputs = TaskAware(network).eval()(inputs, labels)
+        except Exception as error:
+            if out_of_memory(error):
+                raise
+            raise UserError(
+                f"{build} cannot take an input of the shape {shape}: {reason(error)}"
+            ) from error
+        network.train()
+        view = view_behind(self.stream.train[0].dataset)
+        target = () if view is None else tuple(view.targets.shape[1:])
+        expected = (self.stream.out_features, *(target if len(target) == 2 else ()))
+        found = tuple(outputs.shape[1:])
+        either = self.stream.objective is BINARY and found == (2,)  # one logit or two
+        if found != expected and not either and not grows(network):
+            raise UserError(
+                f"{build} turns an input of the shape {shape} into {found}, and "
+                f"{self.run.spec.benchmark} expects {expected}"
+            )
 
     def _facts(self) -> dict[str, Any]:
         """What the network's builder wants to know of the stream."""

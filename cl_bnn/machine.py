@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,8 +46,11 @@ def circumstances(device: "torch.device") -> dict[str, Any]:
     }
 
 
+@cache
 def _commit() -> str | None:
-    """The commit of the checkout of this project, if the package is used from one."""
+    """The commit of the checkout of this project, if the package is used from one, as it was when
+    this process first asked: what is committed later it does not run.
+    """
     package = Path(__file__).resolve().parent
     command = ["git", "-C", str(package), "rev-parse", "--show-toplevel", "HEAD"]
     try:

@@ -154,8 +154,8 @@ def segmentation(log_probabilities: Tensor, targets: Tensor) -> dict[str, float]
     foreground = iou(predicted == 1, targets == 1)
     membrane = iou(predicted == 0, targets == 0)
     return {
-        "accuracy": (predicted == targets).double().mean().item(),
-        "nll": -log_probabilities.gather(1, targets[:, None]).double().mean().item(),
+        "accuracy": accuracy(log_probabilities, targets),
+        "nll": nll(log_probabilities, targets),
         "iou_foreground": foreground,
         "iou_membrane": membrane,
         "iou_mean": (foreground + membrane) / 2,

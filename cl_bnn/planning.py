@@ -28,6 +28,10 @@ def show(runs: Sequence["Run"], jobs: int, device: str, data_root: Path | None) 
         print(f"\n{benchmark}/{strategy}")
         for key, value in run.spec.as_dict().items():
             print(f"  {key} = {value}")
+        count = sum(other.spec == run.spec for other in waiting)
+        if not count:
+            print("all on file")
+            continue
         try:
             seconds = expected(run, device, data_root)
         except Absent as error:
@@ -38,7 +42,6 @@ def show(runs: Sequence["Run"], jobs: int, device: str, data_root: Path | None) 
             print(f"cannot be run: {error}")
             refused.append(f"{run.name} first: {error}")
             continue
-        count = sum(other.spec == run.spec for other in waiting)
         total += count * seconds
         print(f"expected time: about {in_words(seconds)} a run, {count} to be run")
     at_once = min(jobs, max(len(waiting), 1))

@@ -40,8 +40,13 @@ class Probe:
     objective: Objective
 
     def values(self, outputs: Tensor) -> Tensor:
-        """What outputs (n, 1) of one network mean: probabilities of class 1, or numbers (n,)."""
-        return (outputs.sigmoid() if self.objective is BINARY else outputs).squeeze(1)
+        """What outputs of one network mean, (n,): of logits (n, 1 or 2) the probability of class 1,
+        of numbers (n, 1) these.
+        """
+        if self.objective is not BINARY:
+            return outputs.squeeze(1)
+        logits = outputs if outputs.shape[1] == 1 else outputs[:, 1:] - outputs[:, :1]
+        return logits.sigmoid().squeeze(1)
 
 
 class Prediction(NamedTuple):

@@ -180,7 +180,7 @@ def waiting_of(
         except UserError as error:
             if not keep_going:
                 raise
-            on_event(Event(run.name, "failed", text=str(error)))
+            on_event(Event(run.name, "failed", text=str(error), wanting=True))
             continue
         make_folder(run.path.parent)
         waiting.append(run)
@@ -208,10 +208,10 @@ def execute(
         if distributed.from_first(lambda: run.on_file(data_root)):  # by another process meanwhile
             on_event(Event(run.name, "skipped"))
             return
+        info = circumstances(device) | {"processes": distributed.size()}
         execution = Execution(run, device, data_root, on_event)
         rows, found = execution(), execution.predictions()
         if first:
-            info = circumstances(device) | {"processes": distributed.size()}
             info |= execution.meter.told()
             if execution.own_files:
                 info["own_files"] = execution.own_files

@@ -35,6 +35,7 @@ class Search:
         seen: number of tasks that a trial learns, the first ones.
         n_tasks: number of tasks of the stream.
         out: the folder below which all files go.
+        own_files: the digests of the user's own files that it is made of, data and code, by name.
     """
 
     benchmark: recipes.BenchmarkRecipe
@@ -47,6 +48,7 @@ class Search:
     seen: int
     n_tasks: int
     out: Path
+    own_files: dict[str, str]
 
     @property
     def name(self) -> str:
@@ -72,10 +74,8 @@ class Search:
     def as_dict(self) -> dict[str, Any]:
         """Everything that determines the trials but how they are proposed, ready for JSON."""
         space = {key: asdict(axis) for key, axis in self.space.items()}
-        spec = self.spec({})
-        code = runner.digests_of_code(spec.own_files())
-        return ({"own_files": code} if code else {}) | {
-            "base": spec.as_dict(), "space": space, "first": self.own,
+        return ({"own_files": self.own_files} if self.own_files else {}) | {
+            "base": self.spec({}).as_dict(), "space": space, "first": self.own,
             "seeds": list(self.seeds), "tasks_seen": self.seen, "tasks": self.n_tasks,
             "maximised": MEASURE,
         }  # fmt: skip
@@ -123,9 +123,11 @@ def plan(
         for value in axis.extremes:
             recipes.check(recipes.resolve(chosen, learner, {**changed, key: value}))
     seen, n_tasks = _tasks(spec, seeds[0], tasks_seen, data_root)
+    own_files = Run(spec, seeds[0], "task", out, seen).own_files(data_root)
     return Search(
-        chosen, learner, dict(overrides), added, space, own, tuple(seeds), seen, n_tasks, out
-    )
+        chosen, learner, dict(overrides), added, space, own, tuple(seeds), seen, n_tasks, out,
+        own_files,
+    )  # fmt: skip
 
 
 def _held_out(

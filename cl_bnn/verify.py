@@ -204,7 +204,7 @@ def _nothing(directory: Path, published: Sequence[Published], benchmark: str, st
     """Why no claim was found, with the near names."""
     path = directory / "reference.csv"
     if not published:
-        return f"{path} holds no published numbers: give the folder of results that has one"
+        return f"{path} holds no published numbers: copy it there from this project's results/"
     on = sorted({ledger.settings(number.benchmark)[0] for number in published})
     if benchmark and benchmark not in on:
         return f"no claim in {path} is about the benchmark {benchmark!r}{near(benchmark, on)}"

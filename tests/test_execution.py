@@ -16,7 +16,7 @@ import pytest
 import torch
 from tiny import RECIPE, recipe
 
-from cl_bnn import results, runner
+from cl_bnn import planning, results, runner
 from cl_bnn.errors import UserError
 from cl_bnn.events import Event
 from cl_bnn.runner import Run
@@ -79,7 +79,20 @@ def stop_at(kind: str, count: int) -> Callable[[Event], None]:
 
 @pytest.mark.parametrize(
     "strategy",
-    ["bayesbinn", "bayesbinn_reference", "ste", "adam", "joint", "mesu", "vcl", "vcl_coreset"],
+    [
+        "bayesbinn",
+        "bayesbinn_reference",
+        "ste",
+        "xnor",
+        "bop2",
+        "bimu",
+        "adam",
+        "joint",
+        "mesu",
+        "vcl",
+        "vcl",
+        "vcl_coreset",
+    ],  # fmt: skip
 )
 def test_interrupted_run_ends_with_the_same_bytes(tmp_path: Path, strategy: str) -> None:
     (whole,) = plan(tmp_path, strategy, out="whole", eval_every="epoch")
@@ -459,6 +472,12 @@ def test_outputs_that_do_not_fit_are_one_line(tmp_path: Path) -> None:
         UserError, match=r"narrow:net turns an input of the shape .* into \(1,\), and"
     ):
         carry_out(runs)
+    with pytest.raises(UserError, match="1 of 1 cannot be run, .*narrow:net turns"):
+        planning.show(runs, 1, "cpu", None)
+    (tmp_path / "narrow.py").write_text(code.replace("in_features, 1", "3, in_features"))
+    del sys.modules["narrow"]
+    with pytest.raises(UserError, match=r"narrow:net cannot take an input of the shape .*shapes"):
+        carry_out(runner.plan(str(path), ["ste"], (0,), {}, "task", tmp_path / "other"))
 
 
 def test_two_modules_of_one_name_are_told_apart(tmp_path: Path) -> None:
@@ -477,7 +496,7 @@ def test_two_modules_of_one_name_are_told_apart(tmp_path: Path) -> None:
 def test_a_process_that_is_ended_continues(tmp_path: Path, sent: signal.Signals, code: int) -> None:
     """Killed or stopped with Ctrl-C in the middle of training, by the real command line."""
     command = [sys.executable, "-c", COMMAND_LINE, "run", recipe(tmp_path), "--strategy", "adam"]
-    command += ["--epochs", "60", "--no-plot", "--out", str(tmp_path / "ended")]
+    command += ["--epochs", "60", "--no-plot", "--out", str(tmp_path / "ended"), "--device", "cpu"]
     process = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
@@ -505,6 +524,7 @@ def started(tmp_path: Path) -> tuple[subprocess.Popen[str], list[int]]:
     """Two long runs side by side, and their processes, once both have saved their state."""
     command = [sys.executable, "-c", COMMAND_LINE, "run", recipe(tmp_path), "--strategy"]
     command += ["adam,ste", "--epochs", "500", "--jobs", "2", "--out", str(tmp_path / "out")]
+    command += ["--device", "cpu"]
     process = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )

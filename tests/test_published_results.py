@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cl_bnn import cli, results
+from cl_bnn.report import page
 from cl_bnn.runner import Run
 
 ROOT = Path(__file__).parents[1]
@@ -41,3 +42,14 @@ def test_every_result_is_that_of_a_command_and_of_the_recipes_as_they_are(
     ]
     done = {run.path for run in runs if results.finished(run.path, run.as_dict())}
     assert done == set(Path("results").rglob("seed*.csv"))
+
+
+@pytest.mark.slow
+def test_the_pages_are_those_of_the_results_and_of_the_report_as_they_are() -> None:
+    directory = ROOT / "results"
+    pages = page.render(directory)
+    assert {name for name in pages if name.startswith("tables/")} == {
+        f"tables/{path.name}" for path in (directory / "tables").iterdir()
+    }
+    stale = [name for name, text in pages.items() if (directory / name).read_text() != text]
+    assert not stale, "`cl-bnn report results` writes them anew"

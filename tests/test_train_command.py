@@ -404,6 +404,7 @@ def test_wandb_without_a_login_is_one_line(
 
     monkeypatch.setattr(fake, "init", init)
     words = ["--stop-after", "1", "--seeds", "2", "--jobs", jobs, "--wandb"]
+    words += ["--set", "stream.limit=100"]  # of which other processes hear as well
     assert train("mnist_bayesbinn", *words) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.endswith("No API key configured: log in with `wandb login`, or leave --wandb out")

@@ -70,8 +70,8 @@ quarters of all cases with 3 seeds and in five sixths with 5, instead of in 95 %
 
 
 def section(runs: pd.DataFrame, against: str = "") -> list[str]:
-    """The differences between the strategies of one benchmark, in Markdown, and those that cannot be
-    told for want of a common seed; nothing for one strategy.
+    """The differences between the strategies of one benchmark, in Markdown, and who has no seed in
+    common with the yardstick; nothing for one strategy.
 
     `runs` are the rows of `summary` of the benchmark. The differences to the yardstick, which
     `against` can name, come first, then what the permutation test can say at all, then all pairs of
