@@ -1,6 +1,6 @@
-# make run    the first experiment; options: make run ARGS="--seeds 3 --jobs 2"
-# make test   lint, types, import contracts, tests
-# Both make .venv first, when it is missing or when pyproject.toml or constraints.txt have changed.
+## make run    the first experiment; options: make run ARGS="--seeds 3 --jobs 2"
+## make test   lint, types, import contracts, tests
+## Both make .venv first, when it is missing or when pyproject.toml or constraints.txt have changed.
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +10,7 @@ ARGS ?=
 .PHONY: help run test
 
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n 's/^## //p' Makefile
 
 run: $(VENV)/.installed
 	$(BIN)/cl-bnn run split_mnist --strategy bayesbinn $(ARGS)
