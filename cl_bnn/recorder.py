@@ -46,6 +46,7 @@ class Recorder(EvaluationPlugin):
             super().__init__()
         self.tasks: dict[int, dict[str, float]] = {}
         self.reliability: dict[int, dict[str, float]] = {}
+        self._preferred = True  # whether the preferred prediction is under way
         self._outputs: list[Tensor] = []
         self._targets: list[Tensor] = []
         for hook in IDLE_HOOKS:
@@ -108,8 +109,7 @@ class Recorder(EvaluationPlugin):
         found = self.objective.measure(outputs, targets) | strategy.measured(targets)
         task = strategy.experience.current_experience
         self.tasks[task] = found
-        preferred = strategy.predictor == strategy.predictors[0]
-        if preferred and self.objective.of_classes:
+        if self._preferred and self.objective.of_classes:
             self.reliability[task] = metrics.reliability(outputs.log_softmax(1), targets)
 
     def measure(self, strategy: Any, experiences: Any) -> dict[int, dict[str, float]]:
@@ -123,10 +123,11 @@ class Recorder(EvaluationPlugin):
         self.reliability = {}
         for predictor in strategy.predictors:
             suffix = "" if predictor == strategy.predictors[0] else f"_{predictor}"
+            self._preferred = predictor == strategy.predictors[0]
             strategy.predictor, self.tasks = predictor, {}
             strategy.eval(experiences)
             for task, values in self.tasks.items():
                 named = {f"{metric}{suffix}": value for metric, value in values.items()}
                 found.setdefault(task, {}).update(named)
-        strategy.predictor = strategy.predictors[0]
+        strategy.predictor, self._preferred = strategy.predictors[0], True
         return found

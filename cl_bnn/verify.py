@@ -175,7 +175,8 @@ def carry_out(
     """
     published = ledger.read(directory / "reference.csv")
     on_file = any(directory.rglob("seed*.csv"))
-    frame = results.read(directory) if on_file or not run else pd.DataFrame(columns=results.RUN)
+    empty = published and not on_file
+    frame = pd.DataFrame(columns=results.RUN) if empty else results.read(directory)
     found = claims(published, frame, benchmark, strategy)
     if not found:
         raise UserError(_nothing(directory, published, benchmark, strategy))

@@ -321,6 +321,7 @@ def test_interrupted_ensembles_end_with_the_same_bytes(
         with pytest.raises(Stop):
             carry_out([pieces], stop_at(kind, count))
     carry_out([pieces])
+    assert b",bin_share" in whole.path.read_bytes(), "the reliability of what they vote for"
     assert pieces.path.read_bytes() == whole.path.read_bytes()
 
 
