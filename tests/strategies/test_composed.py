@@ -411,12 +411,11 @@ def fed(der: DER, batches: int, size: int = 5) -> list[int]:
     """The numbers of the samples in the buffer after a stream of numbered ones."""
     for batch in range(batches):
         numbers = torch.arange(batch * size, (batch + 1) * size)
+        x, y, task = numbers[:, None].float(), numbers % 2, numbers * 0 + 3
+        outputs = numbers[:, None].repeat(1, 2) / 10
         der.after_training_iteration(
-            SimpleNamespace(
-                mb_x=numbers[:, None].float(), mb_output=numbers[:, None].repeat(1, 2) / 10,
-                mb_y=numbers % 2, mb_task_id=numbers * 0 + 3,
-            )
-        )  # fmt: skip
+            SimpleNamespace(mb_x=x, mb_output=outputs, mb_y=y, mbatch=[x, y, task])
+        )
     kept = [int(x) for x in der.x.flatten()]
     assert torch.equal(der.outputs[:, 0], der.x[:, 0] / 10)
     assert der.y.tolist() == [number % 2 for number in kept] and set(der.tasks.tolist()) == {3}
