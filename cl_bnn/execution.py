@@ -15,7 +15,7 @@ from cl_bnn.benchmarks import Stream
 from cl_bnn.checkpoint import Checkpoint, rng_state, seed_all, set_rng_state
 from cl_bnn.errors import UserError, out_of_memory, reason
 from cl_bnn.events import Event
-from cl_bnn.objectives import BINARY
+from cl_bnn.objectives import BINARY, CLASSIFICATION, SEGMENTATION
 from cl_bnn.recorder import Recorder
 from cl_bnn.results import Row
 from cl_bnn.strategies import Composed, TaskAware, Template
@@ -117,16 +117,20 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
 
     @torch.no_grad()
     def _check(self, network: nn.Module) -> None:
-        """Refuse a network that does not fit the stream; what grows with the tasks is not judged.
+        """Refuse a network that does not fit the stream; what grows with the tasks is not judged,
+        nor outputs of which only an objective of the user's own knows the shape.
 
         Raises:
             UserError: it breaks down on an input, or its outputs have another shape.
         """
+        if grows(network):
+            return
         shape, build = self.stream.input_shape, self.run.spec.model["build"]
-        inputs, labels = torch.zeros(2, *shape), torch.zeros(2, dtype=torch.int64)
+        device = next((p.device for p in network.parameters()), None)
+        inputs = torch.zeros(1, *shape, device=device)
         try:
             with torch.random.fork_rng(devices=[]):
-                outputs = TaskAware(network).eval()(inputs, labels)
+                outputs = TaskAware(network).eval()(inputs, torch.zeros(1, dtype=torch.int64))
         except Exception as error:
             if out_of_memory(error):
                 raise
@@ -134,12 +138,15 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
                 f"{build} cannot take an input of the shape {shape}: {reason(error)}"
             ) from error
         network.train()
-        view = view_behind(self.stream.train[0].dataset)
-        target = () if view is None else tuple(view.targets.shape[1:])
-        expected = (self.stream.out_features, *(target if len(target) == 2 else ()))
-        found = tuple(outputs.shape[1:])
-        either = self.stream.objective is BINARY and found == (2,)  # one logit or two
-        if found != expected and not either and not grows(network):
+        objective, found = self.stream.objective, tuple(outputs.shape[1:])
+        expected: tuple[int, ...] = (self.stream.out_features,)
+        if objective is SEGMENTATION:
+            view = view_behind(self.stream.train[0].dataset)
+            expected += found[1:] if view is None else tuple(view.targets.shape[1:])
+        elif objective not in (CLASSIFICATION, BINARY):
+            return
+        either = objective is BINARY and found == (2,)  # one logit or two
+        if found != expected and not either:
             raise UserError(
                 f"{build} turns an input of the shape {shape} into {found}, and "
                 f"{self.run.spec.benchmark} expects {expected}"

@@ -45,7 +45,9 @@ def searched(strategy: str, **overrides: object) -> Search:
     own: dict[str, Value] = dict.fromkeys(space, 0.0)
     benchmark = recipes.load_benchmark("split_mnist")
     added: dict[str, Any] = {"stream.validation": 0.1}
-    return Search(benchmark, learner, overrides, added, space, own, (1000,), 3, 5, Path("out"))
+    return Search(
+        benchmark, learner, overrides, added, space, own, (1000,), 3, 5, Path("out"), {}
+    )  # fmt: skip
 
 
 def tried(number: int, value: float | None = None, **settings: Value) -> Trial:

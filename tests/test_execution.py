@@ -90,7 +90,6 @@ def stop_at(kind: str, count: int) -> Callable[[Event], None]:
         "joint",
         "mesu",
         "vcl",
-        "vcl",
         "vcl_coreset",
     ],  # fmt: skip
 )

@@ -76,26 +76,31 @@ def _load_file(path: Path, changed: int) -> Dataset:
 
 @cache
 def _digest(path: Path, changed: int) -> str:
-    """Of all arrays, whichever a stream of the user's own reads, and not of the file, which notes
-    the time at which it was written.
+    """Of the arrays and not of the file, which notes the time at which it was written: of `ARRAYS`
+    and whatever lies beside them, failing those of all.
     """
     found = hashlib.sha256()
     for array in read_arrays(path):
         found.update(f"{array.dtype.str} {array.shape} ".encode())
         found.update(np.ascontiguousarray(array).data)
+    known = {f"{name}.npy" for name in ARRAYS}
+    with zipfile.ZipFile(path) as packed:
+        members = set(packed.namelist())
+        for name in sorted(members - known) if known <= members else ():
+            found.update(packed.read(name))
     return found.hexdigest()
 
 
 def read_arrays(path: Path, names: Sequence[str] = ()) -> list[Array]:
-    """The arrays `names` of an `.npz` file, or all; UserError if it is damaged or lacks one that is
-    named.
+    """The arrays `names` of an `.npz` file, or `ARRAYS`, failing those all; UserError if it is
+    damaged or lacks one that is named.
     """
     try:
         with path.open("rb") as opened:
             file = np.load(opened)
             if isinstance(file, np.ndarray):
                 raise UserError(f"{path} holds a single array: expected {', '.join(names)}")
-            names = names or sorted(file.files)
+            names = names or (ARRAYS if {*ARRAYS} <= {*file.files} else sorted(file.files))
             for name in names:
                 if name not in file:
                     raise UserError(f"{path}: no array {name!r}{near(name, file.files)}")

@@ -100,8 +100,9 @@ def initialised(model: T, init: Callable[[nn.Module], None]) -> T:
 
 def reinitialise(model: nn.Module) -> None:
     """Draw the initial weights of a network once more: those of torch's layers by their
-    `reset_parameters`, then what `initialised` has noted.
+    `reset_parameters`, then what `initialised` has noted. Frozen ones stay.
     """
+    frozen = {p: p.detach().clone() for p in model.parameters() if not p.requires_grad}
     resets: list[Any] = [getattr(module, "reset_parameters", None) for module in model.modules()]
     with on_the_processor(model):
         for reset in resets:
@@ -111,6 +112,9 @@ def reinitialise(model: nn.Module) -> None:
             again: Any = getattr(module, "initialise", None)
             if again is not None:
                 again(module)
+    with torch.no_grad():
+        for parameter, value in frozen.items():
+            parameter.copy_(value)
 
 
 def _layers(model: nn.Module) -> list[nn.Linear | _ConvNd]:

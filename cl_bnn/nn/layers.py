@@ -180,6 +180,8 @@ def binary_group(model: nn.Module) -> dict[str, Any]:
 
 
 def real_parameters(model: nn.Module) -> list[Parameter]:
-    """The parameters that are not `binary_parameters`, in the order of `model.parameters()`."""
+    """The parameters that are neither frozen nor `binary_parameters`, in the order of
+    `model.parameters()`.
+    """
     binary = {id(p) for p in binary_parameters(model)}
-    return [p for p in model.parameters() if id(p) not in binary]
+    return [p for p in model.parameters() if id(p) not in binary and p.requires_grad]

@@ -39,7 +39,8 @@ class Stacked(nn.Module):
         self._names = {_flat(name): name for name in first.state_dict()}
         parameters, buffers = stack_module_state(list(networks))
         for name, value in parameters.items():
-            self.register_parameter(_flat(name), nn.Parameter(value.detach()))
+            learned = first.get_parameter(name).requires_grad
+            self.register_parameter(_flat(name), nn.Parameter(value.detach(), learned))
         for name, value in buffers.items():
             self.register_buffer(_flat(name), value)
         self._told = len(signature(first.forward).parameters) > 1

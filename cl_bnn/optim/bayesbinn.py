@@ -179,6 +179,13 @@ class BayesBiNN(RelaxedPosterior):
             state["inputs"] = grown(before["inputs"], new[0].numel())
             state["outputs"] = grown(before["outputs"], len(new))
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned, also that of another mode."""
+        super().load_state_dict(state_dict)
+        for state in self.state.values():
+            if self.reference and "natural" in state:
+                state.setdefault("mean", state["natural"].tanh())
+
     # Arithmetic ----------------------------------------------------------------------------------
 
     def _scale_gradient(
@@ -192,8 +199,6 @@ class BayesBiNN(RelaxedPosterior):
     ) -> tuple[Tensor, ...]:
         """lambda, a, w, mu and g; g stands in for what the mode does not keep."""
         argument = self._argument.get(parameter, gradient)
-        if self.reference and "mean" not in state:  # a state that another mode has left
-            state["mean"] = state["natural"].tanh()
         return state["natural"], argument, parameter.data, state.get("mean", gradient), gradient
 
     def _scale(

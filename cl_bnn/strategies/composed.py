@@ -65,6 +65,8 @@ class Composed(SupervisedPlugin, supports_distributed=True):  # type: ignore[cal
         super().__init__()
         self.plugin = plugin
         for name in dir(plugin):
+            if isinstance(plugin, PENALTIES) and name == "before_backward":
+                continue  # see `penalise`
             if name.startswith(("before_", "after_")) and not _idle(plugin, name):
                 hook = getattr(plugin, name)
                 if type(plugin).__module__.partition(".")[0] == "avalanche":
@@ -94,6 +96,11 @@ class Composed(SupervisedPlugin, supports_distributed=True):  # type: ignore[cal
             require_single_samples(name, strategy)
             require_classes(name, strategy)
 
+    def penalise(self, strategy: Any, **kwargs: Any) -> None:
+        """Add a penalty to the loss, once all else has been added."""
+        if isinstance(self.plugin, PENALTIES):
+            self.plugin.before_backward(strategy, **kwargs)
+
     @property
     def can_be_saved(self) -> bool:
         """Whether the plugin has a state that can be restored."""
@@ -114,11 +121,6 @@ def composed(plugin: Any) -> Any:
     other as it is.
     """
     return Composed(plugin) if isinstance(plugin, (*OF_WEIGHTS, *GRADIENT_WRITERS)) else plugin
-
-
-def is_penalty(plugin: Any) -> bool:
-    """Whether a plugin, composed or not, is one of `PENALTIES`."""
-    return isinstance(getattr(plugin, "plugin", plugin), PENALTIES)
 
 
 def _moved(value: Any, device: torch.device) -> Any:

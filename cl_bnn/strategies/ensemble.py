@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cl_bnn import distributed, metrics
 from cl_bnn.ensembles import VOTES, Vote, bootstrap, disagreement, rule_of, vote
 from cl_bnn.errors import UserError
-from cl_bnn.strategies.composed import Composed, composed
+from cl_bnn.strategies.composed import composed
 from cl_bnn.strategies.der import DER
 from cl_bnn.strategies.loading import Batches, StreamedBatches, view_behind
 from cl_bnn.strategies.mixin import Mixin
@@ -85,12 +85,12 @@ class Ensemble(Mixin):
     def train(self, experiences: Any, eval_streams: Any = None, **kwargs: Any) -> Any:
         """As `Template.train`; no plugin is told of which member it sees the weights."""
         for plugin in self.plugins:
-            of_one = isinstance(composed(plugin), Composed) or isinstance(plugin, DER)
+            inner = getattr(plugin, "plugin", plugin)
+            of_one = composed(inner) is not inner or isinstance(inner, DER)
             if of_one and self.mode != "posterior":
-                name = type(getattr(plugin, "plugin", plugin)).__name__
                 raise UserError(
-                    f"{name} is for one network, and the members of an ensemble are several: leave "
-                    "it out, or take mode = 'posterior'"
+                    f"{type(inner).__name__} is for one network, and the members of an ensemble "
+                    "are several: leave it out, or take mode = 'posterior'"
                 )
         return super().train(experiences, eval_streams, **kwargs)
 

@@ -62,7 +62,8 @@ class KroneckerLaplace(SupervisedPlugin, supports_distributed=True):  # type: ig
         layers = [m for m in strategy.model.modules() if isinstance(m, kinds)]
         times = Counter(id(m.weight) for m in layers if getattr(m, "groups", 1) == 1)
         held = {weight for weight, count in times.items() if count == 1}
-        named = {n: w for n, w in strategy.model.named_parameters() if id(w) in held}
+        parameters = strategy.model.named_parameters()
+        named = {n: w for n, w in parameters if id(w) in held and w.requires_grad}
         found = measured(strategy, named.values(), self.samples)
         for name, w in named.items():
             if w in found:

@@ -18,7 +18,7 @@ from cl_bnn.objectives import CLASSIFICATION, Objective
 from cl_bnn.optim.gaussian import GaussianPosterior
 from cl_bnn.optim.inner import WithInner
 from cl_bnn.optim.weights import replace_in_groups, require
-from cl_bnn.strategies.composed import Composed, composed, is_penalty
+from cl_bnn.strategies.composed import Composed, composed
 from cl_bnn.strategies.loading import Batches, StreamedBatches, batches_of, view_behind
 from cl_bnn.strategies.precision import PRECISIONS, Precision, gpu_arithmetic
 from cl_bnn.strategies.schedules import SCHEDULES, Schedule
@@ -90,7 +90,7 @@ class Template(SupervisedTemplate):
         self._stop_training = False
         self._factor = SCHEDULES[schedule]
         self._initial_lr = [group.get("lr") for group in optimizer.param_groups]  # Bop has none
-        self._named = dict(model.named_parameters())
+        self._named = _trained(model)
         self.predictor = self.predictors[0]
         self.epoch = 0
         self._resume: tuple[int, Callable[[], None]] | None = None
@@ -215,6 +215,12 @@ class Template(SupervisedTemplate):
             outputs = super().forward()
         return outputs.float()
 
+    def _before_backward(self, **kwargs: Any) -> None:
+        """Penalties come last: they hold what the loss reaches without them, whichever plugin's."""
+        super()._before_backward(**kwargs)
+        for plugin in self._composed():
+            plugin.penalise(self, **kwargs)
+
     def backward(self) -> None:
         """Gradients of the loss of the mini-batch."""
         self.differentiate(self.loss)
@@ -244,10 +250,7 @@ class Template(SupervisedTemplate):
         return not own or "extra_state" in vars(own[0])
 
     def _compose(self) -> None:
-        """Let plugins of weights see those of the network, and penalties come last: they hold what
-        any other one trains.
-        """
-        self.plugins[:] = sorted(map(composed, self.plugins), key=is_penalty)
+        self.plugins[:] = map(composed, self.plugins)
 
     def _composed(self) -> list[Composed]:
         return [plugin for plugin in self.plugins if isinstance(plugin, Composed)]
@@ -324,14 +327,19 @@ class Template(SupervisedTemplate):
         into its first group.
         """
         binary = {id(p) for p in binary_parameters(self.model)}
-        named = dict(self.model.named_parameters())
+        held = {id(p) for group in self._groups() for p in group["params"]}
+        named = _trained(self.model)
         for name, parameter in named.items():
             before = self._named.get(name)
-            if before is None:
+            if before is None and id(parameter) not in held:  # new, or frozen until now
                 self.add_parameter(parameter, binary=id(parameter) in binary)
-            elif before is not parameter:
+            elif before is not None and before is not parameter:
                 self.replace_parameter(before, parameter)
         self._named = self.optimized_param_id = named
+
+    def _groups(self) -> list[dict[str, Any]]:
+        inner = getattr(self.optimizer, "inner", None)
+        return [*self.optimizer.param_groups, *(inner.param_groups if inner else ())]
 
     def add_parameter(self, parameter: nn.Parameter, *, binary: bool) -> None:
         """Optimise a parameter that the model did not have before, in the first group."""
@@ -341,3 +349,8 @@ class Template(SupervisedTemplate):
         """Optimise `new` in the place of `old`, which it replaces in the model."""
         self.optimizer.state.pop(old, None)
         replace_in_groups(self.optimizer, old, new)
+
+
+def _trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that are not frozen, by name."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}

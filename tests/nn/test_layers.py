@@ -65,6 +65,7 @@ def test_frozen_weights_are_nobodys() -> None:
     model = nn.Sequential(BinaryLinear(3, 3), BinaryLinear(3, 2))
     model[0].requires_grad_(False)
     assert [id(p) for p in binary_parameters(model)] == [id(model[1].weight)]
+    assert not real_parameters(model)
 
 
 def test_shared_layer_counts_once() -> None:

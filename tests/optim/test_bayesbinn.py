@@ -281,6 +281,8 @@ def test_a_state_of_another_mode_gets_its_mean() -> None:
     _ = sound.naturals()
     reference.load_state_dict(sound.state_dict())
     before = reference.naturals()[0].clone()
+    with reference.mode():
+        assert torch.equal(other.detach(), before.sign())
     reference.draw()
     (other * torch.tensor([[1.0, 2, 3], [4, 5, 6]])).sum().backward()
     reference.step()

@@ -149,6 +149,26 @@ def test_draw_weights_has_no_plugin_of_weights_beside_it() -> None:
         naive.train(two_blobs.benchmark(1).train_stream[0])
 
 
+@pytest.mark.parametrize("build", [BayesBiNNStrategy, STEStrategy, VCLStrategy, AdamStrategy])
+def test_what_is_frozen_stays_and_what_is_thawed_is_learned_as_the_rest(build: Any) -> None:
+    model = nn.Sequential(nn.Linear(10, 8, bias=False), nn.ReLU(), nn.Linear(8, 2, bias=False))
+    model[0].requires_grad_(False)
+    frozen = model[0].weight.clone()
+    strategy = build(model=model, **settings(lr=0.1))
+    data = two_blobs.benchmark(1).train_stream
+    strategy.train(data, eval_streams=[])
+    assert torch.equal(model[0].weight, frozen)
+    model[0].requires_grad_(True)
+    strategy.train(data, eval_streams=[])
+    held = [p for group in strategy.optimizer.param_groups for p in group["params"]]
+    assert sum(p is model[0].weight for p in held) == 1
+    with strategy.network_weights():
+        learned = model[0].weight.detach().clone()
+    assert not torch.equal(learned, frozen)
+    if build in (BayesBiNNStrategy, STEStrategy):
+        assert set(learned.flatten().tolist()) == {-1.0, 1.0}
+
+
 class Growing(nn.Module):
     """A network whose head grows with the classes, as Avalanche's users write it."""
 
