@@ -5,11 +5,6 @@ from torch import nn
 from cl_bnn.strategies.bayesbinn import PosteriorStrategy
 
 
-def trained(model: nn.Module) -> list[nn.Parameter]:
-    """The parameters of a network that are not frozen."""
-    return [parameter for parameter in model.parameters() if parameter.requires_grad]
-
-
 class GaussianStrategy(PosteriorStrategy):
     """Trains a `GaussianPosterior`: weights, biases and gains are all real, and all uncertain.
 

@@ -10,7 +10,8 @@ from torch.nn.modules.conv import _ConvNd
 from cl_bnn.nn.init import on_the_processor
 from cl_bnn.optim import MESU
 from cl_bnn.optim.prediction import Average
-from cl_bnn.strategies.gaussian import GaussianStrategy, trained
+from cl_bnn.strategies.following import trained
+from cl_bnn.strategies.gaussian import GaussianStrategy
 from cl_bnn.strategies.schedules import Schedule
 
 # Initial means lie within plus or minus this value over the root of the number of inputs, as in the
@@ -71,7 +72,7 @@ class MESUStrategy(GaussianStrategy):
     ) -> None:
         self.initialise(model)
         optimizer = MESU(
-            trained(model), lr, sigma_factor=sigma_factor, memory=memory,
+            trained(model).values(), lr, sigma_factor=sigma_factor, memory=memory,
             prior_sigma=prior_sigma, clip=clip, init_sigma=init_sigma, mc_samples=mc_samples,
             batch_size=template.get("train_mb_size", 1),
         )  # fmt: skip

@@ -119,7 +119,7 @@ class RoundEnsemble(Ensemble):
             self.model.load_state_dict(state["model"])
             # What the strategy has just told the optimiser of this task outlives the state of the
             # last one: how many data there are.
-            told = [group.get("train_set_size") for group in self.optimizer.param_groups]
+            told: list[Any] = [group.get("train_set_size") for group in self.optimizer.param_groups]
             self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
             for group, count in zip(self.optimizer.param_groups, told, strict=True):
                 if count is not None:

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from cl_bnn import distributed
 from cl_bnn.data.folder import View
 from cl_bnn.errors import UserError
-from cl_bnn.nn import binary_parameters, reinitialise
 from cl_bnn.objectives import CLASSIFICATION, Objective
 from cl_bnn.optim.gaussian import GaussianPosterior
 from cl_bnn.optim.inner import WithInner
-from cl_bnn.optim.weights import replace_in_groups, require
+from cl_bnn.optim.weights import require
 from cl_bnn.strategies.composed import Composed, composed
+from cl_bnn.strategies.following import FollowsModel, trained
 from cl_bnn.strategies.loading import Batches, StreamedBatches, batches_of, view_behind
 from cl_bnn.strategies.precision import PRECISIONS, Precision, gpu_arithmetic
 from cl_bnn.strategies.schedules import SCHEDULES, Schedule
@@ -28,7 +28,7 @@ from cl_bnn.strategies.task_aware import adapt, grows
 KNOWN = ("cl_bnn", "avalanche", "typing", "builtins", "abc")
 
 
-class Template(SupervisedTemplate):
+class Template(FollowsModel, SupervisedTemplate):
     """A strategy whose learning rate restarts with every task.
 
     Batches come ready from memory or from disk where the data are ours (`TaskView`, `FolderView`);
@@ -90,7 +90,7 @@ class Template(SupervisedTemplate):
         self._stop_training = False
         self._factor = SCHEDULES[schedule]
         self._initial_lr = [group.get("lr") for group in optimizer.param_groups]  # Bop has none
-        self._named = _trained(model)
+        self._named = trained(model)
         self.predictor = self.predictors[0]
         self.epoch = 0
         self._resume: tuple[int, Callable[[], None]] | None = None
@@ -304,53 +304,3 @@ class Template(SupervisedTemplate):
     def naturals(self) -> list[Tensor] | None:
         """The natural parameters of the posterior over binary weights, if there is one."""
         return None
-
-    # Optimiser -----------------------------------------------------------------------------------
-
-    @staticmethod
-    def initialise(model: nn.Module) -> None:
-        """Initial weights as this strategy wants them; here as the network makes them."""
-
-    def begin_anew(self) -> None:
-        """Draw new initial weights, and forget what the optimiser knows."""
-        reinitialise(self.model)
-        self.initialise(self.model)
-        self.optimizer.state.clear()
-        inner = getattr(self.optimizer, "inner", None)
-        if inner is not None:
-            inner.state.clear()
-
-    def make_optimizer(self, **kwargs: Any) -> None:
-        """Follow the model: optimise its new parameters, carry grown ones over, wipe nothing.
-
-        Avalanche would wipe the optimiser's state before the first task, and put every parameter
-        into its first group.
-        """
-        binary = {id(p) for p in binary_parameters(self.model)}
-        held = {id(p) for group in self._groups() for p in group["params"]}
-        named = _trained(self.model)
-        for name, parameter in named.items():
-            before = self._named.get(name)
-            if before is None and id(parameter) not in held:  # new, or frozen until now
-                self.add_parameter(parameter, binary=id(parameter) in binary)
-            elif before is not None and before is not parameter:
-                self.replace_parameter(before, parameter)
-        self._named = self.optimized_param_id = named
-
-    def _groups(self) -> list[dict[str, Any]]:
-        inner = getattr(self.optimizer, "inner", None)
-        return [*self.optimizer.param_groups, *(inner.param_groups if inner else ())]
-
-    def add_parameter(self, parameter: nn.Parameter, *, binary: bool) -> None:
-        """Optimise a parameter that the model did not have before, in the first group."""
-        self.optimizer.param_groups[0]["params"].append(parameter)
-
-    def replace_parameter(self, old: nn.Parameter, new: nn.Parameter) -> None:
-        """Optimise `new` in the place of `old`, which it replaces in the model."""
-        self.optimizer.state.pop(old, None)
-        replace_in_groups(self.optimizer, old, new)
-
-
-def _trained(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that are not frozen, by name."""
-    return {name: p for name, p in model.named_parameters() if p.requires_grad}

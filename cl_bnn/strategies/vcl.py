@@ -15,7 +15,8 @@ from cl_bnn.optim import VCL
 from cl_bnn.optim.gaussian import Held
 from cl_bnn.optim.prediction import Average
 from cl_bnn.optim.weights import require
-from cl_bnn.strategies.gaussian import GaussianStrategy, trained
+from cl_bnn.strategies.following import trained
+from cl_bnn.strategies.gaussian import GaussianStrategy
 from cl_bnn.strategies.loading import Batches, StreamedBatches, samples_of
 from cl_bnn.strategies.priors import PosteriorAsPrior
 from cl_bnn.strategies.schedules import Schedule
@@ -95,7 +96,7 @@ class VCLStrategy(GaussianStrategy):
         require(coreset >= 0, "coreset", coreset, ">= 0")
         require(coreset_epochs >= 1, "coreset_epochs", coreset_epochs, ">= 1")
         optimizer = VCL(
-            trained(model), lr, train_set_size=known, prior_sigma=prior_sigma,
+            trained(model).values(), lr, train_set_size=known, prior_sigma=prior_sigma,
             init_log_variance=init_log_variance, mc_samples=mc_samples,
         )  # fmt: skip
         super().__init__(
