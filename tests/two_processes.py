@@ -24,6 +24,7 @@ from cl_bnn.errors import UserError
 from cl_bnn.nn.norm import BatchNorm
 from cl_bnn.recorder import Recorder
 from cl_bnn.strategies import (
+    DER,
     AdamStrategy,
     BayesBiNNStrategy,
     BopStrategy,
@@ -85,6 +86,11 @@ def sgd(**given: Any) -> Template:
     return SGDStrategy(lr=0.2, **given)
 
 
+def remembering(**given: Any) -> Template:
+    """All that came by, and all of it at every step."""
+    return SGDStrategy(lr=0.2, plugins=[DER(memory=100, batch_size=100)], **given)
+
+
 def adam(**given: Any) -> Template:
     return AdamStrategy(lr=1e-2, **given)
 
@@ -102,6 +108,7 @@ Case = tuple[Callable[[Path], Any], Callable[[], nn.Module], Callable[..., Templ
 CASES: dict[str, Case] = {
     "plain": (memory, plain, sgd),
     "norms": (memory, normed, sgd),
+    "memory": (memory, plain, remembering),
     "images": (pictures, convolutional, adam),
     "bayesbinn": (memory, normed, bayesbinn),
     "bop": (memory, normed, bop),
