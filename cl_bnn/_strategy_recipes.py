@@ -145,7 +145,7 @@ def _load(name_or_path: str, above: tuple[Path, ...] = ()) -> StrategyRecipe:
         plugins = tuple(_told(plugin, table, path) for plugin in found)
         mine = _without(table, {plugin.name for plugin in plugins})
     _once((*base.plugins, *plugins), path)
-    on = {name: base.on.get(name, {}) | mine["on"].get(name, {}) for name in base.on | mine["on"]}
+    on = _on(base.on, mine)
     defaults = base.defaults | mine["defaults"]
     search = base.search | read_axes(mine["search"], defaults, f"{path}: search.")
     return replace(
@@ -224,10 +224,22 @@ def _told(plugin: PluginRecipe, table: dict[str, Any], path: Path) -> PluginReci
     `[search.ewc]`.
     """
     said = _within(table, plugin.name, path)
-    on = {n: plugin.on.get(n, {}) | said["on"].get(n, {}) for n in plugin.on | said["on"]}
+    on = _on(plugin.on, said)
     defaults = plugin.defaults | said["defaults"]
     search = plugin.search | _axes_of(plugin.name, table.get("search", {}), defaults, path)
     return replace(plugin, defaults=defaults, on=on, search=search)
+
+
+def _on(base: dict[str, Any], mine: dict[str, Any]) -> dict[str, Any]:
+    """The settings on each benchmark of a recipe that another one names: what that one says, in
+    `[defaults]` as well, goes before.
+    """
+    told = mine["defaults"].keys()
+    return {
+        name: {k: v for k, v in base.get(name, {}).items() if k not in told}
+        | mine["on"].get(name, {})
+        for name in base | mine["on"]
+    }
 
 
 def _without(table: dict[str, Any], parts: set[str]) -> dict[str, Any]:

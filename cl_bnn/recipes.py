@@ -206,10 +206,11 @@ def check(spec: Spec) -> None:
             raise UserError(f"{key} = {getattr(spec, key)!r}: expected {describe(annotation)}")
     if spec.stop_after is not None and spec.stop_after > spec.epochs:
         raise UserError(f"stop_after = {spec.stop_after}: expected at most epochs = {spec.epochs}")
-    if spec.model.get("norm") == "batch" and spec.batch_size == 1:
+    norm = spec.model.get("norm")
+    if norm in ("batch", "shared", "per_task") and spec.batch_size == 1:
         raise UserError(
-            "model.norm = 'batch' normalises by the images of a batch, and batch_size is 1: take "
-            "larger batches, or the norm 'shared' or 'layer'"
+            f"model.norm = {norm!r} learns from the images of a batch, and batch_size is 1: take "
+            "larger batches, or the norm 'layer' or 'none'"
         )
     parts = [(key, value) for key, value in spec.settings.items() if isinstance(value, dict)]
     for section, prefix, table in (

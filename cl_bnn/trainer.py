@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from cl_bnn._arrays import experience, floating, outputs_of, targets_for
@@ -103,6 +104,8 @@ class Trainer:
         """
         _whole("epochs", epochs, 1)
         _whole("batch_size", batch_size, 1)
+        if batch_size == 1 and any(isinstance(m, _BatchNorm) for m in self.model.modules()):
+            raise ValueError("batch_size must be >= 2 for a BatchNorm to learn from, got 1")
         training, held_out = self._experience(x, y), None
         if validation_data is not None:
             pair = isinstance(validation_data, (tuple, list)) and len(validation_data) == 2
@@ -269,6 +272,14 @@ def _check_parameters(model: nn.Module, optimizer: Any) -> None:
     groups = optimizer.param_groups
     if not any(id(p) in names for group in groups for p in group["params"]):
         raise ValueError("optimizer must be made from parameters of the model, got none of them")
+    inner = getattr(optimizer, "inner", None)
+    held = {id(p) for g in (*groups, *(inner.param_groups if inner else ())) for p in g["params"]}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and id(parameter) not in held:
+            raise ValueError(
+                f"optimizer leaves {name} untrained: give cl_bnn.nn.real_parameters(model) to its "
+                "inner optimiser, or freeze it (requires_grad = False)"
+            )
     if not _draws(optimizer):
         return
     binary = {id(p) for p in binary_parameters(model)}

@@ -2,7 +2,8 @@
 
     loss + strength / 2 sum_i (w_i - c_i)^2
 
-with the binary weights w of the network and those c that it had after the task before.
+with the binary weights w of the network and those c that it had after the task before. What a batch
+does not reach, such as the head of another task, is left alone.
 
     cl-bnn run split_mnist --strategy examples/held.toml,ste --seeds 3
 """
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from cl_bnn.strategies import STEStrategy
+from cl_bnn.strategies.anchored import reached
 
 
 class HeldSTE(STEStrategy):
@@ -27,20 +29,21 @@ class HeldSTE(STEStrategy):
             raise ValueError(f"strength must be >= 0, got {strength!r}")
         super().__init__(**more)
         self.strength = strength
-        self.anchor: list[Tensor] = []  # c, none before the second task
+        self.anchor: dict[str, Tensor] = {}  # c by the name of the parameter
 
     def _before_backward(self, **kwargs: Any) -> None:
         super()._before_backward(**kwargs)
-        if self.anchor:
-            pairs = zip(self.model.parameters(), self.anchor, strict=True)
-            away = sum((w - c).square().sum() for w, c in pairs)
-            self.loss = self.loss + self.strength / 2 * away
+        for name, w in reached(self):
+            if name in self.anchor:
+                away = (w - self.anchor[name]).square().sum()
+                self.loss = self.loss + self.strength / 2 * away
 
     @torch.no_grad()
     def _after_training_exp(self, **kwargs: Any) -> None:
         super()._after_training_exp(**kwargs)
         with self.network_weights():  # and not the latent ones
-            self.anchor = [w.clone() for w in self.model.parameters()]
+            learned = {n: w.clone() for n, w in self.model.named_parameters() if w.grad is not None}
+        self.anchor |= learned
 
     def extra_state(self) -> dict[str, Any]:
         """What an interrupted run needs to continue."""
@@ -49,4 +52,4 @@ class HeldSTE(STEStrategy):
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what `extra_state` returned."""
         super().load_extra_state(state)
-        self.anchor = [c.to(self.device) for c in state.get("anchor", [])]
+        self.anchor = {n: c.to(self.device) for n, c in state.get("anchor", {}).items()}

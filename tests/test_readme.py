@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,14 +27,14 @@ def test_the_strategy_in_a_pipeline() -> None:
     tasks, evaluator = stream(n_experiences=2), Recorder()
     assert isinstance(evaluator, EvaluationPlugin)
     model = TaskAware(MLP(784, 2, width=8))
-    code, _, _ = blocks("python")
+    code, *_ = blocks("python")
     names = {"model": model, "evaluator": evaluator, "benchmark": tasks.benchmark}
     exec(code.replace("train_epochs=5", "train_epochs=1"), names)
     assert len(evaluator.tasks) == 2
 
 
 def test_the_trainer(capsys: pytest.CaptureFixture[str]) -> None:
-    _, code, _ = blocks("python")
+    _, code, *_ = blocks("python")
     mnist = data.load("mnist")
     images = mnist.normalise(mnist.train.x[:300])
     names = {
@@ -52,9 +53,21 @@ def test_the_optimiser_in_plain_pytorch() -> None:
     model = torch.nn.Linear(5, 3, bias=False)
     batches = [(torch.randn(8, 5), torch.randint(3, (8,))) for _ in range(3)]
     names = {"model": model, "batches": batches, "x_test": torch.randn(4, 5), "torch": torch}
-    _, _, code = blocks("python")
+    _, _, code, _ = blocks("python")
     exec(code, names)
     torch.testing.assert_close(names["log_p"].exp().sum(1), torch.ones(4))
+    assert set(names["network"]["weight"].flatten().tolist()) == {-1.0, 1.0}
+
+
+def test_numbers_of_the_results_for_a_paper(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    *_, code = blocks("python")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert [row[1] for row in names["rows"]] == ["ste+mas", "bop", "ste+lwf"]
+    assert "p (Holm)" in capsys.readouterr().out
 
 
 def test_links_lead_somewhere() -> None:
@@ -72,6 +85,7 @@ def test_every_command_line_is_understood(
     ]
     assert [len(lines) for lines in found] == [8, 7]
     for line in (line for lines in found for line in lines):
-        arguments = line.split("  ")[0].split()[1:]
+        written = line.replace("held_searched", "held")  # which the line before it writes
+        arguments = written.split("  ")[0].split()[1:]
         assert cli.main([*arguments, "--dry-run"]) == 0, line
     assert "mnist[stop_after=10]/pmf/seed0" in capsys.readouterr().out

@@ -78,7 +78,14 @@ class WithInner(Optimizer):
         return own if self.inner is None else {**own, "inner": self.inner.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned; weights drawn but not yet used are forgotten."""
+        """Restore what `state_dict` returned, learning rate and `train_set_size` among it; weights
+        drawn but not yet used are forgotten.
+
+        Raises:
+            ValueError: one of the two has no inner optimiser.
+        """
+        if ("inner" in state_dict) != (self.inner is not None):
+            raise ValueError("one of state_dict and this optimiser has no inner optimiser")
         super().load_state_dict(state_dict)
         if self.inner is not None:
             self.inner.load_state_dict(state_dict["inner"])

@@ -19,9 +19,6 @@ from cl_bnn.optim.weights import (
     restored,
 )
 
-# Types in which a small step of lambda is not lost.
-LAMBDA = (torch.float32, torch.float64)
-
 
 class BernoulliPosterior(WithInner):
     """What every Bayesian optimiser of +-1 weights can do with its posterior, however it learns it.
@@ -31,16 +28,6 @@ class BernoulliPosterior(WithInner):
     needed, because Avalanche wipes the state when training begins. Groups need the setting
     `init_lambda`.
     """
-
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Take in a group of binary parameters, as `WithInner` does.
-
-        Raises:
-            ValueError: as of `WithInner`; or 16 bits a number, which are too few for lambda.
-        """
-        super().add_param_group(param_group)
-        for parameter in self.param_groups[-1]["params"]:
-            require(parameter.dtype in LAMBDA, "params", parameter.dtype, "float32 or float64")
 
     @contextmanager
     def mode(self) -> Iterator[None]:

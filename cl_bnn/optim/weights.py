@@ -31,8 +31,13 @@ def some(params: Iterable[Any]) -> list[Any]:
     return found
 
 
+#: Types in which a small step of lambda, or of a latent weight, is not lost.
+PRECISE = (torch.float32, torch.float64)
+
+
 def refuse_vectors(group: dict[str, Any]) -> None:
-    """Raise `ValueError` if a group of binary weights holds a bias or a gain unasked.
+    """Raise `ValueError` if a group of binary weights holds a bias or a gain unasked, or weights of
+    16 bits.
 
     These are parameters with fewer than two dimensions, and a network seldom survives them as +-1.
     A group whose key `"binary_vectors"` is true may hold them.
@@ -42,6 +47,7 @@ def refuse_vectors(group: dict[str, Any]) -> None:
     group["params"] = [params] if isinstance(params, Tensor) else list(params)
     for given in group["params"]:
         parameter = given[1] if isinstance(given, tuple) else given  # (name, parameter)
+        require(parameter.dtype in PRECISE, "params", parameter.dtype, "float32 or float64")
         if parameter.dim() < 2 and not group.get("binary_vectors", False):
             raise ValueError(
                 f"params holds a bias or a gain, of shape {tuple(parameter.shape)}, which would "

@@ -7,6 +7,7 @@ same bytes.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
 
@@ -91,7 +92,7 @@ def render(directory: Path, against: str = "") -> dict[str, str]:
 
     Takes in `reference.csv` (published numbers), and links to `COMMANDS.md` and to the figures in
     `figures/` where these exist. Raises `UserError` as `results.read` does, and for a damaged
-    `reference.csv`, or if `against` was not run at all.
+    `reference.csv`, seeds of other settings under one label, or if `against` was not run at all.
 
     Returns:
         The text of every page, by its place in `directory`.
@@ -99,6 +100,7 @@ def render(directory: Path, against: str = "") -> dict[str, str]:
     frame, info = read(directory), read_info(directory)
     called(frame, "strategy", [against] if against else [], directory)  # refuses what is not there
     runs, specs = summary(frame), read_specs(directory)
+    _alike(specs)
     published = ledger_page.beside(directory / REFERENCE, frame)
     pages = {PUBLISHED: ledger_page.render(published)} if published else {}
     parts = [HEAD, statistics_page.LEGEND, *_links(directory, published)]
@@ -115,6 +117,19 @@ def render(directory: Path, against: str = "") -> dict[str, str]:
                 directory, rows, own, info, against
             )
     return {README: "\n".join(parts)} | pages
+
+
+def _alike(specs: ablation.Specs) -> None:
+    """Raise `UserError` if seeds of one label have other settings, as when a recipe was changed."""
+    first: dict[tuple[str, str], tuple[int, Mapping[str, object]]] = {}
+    for (benchmark, strategy, seed), spec in specs.items():
+        known, other = first.setdefault((benchmark, strategy), (seed, spec))
+        for key in sorted((spec.keys() | other.keys()) - {ablation.MEASURED}):
+            if spec.get(key) != other.get(key):
+                raise UserError(
+                    f"{benchmark}/{strategy}: seed {known} has {key} = {other.get(key)!r}, and "
+                    f"seed {seed} {spec.get(key)!r}: make them anew with one recipe"
+                )
 
 
 def _links(directory: Path, published: ledger_page.Beside) -> list[str]:

@@ -122,15 +122,15 @@ def _cells(comparison: Comparison) -> list[str]:
 
 def _limit(compared: Sequence[Comparison]) -> list[str]:
     """Where seeds are too few for the permutation test to show anything: how many it takes."""
-    m = sum(comparison.gap.n > 1 for comparison in compared)
-    n = max(comparison.gap.n for comparison in compared)
-    if not m or n >= least_seeds(m):
+    counts = [comparison.gap.n for comparison in compared if comparison.gap.n > 1]
+    if not counts or min(counts) >= least_seeds(len(counts)):
         return []
+    m, n = len(counts), min(counts)
     corrected = _decimal(min(1.0, m * least_p(n)))
     least = f"{_decimal(least_p(n))} ({corrected} corrected for {m} comparisons)"
     return [
         f"With {n} seeds no p of the permutation test is below {least if m > 1 else corrected}; "
-        f"it takes {least_seeds(m)} seeds for one below {LEVEL}.\n"
+        f"it takes {least_seeds(m)} seeds of both strategies of a pair for one below {LEVEL}.\n"
     ]
 
 

@@ -3,6 +3,7 @@
 from cl_bnn.strategies.bayesbinn import BayesBiNNStrategy, DrawWeights
 from cl_bnn.strategies.benn import benn, ensemble_of
 from cl_bnn.strategies.bimu import BiMUStrategy
+from cl_bnn.strategies.binary import DrawingStrategy
 from cl_bnn.strategies.bop import Bop2ndOrderStrategy, BopStrategy
 from cl_bnn.strategies.composed import Composed
 from cl_bnn.strategies.der import DER
@@ -35,6 +36,7 @@ __all__ = [
     "Bop2ndOrderStrategy",
     "BopStrategy",
     "DrawWeights",
+    "DrawingStrategy",
     "JointAdamStrategy",
     "JointSTEStrategy",
     "JointStrategy",

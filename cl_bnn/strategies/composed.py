@@ -39,11 +39,13 @@ LATE_READERS = (SynapticIntelligencePlugin,)
 GRADIENT_WRITERS = (AGEMPlugin, GEMPlugin)
 # Plugins that look at samples one at a time.
 SINGLE_SAMPLES = (EWC, MAS, KroneckerLaplace)
+# Packages whose classes say what they remember, or remember nothing.
+KNOWN = ("cl_bnn", "avalanche", "typing", "builtins", "abc")
 # The hooks of training outside a step, where optimisers hold something else than the network. From
-# `before_forward` to `after_update` the model holds the weights that were drawn for the step.
+# `before_forward` to `before_update` the model holds the weights that were drawn for the step.
 BETWEEN_STEPS = (
     "before_training", "before_training_exp", "before_training_epoch",
-    "before_training_iteration", "after_training_iteration", "after_training_epoch",
+    "before_training_iteration", "after_update", "after_training_iteration", "after_training_epoch",
     "after_training_exp", "after_training",
 )  # fmt: skip
 
@@ -103,8 +105,10 @@ class Composed(SupervisedPlugin, supports_distributed=True):  # type: ignore[cal
 
     @property
     def can_be_saved(self) -> bool:
-        """Whether the plugin has a state that can be restored."""
-        return hasattr(self.plugin, "load_state_dict")
+        """Whether the plugin has a state that can be restored; one that a class of the user's own
+        inherits is not the whole of it.
+        """
+        return hasattr(self.plugin, "load_state_dict") and says_itself(self.plugin, "state_dict")
 
     def state_dict(self) -> dict[str, Any]:
         """That of the plugin."""
@@ -114,6 +118,14 @@ class Composed(SupervisedPlugin, supports_distributed=True):  # type: ignore[cal
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         """Restore what `state_dict` returned, its tensors on a device."""
         self.plugin.load_state_dict(_moved(state, device))
+
+
+def says_itself(learner: Any, method: str) -> bool:
+    """Whether what an object remembers is told by a method of its own class, where that is one of
+    the user's, and not by one that it inherits from a class of ours or of Avalanche's.
+    """
+    own = [c for c in type(learner).__mro__ if c.__module__.partition(".")[0] not in KNOWN]
+    return not own or method in vars(own[0])
 
 
 def composed(plugin: Any) -> Any:

@@ -17,15 +17,12 @@ from cl_bnn.objectives import CLASSIFICATION, Objective
 from cl_bnn.optim.gaussian import GaussianPosterior
 from cl_bnn.optim.inner import WithInner
 from cl_bnn.optim.weights import require
-from cl_bnn.strategies.composed import Composed, composed
+from cl_bnn.strategies.composed import Composed, composed, says_itself
 from cl_bnn.strategies.following import FollowsModel, trained
 from cl_bnn.strategies.loading import Batches, StreamedBatches, batches_of, view_behind
 from cl_bnn.strategies.precision import PRECISIONS, Precision, gpu_arithmetic
 from cl_bnn.strategies.schedules import SCHEDULES, Schedule
 from cl_bnn.strategies.task_aware import adapt, grows
-
-# Packages whose classes say by `extra_state` what they remember, or remember nothing.
-KNOWN = ("cl_bnn", "avalanche", "typing", "builtins", "abc")
 
 
 class Template(FollowsModel, SupervisedTemplate):
@@ -246,8 +243,7 @@ class Template(FollowsModel, SupervisedTemplate):
         """
         if grows(self.model) or not all(plugin.can_be_saved for plugin in self._composed()):
             return False
-        own = [c for c in type(self).__mro__ if c.__module__.partition(".")[0] not in KNOWN]
-        return not own or "extra_state" in vars(own[0])
+        return says_itself(self, "extra_state")
 
     def _compose(self) -> None:
         self.plugins[:] = map(composed, self.plugins)
