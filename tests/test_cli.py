@@ -164,7 +164,7 @@ def test_unknown_names(
         ("--set lr=fast", "lr = 'fast': expected a finite number"),
         (
             "--set batch_size=1 --set model.norm=batch",
-            "normalises by the images of a batch, and b",
+            "learns from the images of a batch, and b",
         ),
         (f"--set lr={'x' * 300}", "put settings as long as these into a recipe file"),
         ("--set lr=-1", "lr"),

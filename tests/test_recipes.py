@@ -215,6 +215,22 @@ def test_joint_has_the_settings_of_the_strategy_it_bounds() -> None:
         assert joint.on[stream] == bounded.on[stream]
 
 
+def test_what_a_combination_of_ones_own_says_goes_before_what_its_parts_say(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'title = "Mine"\noptimizer = "bop"\nplugins = ["ewc"]\n[defaults]\ngamma = 1e-4\n'
+        "[defaults.ewc]\nstrength = 3\n[on.split_mnist]\nthreshold = 1e-7\n"
+    )
+    parts = recipes.load_strategy("bop"), recipes.load_plugin("ewc")
+    assert {"gamma", "threshold"} <= parts[0].on["split_mnist"].keys()
+    assert {"strength", "labels"} <= parts[1].on["split_mnist"].keys()
+    mine = recipes.load_strategy(str(path))
+    spec = recipes.resolve(recipes.load_benchmark("split_mnist"), mine, {})
+    assert (spec.settings["gamma"], spec.settings["threshold"]) == (1e-4, 1e-7)
+    assert spec.plugins["ewc"]["strength"] == 3
+    assert spec.plugins["ewc"]["labels"] == parts[1].on["split_mnist"]["labels"]
+
+
 def test_precedence_defaults_then_benchmark_then_override(folder: Path) -> None:
     assert spec_of(folder).settings == {"lr": 0.1, "steps": 5}
     assert spec_of(folder, steps=7).settings == {"lr": 0.1, "steps": 7}

@@ -313,6 +313,20 @@ def test_verbose_prints_a_line_an_epoch(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out == ""
 
 
+def test_a_norm_learns_nothing_of_single_samples() -> None:
+    model = network()
+    with pytest.raises(ValueError, match="batch_size must be >= 2 for a BatchNorm to learn from"):
+        Trainer(model, adam(model)).fit(*blobs(), batch_size=1)
+
+
+def test_a_parameter_that_nobody_trains_is_named() -> None:
+    model = nn.Sequential(nn.Linear(8, 3))
+    with pytest.raises(ValueError, match="optimizer leaves 0.bias untrained: give cl_bnn.nn.real"):
+        Trainer(model, Bop([model[0].weight], threshold=1e-6, gamma=1e-3))
+    model[0].bias.requires_grad_(False)
+    Trainer(model, Bop([model[0].weight], threshold=1e-6, gamma=1e-3))
+
+
 X, Y = blobs()
 HOLED = torch.where(torch.arange(180)[:, None] == 7, torch.nan, X)
 

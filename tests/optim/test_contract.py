@@ -454,3 +454,14 @@ def test_a_bias_or_gain_is_not_made_binary_unasked(build: Build) -> None:
 def test_no_binary_weights_are_refused(build: Build) -> None:
     with pytest.raises(ValueError, match="params must hold at least one binary weight, got none"):
         build([])
+
+
+def test_an_inner_optimiser_is_not_lost_by_loading() -> None:
+    def made(inner: bool) -> BayesBiNN:
+        real = torch.optim.SGD([nn.Parameter(torch.zeros(2))], 0.1) if inner else None
+        return BayesBiNN([nn.Parameter(torch.zeros(2, 2))], train_set_size=4, inner=real)
+
+    for one, other in ((True, False), (False, True)):
+        with pytest.raises(ValueError, match="one of state_dict and this optimiser has no inner"):
+            made(one).load_state_dict(made(other).state_dict())
+    made(True).load_state_dict(made(True).state_dict())

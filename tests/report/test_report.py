@@ -117,6 +117,18 @@ def test_variants_without_accuracies_stand_one_after_the_other(tmp_path: Path) -
     assert first < page.index("0.5000 ± –") < second < page.index("0.2500 ± –")
 
 
+def test_seeds_of_other_settings_are_not_averaged(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        row = Row("toy", "mine", seed, 0, 0, None, "accuracy", 0.5)
+        spec = {
+            "benchmark": "toy", "strategy": "mine", "seed": seed, "settings": {"lr": seed + 1},
+            "eval_every": ("task", "epoch")[seed],
+        }  # fmt: skip
+        results.write(results.csv_path(tmp_path, "toy", "mine", seed), [row], spec, {})
+    with pytest.raises(UserError, match="toy/mine: seed 0 has lr = 1, and seed 1 2: make them"):
+        report.render(tmp_path)
+
+
 def test_only_figures_that_exist_are_linked(tmp_path: Path) -> None:
     (tmp_path / "figures").mkdir()
     for name in ("permuted_mnist_n_experiences=3_curves", "streams"):

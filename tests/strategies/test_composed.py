@@ -117,6 +117,28 @@ def test_a_plugin_sees_the_weights_of_the_step_within_it() -> None:
     assert (look.seen["before_backward"].abs() < 1).any()
 
 
+def test_after_an_update_a_plugin_sees_what_it_has_made_of_the_network() -> None:
+    class Flips(Look):
+        def after_update(self, strategy: Any, **kwargs: Any) -> None:
+            self.look(strategy, "after_update")
+
+    look = Flips()
+    learner(STEStrategy, Composed(look))
+    assert set(look.seen["after_update"].tolist()) == {-1.0, 1.0}
+
+
+def test_a_state_that_a_plugin_of_ones_own_inherits_is_not_the_whole_of_it() -> None:
+    class Inherits(EWC):
+        flips = 0
+
+    class Says(Inherits):
+        def state_dict(self) -> dict[str, Any]:
+            return super().state_dict() | {"flips": self.flips}
+
+    found = [Composed(kind()).can_be_saved for kind in (EWC, Inherits, Says)]
+    assert found == [True, False, True]
+
+
 def test_with_several_samples_a_penalty_counts_at_each() -> None:
     """So that it has the share of the loss that it has with one sample."""
 
