@@ -14,6 +14,7 @@ from cl_bnn.errors import UserError, one_line, out_of_memory
 from cl_bnn.quiet import drop_output, quieten
 
 if TYPE_CHECKING:
+    from cl_bnn._strategy_recipes import StrategyRecipe
     from cl_bnn.events import Event
     from cl_bnn.runner import Run
 
@@ -200,18 +201,22 @@ def _carry_out(
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    """Print the benchmarks and strategies there are."""
+    """Print the benchmarks and strategies there are, these with the papers they come from."""
     from cl_bnn import recipes
 
     titles: dict[recipes.Kind, dict[str, str]] = {
         "benchmarks": {n: recipes.load_benchmark(n).title for n in recipes.names("benchmarks")},
-        "strategies": {n: recipes.load_strategy(n).title for n in recipes.names("strategies")},
+        "strategies": {n: _titled(recipes.load_strategy(n)) for n in recipes.names("strategies")},
     }
     width = max(len(name) for found in titles.values() for name in found)
     for kind, found in titles.items():
         print(f"{kind}:")
         for name, title in found.items():
             print(f"  {name:{width}}  {title}")
+
+
+def _titled(recipe: "StrategyRecipe") -> str:
+    return f"{recipe.title} [{recipe.paper}]" if recipe.paper else recipe.title
 
 
 def _report(arguments: argparse.Namespace) -> None:
