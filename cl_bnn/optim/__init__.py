@@ -9,6 +9,7 @@ Gaussian posteriors over weights of full precision: the yardstick of the binary 
 from cl_bnn.optim.bayesbinn import BayesBiNN
 from cl_bnn.optim.bimu import BiMU
 from cl_bnn.optim.bop import Bop, Bop2ndOrder
+from cl_bnn.optim.kronecker import kronecker_factors
 from cl_bnn.optim.mesu import MESU
 from cl_bnn.optim.metaplastic import MetaplasticAdam
 from cl_bnn.optim.pmf import PMF
@@ -29,4 +30,5 @@ __all__ = [
     "Bop2ndOrder",
     "MetaplasticAdam",
     "averaged_prediction",
+    "kronecker_factors",
 ]

@@ -3,15 +3,24 @@ Fisher information.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Factors", "FactorMeter", "grown", "layers_of", "mean_pull", "remembered"]
+__all__ = [
+    "FactorMeter", "Factors", "factors_of", "grown", "kronecker_factors", "layers_of", "mean_pull",
+    "remembered",
+]  # fmt: skip
+
+# Samples that go through one sampled network together.
+BATCH = 100
+
+Networks = Callable[[int], AbstractContextManager[Iterable[Any]]]
 
 
 class Factors(NamedTuple):
@@ -158,6 +167,54 @@ class FactorMeter:
             weight: Factors(self._inputs[weight] / count, self._outputs[weight] / count)
             for weight in self._inputs
         }
+
+
+def kronecker_factors(model: nn.Module, optimizer: Any, x: Tensor) -> dict[Tensor, Factors]:
+    """The factors of all weights of an optimiser with a posterior, for `posterior_to_prior`.
+
+        optimizer.posterior_to_prior(kronecker_factors(model, optimizer, x))
+
+    Args:
+        model: predicts classes; a sample must not depend on the others.
+        optimizer: such as `cl_bnn.optim.BayesBiNN`, of weights of the model.
+        x: samples of the task that has been learned, drawn at random, (n, ...); 2000 are enough.
+
+    Raises:
+        ValueError: a layer of which the factors are not known.
+    """
+    weights = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    passes = [partial(model, part) for part in torch.split(x, BATCH)]
+    return factors_of(model, weights, passes, optimizer.posterior_samples)
+
+
+def factors_of(
+    model: nn.Module, weights: Iterable[Tensor], passes: Sequence[Callable[[], Tensor]],
+    networks: Networks | None = None,
+) -> dict[Tensor, Factors]:  # fmt: skip
+    """The factors of some weights, with labels drawn from what the network says of samples.
+
+    Args:
+        model: the network.
+        weights: of its layers; those on which no output depends are left out.
+        passes: each puts samples through the network, at most `BATCH`: logits (n, classes).
+        networks: called with a number; inside, iterating over the result loads as many networks,
+            one for each of the passes. None: the one that the model holds.
+
+    Raises:
+        ValueError: a layer of which the factors are not known.
+    """
+    meter, count, training = FactorMeter(layers_of(model, weights)), 0, model.training
+    model.eval()
+    loaded = nullcontext(range(len(passes))) if networks is None else networks(len(passes))
+    with loaded as held, meter.listening():
+        for outputs, _ in zip(passes, held, strict=True):
+            log_p = outputs().log_softmax(1)
+            labels = torch.multinomial(log_p.detach().exp(), 1)
+            (-log_p.gather(1, labels).sum()).backward()  # type: ignore[no-untyped-call]
+            count += len(log_p)
+    model.train(training)
+    model.zero_grad()
+    return meter.factors(count)
 
 
 def _patches(layer: nn.Module, x: Tensor) -> Tensor:

@@ -1,20 +1,17 @@
 """Continual learning as Bayesians see it: what of the posterior becomes the prior."""
 
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import torch
 from avalanche.core import SupervisedPlugin
 from avalanche.models.utils import avalanche_forward
-from torch import Tensor, nn
+from torch import Tensor
 
 from cl_bnn.objectives import require_classes
-from cl_bnn.optim.kronecker import FactorMeter, Factors, layers_of
+from cl_bnn.optim.kronecker import BATCH, Factors, Networks, factors_of
 from cl_bnn.strategies.loading import require_single_samples, samples_of
-
-# Samples that go through one sampled network together.
-BATCH = 100
 
 
 def require_verbs(plugin: object, strategy: Any, *verbs: str) -> None:
@@ -92,9 +89,8 @@ class KroneckerPrior(PosteriorAsPrior):
 
 
 def measured(
-    strategy: Any, weights: Iterable[Tensor], samples: int,
-    networks: Callable[[int], AbstractContextManager[Iterable[Any]]] | None = None,
-) -> dict[Tensor, Factors]:  # fmt: skip
+    strategy: Any, weights: Iterable[Tensor], samples: int, networks: Networks | None = None
+) -> dict[Tensor, Factors]:
     """The Kronecker factors of some weights for the current experience, from samples drawn by
     torch's global generator and labels drawn from what the network says of them.
 
@@ -102,8 +98,7 @@ def measured(
         strategy: under way.
         weights: of layers of its model; those on which the outputs do not depend are left out.
         samples: how many of the experience, >= 1.
-        networks: called with a number; inside, iterating over the result loads as many networks,
-            each for `BATCH` samples. None: the one that the model holds.
+        networks: see `factors_of`.
 
     Raises:
         UserError: the network does not predict classes.
@@ -111,21 +106,12 @@ def measured(
     """
     require_classes("measuring Kronecker factors", strategy)
     data, model = strategy.experience.dataset, strategy.model
-    meter = FactorMeter(layers_of(model, weights))
-    rows = torch.randperm(len(data))[:samples]
-    batches = torch.split(rows, BATCH)
-    model.eval()
-    loaded = nullcontext(range(len(batches))) if networks is None else networks(len(batches))
-    with loaded as held, meter.listening():
-        for batch, _ in zip(batches, held, strict=True):
-            _pass(model, *samples_of(data, batch, strategy.device))
-    model.train()
-    strategy.optimizer.zero_grad()
-    return meter.factors(len(rows))
 
+    def outputs(rows: Tensor) -> Tensor:
+        x, _, tasks = samples_of(data, rows, strategy.device)
+        found: Tensor = avalanche_forward(model, x, tasks)
+        return found
 
-def _pass(model: nn.Module, x: Tensor, _: Tensor, tasks: Tensor) -> None:
-    """Samples through the network and back, the loss that of a label drawn for each."""
-    log_p = avalanche_forward(model, x, tasks).log_softmax(1)
-    labels = torch.multinomial(log_p.detach().exp(), 1)
-    (-log_p.gather(1, labels).sum()).backward()
+    drawn = torch.randperm(len(data))[:samples]
+    passes = [partial(outputs, rows) for rows in torch.split(drawn, BATCH)]
+    return factors_of(model, weights, passes, networks)

@@ -13,6 +13,7 @@ from torch import nn
 from cl_bnn.errors import UserError
 from cl_bnn.nn import mlp
 from cl_bnn.objectives import SEGMENTATION
+from cl_bnn.optim import kronecker_factors
 from cl_bnn.recorder import Recorder
 from cl_bnn.strategies import (
     EWC,
@@ -83,6 +84,23 @@ def test_measuring_leaves_no_trace_but_in_the_prior() -> None:
         assert torch.equal(p, before) and p.grad is None
     assert learner.model.training
     assert not any(module._forward_hooks for module in learner.model.modules())
+
+
+def test_without_avalanche_the_factors_are_the_same() -> None:
+    learner, data = strategy(), stream(n_experiences=1)
+    learner.train(data.train[0], eval_streams=[])
+    learner.experience = data.train[0]
+    torch.manual_seed(3)
+    expected = KroneckerPrior(120).factors(learner)
+    torch.manual_seed(3)
+    rows = torch.randperm(len(data.train[0].dataset))[:120]
+    x = torch.stack([data.train[0].dataset[row][0] for row in rows.tolist()])
+    found = kronecker_factors(learner.model.network, learner.optimizer, x)
+    assert found.keys() == expected.keys() != set()
+    for weight, factors in found.items():
+        for ours, theirs in zip(factors, expected[weight], strict=True):
+            assert torch.equal(ours, theirs)
+    learner.optimizer.posterior_to_prior(found)
 
 
 def test_interrupted_runs_end_with_the_same_bytes(tmp_path: Path) -> None:
