@@ -221,7 +221,7 @@ def test_what_a_combination_of_ones_own_says_goes_before_what_its_parts_say(tmp_
         'title = "Mine"\noptimizer = "bop"\nplugins = ["ewc"]\n[defaults]\ngamma = 1e-4\n'
         "[defaults.ewc]\nstrength = 3\n[on.split_mnist]\nthreshold = 1e-7\n"
     )
-    parts = recipes.load_strategy("bop"), recipes.load_plugin("ewc")
+    parts = recipes.load_strategy("bop"), load_plugin("ewc")
     assert {"gamma", "threshold"} <= parts[0].on["split_mnist"].keys()
     assert {"strength", "labels"} <= parts[1].on["split_mnist"].keys()
     mine = recipes.load_strategy(str(path))
