@@ -97,8 +97,8 @@ REGRESSION = Objective(
     hits=None,
     score="rmse",
 )
-"""Outputs and targets are numbers (batch, outputs); mean squared error. Standardise both, and take a
-network without a norm behind its last layer, such as `cl_bnn.nn.tanh_mlp`.
+"""Outputs and targets are numbers (batch, outputs); mean squared error. Standardise both, and
+take a network without a norm behind its last layer, such as `cl_bnn.nn.tanh_mlp`.
 """
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from cl_bnn import _recipe_files, recipes
 from cl_bnn._annotations import describe, fits
+from cl_bnn._strategy_recipes import load_plugin
 from cl_bnn.errors import UserError
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
