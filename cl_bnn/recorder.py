@@ -122,8 +122,8 @@ class Recorder(EvaluationPlugin):
         found: dict[int, dict[str, float]] = {}
         self.reliability = {}
         for predictor in strategy.predictors:
-            suffix = "" if predictor == strategy.predictors[0] else f"_{predictor}"
             self._preferred = predictor == strategy.predictors[0]
+            suffix = "" if self._preferred else f"_{predictor}"
             strategy.predictor, self.tasks = predictor, {}
             strategy.eval(experiences)
             for task, values in self.tasks.items():

@@ -19,6 +19,12 @@ def check(ranges: dict[str, Range], settings: dict[str, Any]) -> None:
         require(holds(settings[name]), name, settings[name], allowed)
 
 
+def all_groups(optimizer: Optimizer) -> list[dict[str, Any]]:
+    """The parameter groups of an optimiser, and those of its inner one if it has one."""
+    inner = getattr(optimizer, "inner", None)
+    return [*optimizer.param_groups, *(inner.param_groups if inner else ())]
+
+
 class WithInner(Optimizer):
     """Checks what it is given, and clears and saves the inner optimiser along with itself.
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 __all__ = [
     "FactorMeter", "Factors", "factors_of", "grown", "kronecker_factors", "layers_of", "mean_pull",
-    "remembered",
+    "owners", "remembered",
 ]  # fmt: skip
 
 # Samples that go through one sampled network together.
@@ -90,6 +90,19 @@ def mean_pull(mean: Tensor, anchor: Tensor, factors: Factors) -> Tensor:
     return pull.sub_(mean * torch.outer(g.diagonal(), a.diagonal()).view_as(mean))
 
 
+def owners(model: nn.Module) -> dict[Tensor, nn.Module]:
+    """The layer of every weight whose factors are known: that of one linear layer alone, or of one
+    ungrouped convolution in two dimensions.
+    """
+    layers = [m for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
+    times = Counter(layer.weight for layer in layers)
+    return {
+        layer.weight: layer
+        for layer in layers
+        if times[layer.weight] == 1 and getattr(layer, "groups", 1) == 1
+    }
+
+
 def layers_of(model: nn.Module, parameters: Iterable[Tensor]) -> dict[Tensor, nn.Module]:
     """The linear or convolutional layer that each of the weights belongs to.
 
@@ -97,19 +110,15 @@ def layers_of(model: nn.Module, parameters: Iterable[Tensor]) -> dict[Tensor, nn
         ValueError: a weight that belongs to no such layer, to several, or to a grouped convolution.
     """
     found: dict[Tensor, nn.Module] = {}
-    kinds = (nn.Linear, nn.Conv2d)
-    layers = [module for module in model.modules() if isinstance(module, kinds)]
-    owners: dict[Tensor, nn.Module] = {layer.weight: layer for layer in layers}
-    times = Counter(layer.weight for layer in layers)
+    known = owners(model)
     for parameter in parameters:
-        layer = owners.get(parameter)
-        if layer is None or times[parameter] > 1 or getattr(layer, "groups", 1) > 1:
+        if parameter not in known:
             raise ValueError(
                 f"a weight of shape {tuple(parameter.shape)} has no Kronecker factors: they are "
                 "known of linear layers and of ungrouped convolutions in two dimensions, each with "
                 "weights of its own"
             )
-        found[parameter] = layer
+        found[parameter] = known[parameter]
     return found
 
 

@@ -20,7 +20,7 @@ from cl_bnn.report.benchmark_page import TABLES, figure
 from cl_bnn.report.scenarios import DEFAULT_SCENARIOS, base_of, in_order, of_studies
 from cl_bnn.report.summary import slug, summary
 from cl_bnn.report.tables import markdown, variants_table
-from cl_bnn.results import called, read, read_info, read_specs
+from cl_bnn.results import called, difference, read, read_info, read_specs
 
 README, REFERENCE, COMMANDS = "README.md", "reference.csv", "COMMANDS.md"
 #: The page of the published numbers.
@@ -123,13 +123,14 @@ def _alike(specs: ablation.Specs) -> None:
     """Raise `UserError` if seeds of one label have other settings, as when a recipe was changed."""
     first: dict[tuple[str, str], tuple[int, Mapping[str, object]]] = {}
     for (benchmark, strategy, seed), spec in specs.items():
-        known, other = first.setdefault((benchmark, strategy), (seed, spec))
-        for key in sorted((spec.keys() | other.keys()) - {ablation.MEASURED}):
-            if spec.get(key) != other.get(key):
-                raise UserError(
-                    f"{benchmark}/{strategy}: seed {known} has {key} = {other.get(key)!r}, and "
-                    f"seed {seed} {spec.get(key)!r}: make them anew with one recipe"
-                )
+        told = {key: value for key, value in spec.items() if key != ablation.MEASURED}
+        known, other = first.setdefault((benchmark, strategy), (seed, told))
+        unlike = difference(other, told)
+        if unlike is not None:
+            raise UserError(
+                f"{benchmark}/{strategy}: seed {known} has {unlike[0]} = {unlike[1]!r}, and "
+                f"seed {seed} {unlike[2]!r}: make them anew with one recipe"
+            )
 
 
 def _links(directory: Path, published: ledger_page.Beside) -> list[str]:

@@ -79,11 +79,12 @@ def against_yardstick(
     by its label or the part before the bracket; failing that BayesBiNN, or the first strategy. Of
     several with the name, it is the one with the fewest settings of its own.
     """
-    names = sorted(_names(runs), key=lambda name: name.count("="))
-    named = [name for name in names if yardstick in (name, name.partition("[")[0])]
-    known = [name for name in names if name.partition("[")[0] == YARDSTICK]
-    yardstick = (named + known + _names(runs))[0]
-    others = [(name, yardstick) for name in _names(runs) if name != yardstick]
+    names = _names(runs)
+    simplest = sorted(names, key=lambda name: name.count("="))
+    named = [name for name in simplest if yardstick in (name, name.partition("[")[0])]
+    known = [name for name in simplest if name.partition("[")[0] == YARDSTICK]
+    yardstick = (named + known + names)[0]
+    others = [(name, yardstick) for name in names if name != yardstick]
     return yardstick, compare(runs, others, measure)
 
 

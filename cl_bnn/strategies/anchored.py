@@ -9,6 +9,7 @@ from avalanche.models.utils import avalanche_forward
 from torch import Tensor, nn
 
 from cl_bnn.objectives import require_classes
+from cl_bnn.strategies.following import trained
 from cl_bnn.strategies.loading import samples_of
 
 # Samples that go through a network of linear layers together.
@@ -119,7 +120,7 @@ def mean_over_samples(
     """
     require_classes(plugin, strategy)
     model, data = strategy.model, strategy.experience.dataset
-    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    named = trained(model)
     total: dict[Tensor, Tensor] = {}
     rows = torch.randperm(len(data))[:n_samples]
     model.eval()

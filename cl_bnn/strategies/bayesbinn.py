@@ -15,7 +15,7 @@ from cl_bnn.optim.bayesbinn import Mode
 from cl_bnn.optim.prediction import AVERAGES, Average
 from cl_bnn.optim.weights import WeightSamples, refuse_vectors
 from cl_bnn.strategies.binary import GrowsBesideInner
-from cl_bnn.strategies.composed import composed
+from cl_bnn.strategies.composed import asks_weights
 from cl_bnn.strategies.priors import KroneckerPrior, PosteriorAsPrior, require_verbs
 from cl_bnn.strategies.schedules import Schedule
 from cl_bnn.strategies.template import Template
@@ -50,7 +50,7 @@ class DrawWeights(SupervisedPlugin):
         if getattr(strategy.optimizer, "mc_samples", 1) > 1:
             raise ValueError("a stock strategy draws once a step: take mc_samples = 1")
         for plugin in strategy.plugins:
-            if composed(plugin) is not plugin:
+            if asks_weights(plugin):
                 raise UserError(
                     f"{type(plugin).__name__} beside DrawWeights would see latent weights, or the "
                     "last sample, between two steps: take the strategy of the optimiser, such as "

@@ -132,7 +132,12 @@ def composed(plugin: Any) -> Any:
     """A plugin of weights or of their gradients as it works beside an optimiser of binary ones; any
     other as it is.
     """
-    return Composed(plugin) if isinstance(plugin, (*OF_WEIGHTS, *GRADIENT_WRITERS)) else plugin
+    return Composed(plugin) if asks_weights(plugin) else plugin
+
+
+def asks_weights(plugin: Any) -> bool:
+    """Whether a plugin holds, copies or asks weights, or changes their gradients."""
+    return isinstance(plugin, (*OF_WEIGHTS, *GRADIENT_WRITERS))
 
 
 def _moved(value: Any, device: torch.device) -> Any:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from cl_bnn.nn import binary_parameters, reinitialise
+from cl_bnn.optim.inner import all_groups
 from cl_bnn.optim.weights import replace_in_groups
 
 
@@ -44,7 +45,7 @@ class FollowsModel:
         into its first group.
         """
         binary = {id(p) for p in binary_parameters(self.model)}
-        held = {id(p) for group in self._groups() for p in group["params"]}
+        held = {id(p) for group in all_groups(self.optimizer) for p in group["params"]}
         named = trained(self.model)
         for name, parameter in named.items():
             before = self._named.get(name)
@@ -53,10 +54,6 @@ class FollowsModel:
             elif before is not None and before is not parameter:
                 self.replace_parameter(before, parameter)
         self._named = self.optimized_param_id = named
-
-    def _groups(self) -> list[dict[str, Any]]:
-        inner = getattr(self.optimizer, "inner", None)
-        return [*self.optimizer.param_groups, *(inner.param_groups if inner else ())]
 
     def add_parameter(self, parameter: nn.Parameter, *, binary: bool) -> None:
         """Optimise a parameter that the model did not have before, in the first group."""

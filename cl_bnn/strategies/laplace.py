@@ -1,14 +1,14 @@
 """The Laplace approximation with Kronecker factors: what mattered together to old tasks is held."""
 
-from collections import Counter
 from typing import Any
 
 from avalanche.core import SupervisedPlugin
-from torch import Tensor, nn
+from torch import Tensor
 
-from cl_bnn.optim.kronecker import Factors, remembered
+from cl_bnn.optim.kronecker import Factors, owners, remembered
 from cl_bnn.optim.weights import require
 from cl_bnn.strategies.anchored import reached, within
+from cl_bnn.strategies.following import trained
 from cl_bnn.strategies.priors import measured
 
 State = dict[str, Tensor]
@@ -58,12 +58,8 @@ class KroneckerLaplace(SupervisedPlugin, supports_distributed=True):  # type: ig
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Measure what matters to the task that has been learned."""
-        kinds = nn.Linear | nn.Conv2d
-        layers = [m for m in strategy.model.modules() if isinstance(m, kinds)]
-        times = Counter(id(m.weight) for m in layers if getattr(m, "groups", 1) == 1)
-        held = {weight for weight, count in times.items() if count == 1}
-        parameters = strategy.model.named_parameters()
-        named = {n: w for n, w in parameters if id(w) in held and w.requires_grad}
+        known = owners(strategy.model)
+        named = {name: w for name, w in trained(strategy.model).items() if w in known}
         found = measured(strategy, named.values(), self.samples)
         for name, w in named.items():
             if w in found:

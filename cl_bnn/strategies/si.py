@@ -6,6 +6,7 @@ import torch
 
 from cl_bnn.optim.weights import require
 from cl_bnn.strategies.anchored import Anchored, State
+from cl_bnn.strategies.following import trained
 
 
 class SI(Anchored):
@@ -96,5 +97,4 @@ class SI(Anchored):
 
 def _weights(strategy: Any) -> State:
     """Copies of the trained weights that the model holds, by name."""
-    named = strategy.model.named_parameters()
-    return {name: w.detach().clone() for name, w in named if w.requires_grad}
+    return {name: w.detach().clone() for name, w in trained(strategy.model).items()}
