@@ -63,7 +63,9 @@ def _fill_run(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("benchmark", metavar="BENCHMARK", help="a name from 'cl-bnn list', or a TOML file")
     strategy_help = "a name from 'cl-bnn list', or a TOML file; several with commas"
-    add("--strategy", metavar="NAME", action="append", default=[], help=strategy_help)
+    add(
+        "--strategy", metavar="NAME", action="extend", type=_names, default=[], help=strategy_help
+    )  # fmt: skip
     add("--scenario", help="task, domain or class: what is known at test time")
     add("--tasks", metavar="N", type=_count, help="short for --set stream.n_experiences=N")
     add("--epochs", metavar="N", type=_count, help="epochs per task")
@@ -73,10 +75,10 @@ def _fill_run(parser: argparse.ArgumentParser) -> None:
 def _fill_sweep(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     names = "names from 'cl-bnn list', or TOML files, with commas"
-    add("--strategies", metavar="NAMES", required=True, help=names)
-    add("--benchmarks", metavar="NAMES", required=True, help=names)
+    add("--strategies", metavar="NAMES", type=_names, required=True, help=names)
+    add("--benchmarks", metavar="NAMES", type=_names, required=True, help=names)
     scenarios_help = "of benchmarks that have them, with commas: task,domain,class"
-    add("--scenarios", metavar="NAMES", default="", help=scenarios_help)
+    add("--scenarios", metavar="NAMES", type=_names, default=[], help=scenarios_help)
     add("--tasks", metavar="N", type=_count, help="short for --set stream.n_experiences=N")
     add("--epochs", metavar="N", type=_count, help="epochs per task")
     grid_help = "a setting as for --set, and its values; several: every combination"
@@ -170,11 +172,25 @@ def _fill_report(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def _fill_compare(parser: argparse.ArgumentParser) -> None:
+    _fill_directory(parser)
+    add = parser.add_argument
+    names_help = "the strategies to compare (variants too); default: all"
+    add("--strategies", metavar="A,B", type=_names, default=[], help=names_help)
+    against_help = "the one that the others are compared with (default: the first of A,B)"
+    add("--against", metavar="NAME", default="", help=against_help)
+    add("--benchmark", metavar="NAME", default="", help="only this one, all variants of the name")
+    measure_help = "BWT, forgetting_max_last, LA, nll, ece, ... (default: ACC)"
+    add("--measure", metavar="NAME", default="ACC", help=measure_help)
+    add("--csv", metavar="FILE", type=_folder, help="write the numbers in full into this file")
+
+
 def _fill_plot(parser: argparse.ArgumentParser) -> None:
     _fill_directory(parser)
     add = parser.add_argument
     add("--benchmark", metavar="NAME", default="", help="only this one, all variants of the name")
-    add("--strategies", metavar="A,B", default="", help="only these (variants too); needs --out")
+    strategies_help = "only these (variants too); needs --out"
+    add("--strategies", metavar="A,B", type=_names, default=[], help=strategies_help)
     add("--out", metavar="DIR", type=_folder, help="where the figures go (default: DIR/figures)")
 
 
@@ -202,6 +218,7 @@ FILL = {
     "search": _fill_search,
     "list": _fill_nothing,
     "report": _fill_report,
+    "compare": _fill_compare,
     "plot": _fill_plot,
     "data": _fill_data,
     "train": _fill_train,
@@ -234,6 +251,11 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of at least 1")
     return int(text)
+
+
+def _names(text: str) -> list[str]:
+    """Names with commas between them; those in brackets belong to a label."""
+    return [name for name in COMMA.split(text) if name]
 
 
 def _setting(text: str) -> tuple[str, object]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cl_bnn.arguments import COMMA, parse
+from cl_bnn.arguments import parse
 from cl_bnn.errors import UserError, one_line, out_of_memory
 from cl_bnn.quiet import drop_output, quieten
 
@@ -59,15 +59,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> None:
     """Train strategies on a benchmark, one task after the other."""
-    strategies = [name for text in arguments.strategy for name in _listed(text)]
-    if not strategies:
+    if not arguments.strategy:
         raise UserError("--strategy NAME is missing; 'cl-bnn list' shows the names")
     from cl_bnn import runner
 
     quieten()
     runs = runner.plan(
         arguments.benchmark,
-        strategies,
+        arguments.strategy,
         arguments.seeds,
         _overrides(arguments),
         arguments.eval_every,
@@ -106,9 +105,9 @@ def _sweep(arguments: argparse.Namespace) -> None:
 
     quieten()
     runs = sweep.plan(
-        _listed(arguments.benchmarks),
-        _listed(arguments.strategies),
-        _listed(arguments.scenarios),
+        arguments.benchmarks,
+        arguments.strategies,
+        arguments.scenarios,
         arguments.seeds,
         _overrides(arguments),
         arguments.eval_every,
@@ -147,11 +146,6 @@ def _search(arguments: argparse.Namespace) -> None:
     if arguments.write is not None:
         chosen.write(arguments.write, plan, best, origin, place)
         print(arguments.write)
-
-
-def _listed(text: str) -> list[str]:
-    """Names with commas between them; those in brackets belong to a label."""
-    return [name for name in COMMA.split(text) if name]
 
 
 def _carry_out(
@@ -226,6 +220,24 @@ def _report(arguments: argparse.Namespace) -> None:
     print(write_readme(arguments.directory, arguments.against))
 
 
+def _compare(arguments: argparse.Namespace) -> None:
+    """Test the differences between strategies in DIR (default: results), seed by seed."""
+    from cl_bnn import outcome
+    from cl_bnn.atomic import atomic_write
+    from cl_bnn.progress import Terminal
+    from cl_bnn.report import differences
+
+    found = differences.of_directory(
+        arguments.directory, arguments.benchmark, arguments.strategies, arguments.against,
+        arguments.measure,
+    )  # fmt: skip
+    for table, _ in found:
+        outcome.print_table(table, Terminal())
+    if arguments.csv is not None:
+        atomic_write(arguments.csv, differences.csv_text(found).encode())
+        print(arguments.csv)
+
+
 def _verify(arguments: argparse.Namespace) -> None:
     """Set published claims beside what DIR holds (default: results), with the command of each."""
     from cl_bnn import verify
@@ -252,12 +264,7 @@ def _plot(arguments: argparse.Namespace) -> None:
             "--strategies draws figures of some: say with --out where they go, for DIR/figures "
             "holds those of all"
         )
-    frame = results.read(directory)
-    for column, names in (
-        ("benchmark", [arguments.benchmark] if arguments.benchmark else []),
-        ("strategy", _listed(arguments.strategies)),
-    ):
-        frame = results.called(frame, column, names, directory)
+    frame = results.read_some(directory, arguments.benchmark, arguments.strategies)
     outcome.draw(frame, directory, arguments.out)
 
 
@@ -294,6 +301,7 @@ COMMANDS = {
     "list": _list,
     "search": _search,
     "report": _report,
+    "compare": _compare,
     "plot": _plot,
     "data": _data,
     "train": _train,

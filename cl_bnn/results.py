@@ -35,6 +35,8 @@ COLUMNS = {
 }
 #: The columns that name a run.
 RUN = ["benchmark", "strategy", "seed"]
+#: How often a run was measured changes nothing of what was measured at the end.
+MEASURED = "eval_every"
 
 
 class Row(NamedTuple):
@@ -97,8 +99,8 @@ def finished(
                 "or delete the file"
             )
     asked = json.loads(json.dumps(spec))
-    if asked.get("eval_every") == "task" and on_file.get("eval_every") == "epoch":
-        asked["eval_every"] = "epoch"
+    if asked.get(MEASURED) == "task" and on_file.get(MEASURED) == "epoch":
+        asked[MEASURED] = "epoch"
     found = difference(on_file, asked)
     if found is not None:
         raise UserError(
@@ -132,6 +134,12 @@ def read(directory: Path) -> pd.DataFrame:
             "writes them into runs/, unless told otherwise"
         )
     return pd.concat([frame for _, (_, frame) in sorted(runs.items())], ignore_index=True)
+
+
+def read_some(directory: Path, benchmark: str, strategies: Sequence[str]) -> pd.DataFrame:
+    """As `read`, the rows that are `called` so; no name stands for all."""
+    frame = called(read(directory), "benchmark", [benchmark] if benchmark else [], directory)
+    return called(frame, "strategy", strategies, directory)
 
 
 def called(frame: pd.DataFrame, column: str, names: Sequence[str], directory: Path) -> pd.DataFrame:
@@ -194,6 +202,20 @@ def read_specs(directory: Path) -> dict[tuple[str, str, int], dict[str, object]]
             spec |= {**_table(spec.pop("settings", {})), **_table(spec.pop("plugins", {}))}
             found[run] = dict(_flat(spec))
     return found
+
+
+def check_alike(specs: Mapping[tuple[str, str, int], Mapping[str, object]]) -> None:
+    """Raise `UserError` if seeds of one label have other settings, as when a recipe was changed."""
+    first: dict[tuple[str, str], tuple[int, Mapping[str, object]]] = {}
+    for (benchmark, strategy, seed), spec in specs.items():
+        told = {key: value for key, value in spec.items() if key != MEASURED}
+        known, other = first.setdefault((benchmark, strategy), (seed, told))
+        unlike = difference(other, told)
+        if unlike is not None:
+            raise UserError(
+                f"{benchmark}/{strategy}: seed {known} has {unlike[0]} = {unlike[1]!r}, and "
+                f"seed {seed} {unlike[2]!r}: make them anew with one recipe"
+            )
 
 
 def _table(value: object) -> dict[str, object]:

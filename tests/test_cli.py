@@ -12,7 +12,8 @@ from rich.console import Console
 
 import cl_bnn
 from cl_bnn import recipes, results
-from cl_bnn.cli import COMMANDS, _listed, main, parse
+from cl_bnn.arguments import _names, parse
+from cl_bnn.cli import COMMANDS, main
 from cl_bnn.errors import UserError
 from cl_bnn.events import Event
 from cl_bnn.progress import line, progress
@@ -380,6 +381,29 @@ def test_plot_of_some_strategies_goes_where_it_is_told(
         assert f"did you mean {near!r}" in error(capsys)
 
 
+def test_compare_prints_and_writes_differences(
+    runner: FakeRunner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--no-plot", "--strategy", "ste,adam", "--seeds", "2") == 0
+    capsys.readouterr()
+    assert main(["compare", "runs", "--strategies", "ste,adam", "--csv", "mine.csv"]) == 0
+    table = "Differences to ste, paired by seed", "adam", "0.0 ± 0.0", "mine.csv"
+    printed = capsys.readouterr().out
+    assert all(text in printed for text in table)
+    assert Path("mine.csv").read_text().splitlines()[1].startswith("split_mnist,ACC,adam,ste,2,0,")
+    for words, message in (
+        (["--strategies", "ste,adma"], "did you mean 'adam'"),
+        (["--against", "ewc"], "no results of the strategy 'ewc'"),
+        (
+            ["--strategies", "ste"],
+            "nothing in runs has ACC on the benchmark and with",
+        ),
+        (["--measure", "ACCC"], "unknown measure 'ACCC'; did you mean 'ACC'"),
+    ):
+        assert main(["compare", "runs", *words]) == 2
+        assert message in error(capsys)
+
+
 def test_list_shows_every_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     printed = capsys.readouterr().out
@@ -443,7 +467,7 @@ def test_a_path_that_the_system_refuses_is_one_line(capsys: pytest.CaptureFixtur
 
 
 def test_commas_in_brackets_belong_to_a_label() -> None:
-    assert _listed("ste[clamp=2.0,lr=0.1],adam,") == ["ste[clamp=2.0,lr=0.1]", "adam"]
+    assert _names("ste[clamp=2.0,lr=0.1],adam,") == ["ste[clamp=2.0,lr=0.1]", "adam"]
 
 
 def test_a_tilde_is_the_home(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -462,11 +486,15 @@ def test_other_errors_keep_their_traceback(
         run()
 
 
-@pytest.mark.parametrize("command", ["--help", "--version", "run --help", "list", "report"])
+READERS = ("report", "compare")
+
+
+@pytest.mark.parametrize("command", ["--help", "--version", "run --help", "list", *READERS])
 def test_quick_commands_import_neither_torch_nor_avalanche(command: str, tmp_path: Path) -> None:
-    row = results.Row("toy", "ste", 0, 0, 0, None, "accuracy", 0.5)
-    results.write(results.csv_path(tmp_path, "toy", "ste", 0), [row], {}, {})
-    words = [*command.split(), *([str(tmp_path)] if command == "report" else [])]
+    for strategy in ("bayesbinn", "ste"):
+        row = results.Row("toy", strategy, 0, 0, 0, None, "accuracy", 0.5)
+        results.write(results.csv_path(tmp_path, "toy", strategy, 0), [row], {}, {})
+    words = [*command.split(), *([str(tmp_path)] if command in READERS else [])]
     code = f"""
 import sys
 from cl_bnn.cli import main
@@ -476,7 +504,7 @@ finally:
     slow = {{"torch", "torchvision", "avalanche"}} & set(sys.modules)
     assert not slow, slow
     heavy = {{"pandas", "matplotlib", "numpy"}} & set(sys.modules)
-    assert {command == "report"} or not heavy, heavy
+    assert {command in READERS} or not heavy, heavy
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

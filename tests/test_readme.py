@@ -1,9 +1,10 @@
 """What the README shows must run."""
 
 import re
+import shlex
 from pathlib import Path
-from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from avalanche.training.plugins import EvaluationPlugin
@@ -53,21 +54,23 @@ def test_the_optimiser_in_plain_pytorch() -> None:
     model = torch.nn.Linear(5, 3, bias=False)
     batches = [(torch.randn(8, 5), torch.randint(3, (8,))) for _ in range(3)]
     names = {"model": model, "batches": batches, "x_test": torch.randn(4, 5), "torch": torch}
-    _, _, code, _ = blocks("python")
+    _, _, code = blocks("python")
     exec(code, names)
     torch.testing.assert_close(names["log_p"].exp().sum(1), torch.ones(4))
     assert set(names["network"]["weight"].flatten().tolist()) == {-1.0, 1.0}
 
 
-def test_numbers_of_the_results_for_a_paper(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_differences_for_a_paper(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(ROOT)
-    *_, code = blocks("python")
-    names: dict[str, Any] = {}
-    exec(code, names)
-    assert [row[1] for row in names["rows"]] == ["ste+mas", "bop", "ste+lwf"]
+    (command,) = (text for text in blocks("") if text.startswith('cl-bnn compare "results'))
+    arguments = shlex.split(command.replace("held_searched", "ste").replace("held.csv", "ste.csv"))
+    arguments[-1] = str(tmp_path / arguments[-1])
+    assert cli.main(arguments[1:]) == 0
     assert "p (Holm)" in capsys.readouterr().out
+    numbers = pd.read_csv(tmp_path / "ste.csv")
+    assert sorted(numbers["strategy"]) == ["bop", "ste+lwf", "ste+mas"]
 
 
 def test_links_lead_somewhere() -> None:

@@ -13,7 +13,7 @@ from cl_bnn.report.order import name_of, ordered
 from cl_bnn.report.scenarios import of_studies
 from cl_bnn.report.summary import at_task_ends, interval, slug
 from cl_bnn.report.tables import Table, cell, markdown
-from cl_bnn.results import RUN
+from cl_bnn.results import MEASURED, RUN
 
 Settings = Mapping[str, object]
 Specs = Mapping[tuple[str, str, int], Settings]
@@ -33,8 +33,6 @@ TELLS = (
 )
 #: A norm of every task is told the task: two settings that are one decision.
 NORM, PER_TASK, TOLD = "model.norm", "per_task", "stream.task_labels"
-#: How often a run was measured changes nothing of what was measured at the end.
-MEASURED = "eval_every"
 #: The value of a setting that a recipe does not mention.
 DEFAULT = "default"
 #: What is asked of a strategy, and on which images: runs that differ in these are not compared.

@@ -7,7 +7,6 @@ same bytes.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from cl_bnn.report.benchmark_page import TABLES, figure
 from cl_bnn.report.scenarios import DEFAULT_SCENARIOS, base_of, in_order, of_studies
 from cl_bnn.report.summary import slug, summary
 from cl_bnn.report.tables import markdown, variants_table
-from cl_bnn.results import called, difference, read, read_info, read_specs
+from cl_bnn.results import called, check_alike, read, read_info, read_specs
 
 README, REFERENCE, COMMANDS = "README.md", "reference.csv", "COMMANDS.md"
 #: The page of the published numbers.
@@ -100,7 +99,7 @@ def render(directory: Path, against: str = "") -> dict[str, str]:
     frame, info = read(directory), read_info(directory)
     called(frame, "strategy", [against] if against else [], directory)  # refuses what is not there
     runs, specs = summary(frame), read_specs(directory)
-    _alike(specs)
+    check_alike(specs)
     published = ledger_page.beside(directory / REFERENCE, frame)
     pages = {PUBLISHED: ledger_page.render(published)} if published else {}
     parts = [HEAD, statistics_page.LEGEND, *_links(directory, published)]
@@ -117,20 +116,6 @@ def render(directory: Path, against: str = "") -> dict[str, str]:
                 directory, rows, own, info, against
             )
     return {README: "\n".join(parts)} | pages
-
-
-def _alike(specs: ablation.Specs) -> None:
-    """Raise `UserError` if seeds of one label have other settings, as when a recipe was changed."""
-    first: dict[tuple[str, str], tuple[int, Mapping[str, object]]] = {}
-    for (benchmark, strategy, seed), spec in specs.items():
-        told = {key: value for key, value in spec.items() if key != ablation.MEASURED}
-        known, other = first.setdefault((benchmark, strategy), (seed, told))
-        unlike = difference(other, told)
-        if unlike is not None:
-            raise UserError(
-                f"{benchmark}/{strategy}: seed {known} has {unlike[0]} = {unlike[1]!r}, and "
-                f"seed {seed} {unlike[2]!r}: make them anew with one recipe"
-            )
 
 
 def _links(directory: Path, published: ledger_page.Beside) -> list[str]:

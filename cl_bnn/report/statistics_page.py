@@ -23,12 +23,11 @@ from cl_bnn.report.statistics import (
     least_p,
     least_seeds,
 )
-from cl_bnn.report.tables import NOTHING, Table, cell, folded, markdown
+from cl_bnn.report.tables import NOTHING, Table, cell, folded, format_of, markdown
 
 #: A p below this is not worth its digits.
 LEAST_SHOWN = 0.0001
-#: What is known of a difference without a second seed, and what more seeds add.
-GAP = ["seeds", "difference in ACC [points]"]
+#: What more than one seed adds to a difference.
 TESTS = ["bootstrap", "t test: p (Holm)", "permutation: p (Holm)", "verdict", "seeds needed"]
 
 _VERDICTS = "\n".join(f"- *{name}*: {meaning}." for name, meaning in VERDICTS.items())
@@ -78,14 +77,11 @@ def section(runs: pd.DataFrame, against: str = "") -> list[str]:
     strategies, folded.
     """
     yardstick, compared = against_yardstick(runs, yardstick=against)
-    met = {yardstick, *(comparison.first for comparison in compared)}
-    others = [name for name in ordered(runs["strategy"][runs["ACC"].notna()]) if name not in met]
-    names = ", ".join(f"`{name}`" for name in others)
-    apart = [f"Without a seed in common with `{yardstick}`: {names}.\n"] if others else []
+    apart = [f"{line}\n" for line in _apart(runs, yardstick, compared, "ACC")]
     if not compared:
         return apart
-    title = f"Differences to {yardstick}, paired by seed"
-    parts = [markdown(_yardstick_table(compared, title)), *_limit(compared), *apart]
+    limit = [f"{line}\n" for line in _limit(compared)]
+    parts = [markdown(_yardstick_table(compared, yardstick, "ACC")), *limit, *apart]
     pairs = [pair for pair in all_pairs(runs) if pair.gap.n > 1]
     if len(pairs) > sum(comparison.gap.n > 1 for comparison in compared):
         heading = f"All {len(pairs)} pairs with two seeds in common, corrected together"
@@ -93,26 +89,51 @@ def section(runs: pd.DataFrame, against: str = "") -> list[str]:
     return parts
 
 
-def _yardstick_table(compared: Sequence[Comparison], title: str) -> Table:
+def table(
+    runs: pd.DataFrame, yardstick: str, compared: Sequence[Comparison], measure: str
+) -> Table:
+    """The differences to the yardstick in one of the measures of `summary`, of the `runs` of one
+    benchmark; below it how far seeds reach, and who has no seed in common with the yardstick.
+    """
+    note = " ".join([*_limit(compared), *_apart(runs, yardstick, compared, measure)])
+    return _yardstick_table(compared, yardstick, measure)._replace(note=note)
+
+
+def _apart(
+    runs: pd.DataFrame, yardstick: str, compared: Sequence[Comparison], measure: str
+) -> list[str]:
+    """Who cannot be compared, in a line."""
+    met = {yardstick, *(comparison.first for comparison in compared)}
+    others = [name for name in ordered(runs["strategy"][runs[measure].notna()]) if name not in met]
+    names = ", ".join(f"`{name}`" for name in others)
+    return [f"Without a seed in common with `{yardstick}`: {names}."] if others else []
+
+
+def _yardstick_table(compared: Sequence[Comparison], yardstick: str, measure: str) -> Table:
     """Each strategy against the yardstick; without tests where no two seeds can be paired."""
     tested = any(comparison.gap.n > 1 for comparison in compared)
-    head = ["strategy", *GAP, *(TESTS if tested else [])]
-    rows = [[comparison.first, *_cells(comparison)][: len(head)] for comparison in compared]
-    return Table(title, head, rows)
+    head = ["strategy", *_gap(measure), *(TESTS if tested else [])]
+    rows = [[pair.first, *_cells(pair, measure)][: len(head)] for pair in compared]
+    return Table(f"Differences to {yardstick}, paired by seed", head, rows)
 
 
 def _pairs_table(pairs: Sequence[Comparison], title: str) -> Table:
-    rows = [[pair.first, pair.second, *_cells(pair)] for pair in pairs]
-    return Table(title, ["strategy", "minus", *GAP, *TESTS], rows)
+    rows = [[pair.first, pair.second, *_cells(pair, "ACC")] for pair in pairs]
+    return Table(title, ["strategy", "minus", *_gap("ACC"), *TESTS], rows)
 
 
-def _cells(comparison: Comparison) -> list[str]:
-    """The cells under `GAP` and `TESTS`."""
+def _gap(measure: str) -> list[str]:
+    """What is known of a difference without a second seed."""
+    return ["seeds", f"difference in {format_of(measure).heading.replace('[%]', '[points]')}"]
+
+
+def _cells(comparison: Comparison, measure: str) -> list[str]:
+    """The cells under `_gap` and `TESTS`."""
     gap, tested = comparison.gap, comparison.gap.n > 1
     return [
         str(gap.n),
-        cell(gap, "ACC"),
-        _ends(comparison.bootstrap) if tested else NOTHING,
+        cell(gap, measure),
+        _ends(comparison.bootstrap, measure) if tested else NOTHING,
         _p(comparison.t_test),
         _p(comparison.permutation),
         comparison.verdict if tested else NOTHING,
@@ -130,7 +151,7 @@ def _limit(compared: Sequence[Comparison]) -> list[str]:
     least = f"{_decimal(least_p(n))} ({corrected} corrected for {m} comparisons)"
     return [
         f"With {n} seeds no p of the permutation test is below {least if m > 1 else corrected}; "
-        f"it takes {least_seeds(m)} seeds of both strategies of a pair for one below {LEVEL}.\n"
+        f"it takes {least_seeds(m)} seeds of both strategies of a pair for one below {LEVEL}."
     ]
 
 
@@ -142,9 +163,10 @@ def _decimal(p: float) -> str:
     return f"< {LEAST_SHOWN}" if p < LEAST_SHOWN else f"{p:.4f}"
 
 
-def _ends(bounds: tuple[float, float]) -> str:
-    low, high = bounds
-    return f"{100 * low:z.1f} to {100 * high:z.1f}"
+def _ends(bounds: tuple[float, float], measure: str) -> str:
+    _, factor, decimals = format_of(measure)
+    low, high = (f"{factor * end:z.{decimals}f}" for end in bounds)
+    return f"{low} to {high}"
 
 
 def _count(seeds: float) -> str:
