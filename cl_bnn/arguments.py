@@ -30,7 +30,8 @@ def parse(argv: Sequence[str], commands: Mapping[str, Command]) -> argparse.Name
     arguments, unknown = parser.parse_known_args(argv)
     if unknown:
         usage = parsers.get(argv[0], parser).format_usage()
-        options = near(unknown[0], re.findall(r"--[\w-]+", usage))
+        known = re.findall(r"--[\w-]+", usage)
+        options = near(unknown[0], known) if known else f": cl-bnn {argv[0]} takes none"
         raise UserError(f"unknown argument {unknown[0]!r}{options}")
     if "command" not in arguments:
         raise UserError(f"a command is missing: one of {', '.join(commands)}; see cl-bnn --help")
@@ -47,7 +48,8 @@ class _Parser(argparse.ArgumentParser):
 def _parsers(commands: Mapping[str, Command]) -> tuple[_Parser, dict[str, _Parser]]:
     """The parser of the whole command line, and those of the commands by name."""
     description = "Continual learning with binary neural networks."
-    parser = _Parser(prog="cl-bnn", description=description, allow_abbrev=False)
+    first = "begin with: cl-bnn list; cl-bnn run split_mnist --strategy bayesbinn"
+    parser = _Parser(prog="cl-bnn", description=description, epilog=first, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"cl-bnn {__version__}")
     made = parser.add_subparsers(metavar="COMMAND")
     parsers = {}
@@ -77,34 +79,38 @@ def _fill_sweep(parser: argparse.ArgumentParser) -> None:
     names = "names from 'cl-bnn list', or TOML files, with commas"
     add("--strategies", metavar="NAMES", type=_names, required=True, help=names)
     add("--benchmarks", metavar="NAMES", type=_names, required=True, help=names)
-    scenarios_help = "of benchmarks that have them, with commas: task,domain,class"
+    scenarios_help = "task,domain,class or some of them, for benchmarks that have scenarios"
     add("--scenarios", metavar="NAMES", type=_names, default=[], help=scenarios_help)
     add("--tasks", metavar="N", type=_count, help="short for --set stream.n_experiences=N")
     add("--epochs", metavar="N", type=_count, help="epochs per task")
-    grid_help = "a setting as for --set, and its values; several: every combination"
+    grid_help = "as --set, with several values; given more than once: all combinations"
     add("--grid", metavar="KEY=A,B", action="append", type=_values, default=[], help=grid_help)
     engine_help = "processes of this machine, or a Ray cluster (default: processes)"
     add("--engine", choices=("processes", "ray"), default="processes", help=engine_help)
-    add("--address", metavar="ADDRESS", help="of the Ray cluster; 'auto' finds one; default: new")
+    address_help = "address of the Ray cluster, 'auto' to find one (default: start one)"
+    add("--address", metavar="ADDRESS", help=address_help)
     _fill_running(parser, eval_every="task")
 
 
 def _fill_search(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("benchmark", metavar="BENCHMARK", help="a name from 'cl-bnn list', or a TOML file")
-    strategy_help = "a name from 'cl-bnn list', or a TOML file, whose [search] says where"
+    strategy_help = (
+        "a name from 'cl-bnn list', or a TOML file; its table [search] says what is searched"
+    )
     add("--strategy", metavar="NAME", required=True, help=strategy_help)
-    trials_help = f"in all, those on file included (default {TRIALS}, for every strategy)"
+    trials_help = f"how many in total, those already in --out included (default {TRIALS})"
     add("--trials", metavar="N", type=_count, default=TRIALS, help=trials_help)
-    seen_help = f"the first tasks of the stream, never the last (default {TASKS_SEEN})"
+    seen_help = f"how many first tasks the search uses, never the last one (default {TASKS_SEEN})"
     add("--tasks-seen", metavar="N", type=_count, default=TASKS_SEEN, help=seen_help)
     add("--scenario", help="task, domain or class: what is known at test time")
-    add("--tasks", metavar="N", type=_count, help="of the whole stream, those not seen included")
+    tasks_help = "tasks of the whole stream, including those the search does not use"
+    add("--tasks", metavar="N", type=_count, help=tasks_help)
     add("--epochs", metavar="N", type=_count, help="epochs per task")
     seeds_help = f"2: {FIRST_SEED} and {FIRST_SEED + 1}; 7,8: these (default {FIRST_SEED})"
     seeds = partial(_seeds, first=FIRST_SEED)
     add("--seeds", type=seeds, default=[FIRST_SEED], help=seeds_help)
-    set_help = "a setting that is not searched then; as in 'cl-bnn run'"
+    set_help = "fix a setting, as in 'cl-bnn run'; it is then not searched"
     add("--set", metavar="KEY=VALUE", action="append", type=_setting, default=[], help=set_help)
     stop_help = "end training after N epochs of a task; schedules still span all epochs"
     add("--stop-after", metavar="N", type=_count, help=stop_help)
@@ -116,11 +122,12 @@ def _fill_searching(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--jobs", metavar="N", type=_count, default=1, help="runs side by side (default 1)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
-    add("--out", metavar="DIR", type=_folder, default=Path("searches"), help="default: searches")
-    add("--data-root", metavar="DIR", type=Path, help="default: CL_BNN_DATA, else the cache")
+    out_help = "directory of the trials (default: searches)"
+    add("--out", metavar="DIR", type=_folder, default=Path("searches"), help=out_help)
+    _add_data_root(parser)
     write_help = "put the chosen settings into this recipe; a copy is made if it is not there"
     add("--write", metavar="FILE.toml", type=_folder, help=write_help)
-    place_help = "where they belong: [on.BENCHMARK] or [defaults] (default: on)"
+    place_help = "table of FILE.toml to write: [on.BENCHMARK] or [defaults] (default: on)"
     add("--table", choices=("on", "defaults"), default="on", help=place_help)
 
 
@@ -128,7 +135,7 @@ def _fill_train(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     config_help = "a configuration of prateekstark/training-binary-neural-network"
     add("config", metavar="CONFIG.json", type=Path, help=config_help)
-    strategy_help = "the script that the configuration is for (default: told by its keys)"
+    strategy_help = "the script that the configuration is for (default: inferred from its keys)"
     add("--strategy", choices=("bayesbinn", "ste"), help=strategy_help)
     wandb_help = "send what every epoch measures to Weights & Biases"
     add("--wandb", action="store_true", help=wandb_help)
@@ -138,7 +145,8 @@ def _fill_train(parser: argparse.ArgumentParser) -> None:
 def _fill_running(parser: argparse.ArgumentParser, eval_every: str) -> None:
     """What every command takes that carries out runs."""
     add = parser.add_argument
-    add("--seeds", type=_seeds, default=[0], help="5: the seeds 0 to 4; 0,3,7: these (default 0)")
+    seeds_help = "how many (5: seeds 0 to 4) or which (0,3,7); default: seed 0 alone"
+    add("--seeds", type=_seeds, default=[0], help=seeds_help)
     add("--jobs", metavar="N", type=_count, default=1, help="runs side by side (default 1)")
     set_help = (
         "a setting of the strategy, PLUGIN.KEY, stream.KEY or model.KEY, or batch_size, precision, "
@@ -150,10 +158,16 @@ def _fill_running(parser: argparse.ArgumentParser, eval_every: str) -> None:
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     every_help = f"how often the test sets are measured (default: {eval_every})"
     add("--eval-every", choices=("task", "epoch"), default=eval_every, help=every_help)
-    add("--out", metavar="DIR", type=_folder, default=Path("runs"), help="default: runs")
-    add("--data-root", metavar="DIR", type=Path, help="default: CL_BNN_DATA, else the cache")
+    out_help = "directory of the results (default: runs)"
+    add("--out", metavar="DIR", type=_folder, default=Path("runs"), help=out_help)
+    _add_data_root(parser)
     add("--no-plot", action="store_true", help="draw no figures at the end")
     add("--dry-run", action="store_true", help="print the plan and stop")
+
+
+def _add_data_root(parser: argparse.ArgumentParser) -> None:
+    root_help = "directory of the data sets (default: $CL_BNN_DATA, else the user's cache)"
+    parser.add_argument("--data-root", metavar="DIR", type=Path, help=root_help)
 
 
 def _fill_nothing(parser: argparse.ArgumentParser) -> None:
@@ -161,7 +175,10 @@ def _fill_nothing(parser: argparse.ArgumentParser) -> None:
 
 
 def _fill_directory(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", metavar="DIR", type=Path, nargs="?", default=Path("results"))
+    parser.add_argument(
+        "directory", metavar="DIR", type=Path, nargs="?", default=Path("results"),
+        help="directory of results (default: results)",
+    )  # fmt: skip
 
 
 def _fill_report(parser: argparse.ArgumentParser) -> None:
@@ -199,17 +216,22 @@ def _fill_verify(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--benchmark", metavar="NAME", default="", help="only claims about this benchmark")
     add("--strategy", metavar="NAME", default="", help="only claims about this strategy")
+    source_help = "only claims whose source has this in it: '2002.10778 Figure 5', 'Hsu'"
+    add("--source", metavar="TEXT", default="", help=source_help)
     add("--run", action="store_true", help="run what is missing, into DIR")
-    add("--seeds", type=_seeds, default=[0, 1, 2, 3, 4], help="of these runs (default: 5)")
+    add("--dry-run", action="store_true", help="print what --run would run, and for how long")
+    seeds_help = "seeds of the runs that --run makes (default: 5, that is 0 to 4)"
+    add("--seeds", type=_seeds, default=[0, 1, 2, 3, 4], help=seeds_help)
     add("--jobs", metavar="N", type=_count, default=1, help="runs side by side (default 1)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
-    add("--data-root", metavar="DIR", type=Path, help="default: CL_BNN_DATA, else the cache")
+    _add_data_root(parser)
 
 
 def _fill_data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=("list", "fetch", "verify"))
-    parser.add_argument("names", metavar="NAME", nargs="*")
-    parser.add_argument("--data-root", metavar="DIR", type=Path)
+    add = parser.add_argument
+    add("action", choices=("list", "fetch", "verify"), help="list, fetch, or check files")
+    add("names", metavar="NAME", nargs="*", help="data sets; see 'cl-bnn data list'")
+    _add_data_root(parser)
 
 
 FILL = {

@@ -76,7 +76,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    """Train as a JSON configuration of the BayesBiNN reproduction says."""
+    """Run a JSON configuration of the BayesBiNN reproduction study."""
     from cl_bnn.reproduction import keys, wandb_log
 
     config = keys.read(arguments.config, arguments.strategy)
@@ -195,7 +195,7 @@ def _carry_out(
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    """Print the benchmarks and strategies there are, these with the papers they come from."""
+    """List all benchmarks and strategies, the strategies with their papers."""
     from cl_bnn import recipes
 
     titles: dict[recipes.Kind, dict[str, str]] = {
@@ -214,7 +214,7 @@ def _titled(recipe: "StrategyRecipe") -> str:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    """Write the tables of all results in DIR (default: results), DIR/README.md and DIR/tables."""
+    """Write DIR/README.md and DIR/tables/ from all results in DIR (default: results)."""
     from cl_bnn.report import write_readme
 
     print(write_readme(arguments.directory, arguments.against))
@@ -239,16 +239,23 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 
 def _verify(arguments: argparse.Namespace) -> None:
-    """Set published claims beside what DIR holds (default: results), with the command of each."""
+    """Compare published numbers with the results in DIR, and print the command for each."""
     from cl_bnn import verify
     from cl_bnn.progress import progress
 
     quieten()
+    wanted = verify.Wanted(arguments.benchmark, arguments.strategy, arguments.source)
+    if arguments.dry_run:
+        from cl_bnn.planning import show
+
+        found = verify.of_directory(arguments.directory, wanted)
+        runs = verify.plan(found, arguments.seeds, arguments.directory)
+        show(runs, arguments.jobs, arguments.device, arguments.data_root)
+        return
     with progress(0) as tell:
         lines = verify.carry_out(
-            arguments.directory, arguments.benchmark, arguments.strategy, arguments.run,
-            arguments.seeds, jobs=arguments.jobs, device=arguments.device,
-            data_root=arguments.data_root, on_event=tell,
+            arguments.directory, wanted, arguments.run, arguments.seeds, jobs=arguments.jobs,
+            device=arguments.device, data_root=arguments.data_root, on_event=tell,
         )  # fmt: skip
         for line in lines:
             print(line)

@@ -51,25 +51,56 @@ class Claim(NamedTuple):
     setup: Setup | None
 
 
+class Wanted(NamedTuple):
+    """Which claims: names of benchmark and strategy, without settings, and a part of the source, in
+    capitals or not; "" for all.
+    """
+
+    benchmark: str = ""
+    strategy: str = ""
+    source: str = ""
+
+    def has(self, number: Published) -> bool:
+        """Whether a published number is one of them."""
+        on, learner = (ledger.settings(text)[0] for text in (number.benchmark, number.strategy))
+        named = self.benchmark in ("", on) and self.strategy in ("", learner)
+        return named and self.source.casefold() in number.source.casefold()
+
+
+ALL = Wanted()
+
+
 def claims(
-    published: Sequence[Published], frame: pd.DataFrame, benchmark: str = "", strategy: str = ""
+    published: Sequence[Published], frame: pd.DataFrame, wanted: Wanted = ALL
 ) -> list[Claim]:
-    """Those of the published numbers whose benchmark and strategy have these names.
+    """Those of the published numbers that are wanted, beside ours.
 
     Args:
         published: what `ledger.read` returns.
         frame: our measurements, as `results.read` returns them.
-        benchmark: a name, without settings; "" for all.
-        strategy: likewise.
+        wanted: which.
     """
     runs = ledger.group_runs(frame)
     found = []
-    for number in published:
-        on, learner = (ledger.settings(text)[0] for text in (number.benchmark, number.strategy))
-        if benchmark in ("", on) and strategy in ("", learner):
-            mine = ledger.ours(number, runs)
-            setup = setup_of(number.benchmark, number.strategy)
-            found.append(Claim(number, mine, ledger.verdict(number, mine), setup))
+    for number in filter(wanted.has, published):
+        mine, setup = ledger.ours(number, runs), setup_of(number.benchmark, number.strategy)
+        found.append(Claim(number, mine, ledger.verdict(number, mine), setup))
+    return found
+
+
+def of_directory(directory: Path, wanted: Wanted = ALL) -> list[Claim]:
+    """The wanted claims in the `reference.csv` of a directory, beside the results in it.
+
+    Raises:
+        UserError: there are none, or files are damaged.
+    """
+    published = ledger.read(directory / "reference.csv")
+    on_file = any(directory.rglob("seed*.csv"))
+    empty = published and not on_file
+    frame = pd.DataFrame(columns=results.RUN) if empty else results.read(directory)
+    found = claims(published, frame, wanted)
+    if not found:
+        raise UserError(_nothing(directory, published, wanted))
     return found
 
 
@@ -154,41 +185,37 @@ def _line(claim: Claim, stream: bool) -> str:
     return f"{reported}; ours {ours}, {count} {word}: {judged(number, mine)}"
 
 
+def plan(found: Sequence[Claim], seeds: Sequence[int], directory: Path) -> list[runner.Run]:
+    """The runs that are `missing`, into a directory."""
+    return [
+        run
+        for setup in missing(found)
+        for run in runner.plan(
+            setup.benchmark, [setup.strategy], seeds, setup.overrides, "task", directory
+        )
+    ]
+
+
 def carry_out(
-    directory: Path, benchmark: str, strategy: str, run: bool, seeds: Sequence[int], *,
+    directory: Path, wanted: Wanted, run: bool, seeds: Sequence[int], *,
     on_event: Callable[[Event], None], **how: Any,
 ) -> Iterator[str]:  # fmt: skip
     """The lines of `cl-bnn verify`; with `run`, what is missing is run first.
 
     Args:
         directory: holds the results and `reference.csv`.
-        benchmark: see `claims`.
-        strategy: see `claims`.
+        wanted: which claims.
         run: whether to run what has no number of ours.
         seeds: of these runs.
         on_event: called with every event.
         how: `jobs`, `device` and `data_root` of `runner.run_all`.
 
     Raises:
-        UserError: no claim has these names, files that are damaged, or at the end a run that broke
-            down.
+        UserError: as `of_directory` does, or at the end for a run that broke down.
     """
-    published = ledger.read(directory / "reference.csv")
-    on_file = any(directory.rglob("seed*.csv"))
-    empty = published and not on_file
-    frame = pd.DataFrame(columns=results.RUN) if empty else results.read(directory)
-    found = claims(published, frame, benchmark, strategy)
-    if not found:
-        raise UserError(_nothing(directory, published, benchmark, strategy))
-    runs, failures = [], Failures()
-    if run and missing(found):
-        runs = [
-            one
-            for setup in missing(found)
-            for one in runner.plan(
-                setup.benchmark, [setup.strategy], seeds, setup.overrides, "task", directory
-            )
-        ]
+    found, failures = of_directory(directory, wanted), Failures()
+    runs = plan(found, seeds, directory) if run else []
+    if runs:
 
         def listen(event: Event) -> None:
             on_event(event)
@@ -196,24 +223,25 @@ def carry_out(
 
         runner.run_all(runs, keep_going=True, on_event=listen, **how)
         if len(failures.found) < len(runs):
-            found = claims(published, results.read(directory), benchmark, strategy)
+            found = of_directory(directory, wanted)
     yield from lines(found, seeds, directory)
     failures.tell(len(runs))
 
 
-def _nothing(directory: Path, published: Sequence[Published], benchmark: str, strategy: str) -> str:
+def _nothing(directory: Path, published: Sequence[Published], wanted: Wanted) -> str:
     """Why no claim was found, with the near names."""
+    benchmark, strategy, source = wanted
     path = directory / "reference.csv"
     if not published:
         return f"{path} holds no published numbers: copy it there from this project's results/"
+    if not any(Wanted(source=source).has(number) for number in published):
+        sources = {number.source for number in published}
+        return f"no claim in {path} comes from {source!r}{near(source, sources)}"
     on = sorted({ledger.settings(number.benchmark)[0] for number in published})
     if benchmark and benchmark not in on:
         return f"no claim in {path} is about the benchmark {benchmark!r}{near(benchmark, on)}"
-    by = sorted(
-        {
-            ledger.settings(number.strategy)[0]
-            for number in published
-            if benchmark in ("", ledger.settings(number.benchmark)[0])
-        }
-    )
+    rest = wanted._replace(strategy="")
+    by = {ledger.settings(number.strategy)[0] for number in published if rest.has(number)}
+    if not by:
+        return f"no claim in {path} comes from {source!r} and is about {benchmark!r}"
     return f"no claim in {path} is about the strategy {strategy!r}{near(strategy, by)}"

@@ -143,6 +143,25 @@ def test_claims_in_print(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
     ]
 
 
+def test_claims_of_a_source(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["verify", str(folder), "--source", "THERE"]) == 0
+    assert capsys.readouterr().out.splitlines()[:3] == [
+        "1 published numbers: 1 not run", "", "split_mnist / icarl",
+    ]  # fmt: skip
+
+
+def test_a_dry_run_shows_what_is_missing(
+    folder: Path, capsys: pytest.CaptureFixture[str], untimed: None
+) -> None:
+    before = sorted(folder.rglob("*"))
+    assert cli.main(["verify", str(folder), "--dry-run", "--seeds", "2"]) == 0
+    name = "split_mnist[n_experiences=2]/adam/seed"
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        f"{name}{seed} -> {folder}/{name}{seed}.csv" for seed in range(2)
+    ]
+    assert sorted(folder.rglob("*")) == before
+
+
 def test_what_is_missing_is_run(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,6 +204,8 @@ def test_a_folder_with_claims_alone_is_run_and_failures_are_told(
     [
         (["--benchmark", "split_mnits"], "benchmark 'split_mnits'; did you mean 'split_mnist'"),
         (["--strategy", "stee"], "strategy 'stee'; did you mean 'ste'"),
+        (["--source", "nowhere"], "comes from 'nowhere'; did you mean 'here'? known: here, there"),
+        (["--source", "there", "--strategy", "ste"], "strategy 'ste'; known: icarl"),
     ],
 )
 def test_a_name_without_claims_is_one_line(
