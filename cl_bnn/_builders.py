@@ -3,7 +3,7 @@
 import importlib
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -81,12 +81,16 @@ def bind(
     given: frozenset[str],
     prefix: str,
     where: str,
+    beside: Iterable[str] = (),
 ) -> None:
-    """Hold settings against a signature: unknown keys, wrong types, missing keys."""
+    """Hold settings against a signature: unknown keys, wrong types, missing keys; those `beside`
+    are known as well, elsewhere.
+    """
     parameters = {name: p for name, p in keywords(builder).items() if name not in given}
     for key, value in settings.items():
         if key not in parameters:
-            raise UserError(f"{prefix}{key}: no setting of {where}{near(key, parameters)}")
+            known = near(key, [*parameters, *beside])
+            raise UserError(f"{prefix}{key}: no setting of {where}{known}")
         annotation = parameters[key].annotation
         if not fits(value, annotation):
             expected = describe(annotation)

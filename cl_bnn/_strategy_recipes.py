@@ -41,7 +41,8 @@ class StrategyRecipe:
     `part` is a setting, if any, that names another strategy recipe; what that one says of a
     benchmark is handed over in its place. `plugins` stand beside the class that learns, whose own
     recipe is `optimizer`; `search` says which of the class's settings are searched, and where.
-    `bases` are the files of that optimiser's recipe.
+    `bases` are the files of that optimiser's recipe. `added` is how many of the plugins the parts
+    of its name have put beside the recipe at `path`, as in `ste+ewc`.
     """
 
     name: str
@@ -56,11 +57,12 @@ class StrategyRecipe:
     optimizer: str = ""
     search: dict[str, Axis] = field(default_factory=dict)
     bases: tuple[Path, ...] = ()
+    added: int = 0
 
     @property
     def written(self) -> bool:
         """Whether it is a file of its own, and not put together from the parts of its name."""
-        return self.path.stem == self.name
+        return not self.added
 
     @property
     def paths(self) -> list[Path]:
@@ -91,17 +93,19 @@ def load_strategy(name_or_path: str) -> StrategyRecipe:
     if not others:
         return recipe
     plugins = (*recipe.plugins, *map(load_plugin, others))
-    _once(plugins, name_or_path)
-    if recipe.part:
-        raise UserError(f"{name_or_path}: {recipe.name!r} puts strategies together; none of them")
+    _beside_one(recipe, plugins, name_or_path)
     added = [plugin.name for plugin in plugins[len(recipe.plugins) :]]
     title = f"{recipe.title}; with {', '.join(added)}"
     name = "+".join([recipe.name, *added])
-    return replace(recipe, name=name, title=title, plugins=plugins)
+    return replace(recipe, name=name, title=title, plugins=plugins, added=len(added))
 
 
-def _once(plugins: Sequence[PluginRecipe], where: object) -> None:
-    """Refuse a plugin that stands beside itself."""
+def _beside_one(recipe: StrategyRecipe, plugins: Sequence[PluginRecipe], where: object) -> None:
+    """Refuse a plugin that stands beside itself, or beside several strategies."""
+    if recipe.part and plugins:
+        raise UserError(
+            f"{where}: {recipe.name!r} puts strategies together, and plugins stand beside one"
+        )
     seen = [plugin.name for plugin in plugins]
     for name in seen:
         if seen.count(name) > 1:
@@ -144,7 +148,7 @@ def _load(name_or_path: str, above: tuple[Path, ...] = ()) -> StrategyRecipe:
         found = [load_plugin(_beside(name, path)) for name in table["plugins"]]
         plugins = tuple(_told(plugin, table, path) for plugin in found)
         mine = _without(table, {plugin.name for plugin in plugins})
-    _once((*base.plugins, *plugins), path)
+    _beside_one(base, (*base.plugins, *plugins), path)
     on = _on(base.on, mine)
     defaults = base.defaults | mine["defaults"]
     search = base.search | read_axes(mine["search"], defaults, f"{path}: search.")
@@ -203,6 +207,11 @@ def _plugin(path: Path, table: dict[str, Any]) -> PluginRecipe:
     """The plugin of a recipe, without what is said of the optimiser that it has alone."""
     mine = _without(table, {Path(table["optimizer"]).stem})
     name, defaults, on, search = path.stem, mine["defaults"], mine["on"], mine["search"]
+    if "." in name:
+        raise UserError(
+            f"{path}: a plugin's settings have its name and a dot before them: call it "
+            f"{name.replace('.', '_')}.toml"
+        )
     for key in search:
         if key != name:
             known = [f"{name}.{setting}" for setting in defaults]

@@ -5,15 +5,22 @@ import hashlib
 import io
 import pickle
 import random
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from cl_bnn.atomic import atomic_write
+from cl_bnn.errors import UserError
 
+#: What is neither a tensor nor holds other things.
+PLAIN = (
+    type(None), bool, int, float, complex, str, bytes, set, torch.dtype, torch.device, torch.Size
+)  # fmt: skip
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -51,6 +58,25 @@ def seed_all(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+
+
+def require_plain(value: Any, where: str) -> None:
+    """Refuse what a checkpoint cannot give back: anything but tensors and plain data.
+
+    Raises:
+        UserError: where it stands, and what it is.
+    """
+    if type(value) in (dict, OrderedDict):
+        for key, inner in value.items():
+            require_plain(inner, f"{where}[{key!r}]")
+    elif type(value) in (list, tuple):
+        for place, inner in enumerate(value):
+            require_plain(inner, f"{where}[{place}]")
+    elif not isinstance(value, Tensor) and type(value) not in PLAIN:
+        raise UserError(
+            f"{where} is a {type(value).__name__}, which no checkpoint gives back: a run can "
+            "continue from tensors and plain data only"
+        )
 
 
 class Checkpoint:

@@ -81,9 +81,14 @@ def command(search: Search, n_trials: int) -> str:
 
 
 def _strategy(search: Search) -> str:
-    """The name of a strategy, or the path of its recipe."""
-    recipe = search.strategy
-    return _name("strategies", recipe.path) if recipe.written else recipe.name
+    """The name of a strategy, or the path of its recipe, or those of its parts."""
+    return "+".join(_parts(search.strategy))
+
+
+def _parts(recipe: recipes.StrategyRecipe) -> list[str]:
+    """The names or paths of a recipe and of the plugins that were put beside it."""
+    added = recipe.plugins[len(recipe.plugins) - recipe.added :]
+    return [_name("strategies", path) for path in (recipe.path, *(p.path for p in added))]
 
 
 def _name(kind: recipes.Kind, path: Path) -> str:
@@ -150,7 +155,8 @@ def text(path: Path, search: Search, trial: Trial, origin: str, place: Place = "
 def _sections(search: Search, trial: Trial, place: Place) -> dict[Section, dict[str, Value]]:
     """The settings by the tables that they belong to: those of a plugin in one of its own."""
     outer = ("defaults",) if place == "defaults" else ("on", search.benchmark.name)
-    found: dict[Section, dict[str, Value]] = {}
+    told = {} if _has_recipe(search) else _told_alone(search)
+    found: dict[Section, dict[str, Value]] = {("defaults",): told} if told else {}
     for key, value in trial.settings.items():
         plugin, dot, short = key.partition(".")
         section, name = ((*outer, plugin), short) if dot else (outer, key)
@@ -174,12 +180,28 @@ def _has_recipe(search: Search) -> bool:
 def _head(search: Search) -> list[str]:
     """The beginning of a recipe that puts plugins beside an optimiser."""
     recipe = search.strategy
-    plugins = [_name("strategies", plugin.path) for plugin in recipe.plugins]
+    optimizer, *plugins = _parts(recipe)
+    if recipe.written:  # a plugin, and the optimiser that it names
+        optimizer = recipe.optimizer
+        plugins = [_name("strategies", plugin.path) for plugin in recipe.plugins]
     return [
         f"title = {json.dumps(recipe.title)}",
-        f"optimizer = {json.dumps(recipe.optimizer)}",
+        f"optimizer = {json.dumps(optimizer)}",
         f"plugins = {json.dumps(plugins)}",
     ]
+
+
+def _told_alone(search: Search) -> dict[str, Value]:
+    """What the recipe of a plugin says of its optimiser where it has that alone: a recipe of both
+    has to say so, too.
+    """
+    recipe = search.strategy
+    if not recipe.written:
+        return {}
+    plain = recipes.load_strategy(recipe.optimizer)
+    told = recipes.resolve(search.benchmark, recipe, {}).settings
+    known = recipes.resolve(search.benchmark, plain, {}).settings
+    return {key: value for key, value in told.items() if known.get(key) != value}
 
 
 def _source(path: Path, search: Search) -> str:

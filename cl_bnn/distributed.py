@@ -194,10 +194,18 @@ def share_statistics(model: nn.Module) -> None:
     """Let every BatchNorm of `model` normalise by the mini-batches of all processes in training.
 
     torch's own `SyncBatchNorm` does so on CUDA only.
+
+    Raises:
+        UserError: a norm by the statistics of test batches, of which processes have parts.
     """
     if size() > 1:
         for module in model.modules():
             if isinstance(module, _BatchNorm):
+                if not module.track_running_stats:
+                    raise UserError(
+                        "a norm by the statistics of test batches (norm = 'batch') needs them "
+                        "whole: take one process, or another norm"
+                    )
                 shared = partial(_shared_norm, module, module.forward)
                 module.forward = shared  # type: ignore[method-assign]
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from cl_bnn import cost, distributed, metrics, probe, recipes, uncertainty
 from cl_bnn.benchmarks import Stream
-from cl_bnn.checkpoint import Checkpoint, rng_state, seed_all, set_rng_state
-from cl_bnn.errors import UserError, out_of_memory, reason
+from cl_bnn.checkpoint import Checkpoint, require_plain, rng_state, seed_all, set_rng_state
+from cl_bnn.errors import UserError, one_line, out_of_memory, reason
 from cl_bnn.events import Event
 from cl_bnn.objectives import BINARY, CLASSIFICATION, SEGMENTATION
 from cl_bnn.recorder import Recorder
@@ -82,7 +82,7 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         except (RuntimeError, ArithmeticError) as error:
             if self.run.tasks_seen is None or isinstance(error, torch.OutOfMemoryError):
                 raise
-            raise UserError(f"{self.run.name}: {' '.join(str(error).split())}") from error
+            raise UserError(f"{self.run.name}: {one_line(error)}") from error
 
     # Building ----------------------------------------------------------------------------------
 
@@ -297,7 +297,8 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         self.meter.read()
         if distributed.rank() or not self.strategy.can_be_saved:
             return
-        begun = time.perf_counter()
+        begun, extra = time.perf_counter(), self.strategy.extra_state()
+        require_plain(extra, f"extra_state() of {type(self.strategy).__name__}")
         self.checkpoint.save(
             {
                 "spec": self._of,
@@ -308,7 +309,7 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
                 "cost": self.meter.state_dict(),
                 "model": self.strategy.model.state_dict(),
                 "optimizer": self.strategy.optimizer.state_dict(),
-                "extra": self.strategy.extra_state(),
+                "extra": extra,
                 "rng": rng_state(),
             },
             self.strategy.parts(),

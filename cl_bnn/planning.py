@@ -18,22 +18,19 @@ def show(runs: Sequence["Run"], jobs: int, device: str, data_root: Path | None) 
     Raises:
         UserError: once all is printed: some of it cannot be run.
     """
-    waiting = [run for run in runs if not run.on_file(data_root)]
+    refused: list[str] = []
+    waiting = _waiting(runs, data_root, refused)
     for run in runs:
         print(f"{run.name} -> {run.path}{'' if run in waiting else ' (on file)'}")
     first = {(run.spec.benchmark, run.spec.strategy): run for run in reversed(runs)}
     total, unknown = 0.0, False
-    refused: list[str] = []
     for (benchmark, strategy), run in reversed(first.items()):
         print(f"\n{benchmark}/{strategy}")
         for key, value in run.spec.as_dict().items():
             print(f"  {key} = {value}")
         count = sum(other.spec == run.spec for other in waiting)
-        if not count:
-            print("all on file")
-            continue
         try:
-            seconds = expected(run, device, data_root)
+            seconds = expected(run, device, data_root) if count else 0.0
         except Absent as error:
             print(f"time unknown: {error}")
             unknown = True
@@ -43,12 +40,26 @@ def show(runs: Sequence["Run"], jobs: int, device: str, data_root: Path | None) 
             refused.append(f"{run.name} first: {error}")
             continue
         total += count * seconds
-        print(f"expected time: about {in_words(seconds)} a run, {count} to be run")
-    at_once = min(jobs, max(len(waiting), 1))
+        time = f"expected time: about {in_words(seconds)} a run, {count} to be run"
+        print(time if count else "all on file")
     if refused:
-        raise UserError(f"{len(refused)} of {len(first)} cannot be run, {refused[0]}")
+        raise UserError(f"{len(refused)} cannot be run, {refused[0]}")
     if not unknown:
+        at_once = min(jobs, max(len(waiting), 1))
         print(f"\nexpected time of all: about {in_words(total / at_once)} (--jobs {jobs})")
+
+
+def _waiting(runs: Sequence["Run"], data_root: Path | None, refused: list[str]) -> list["Run"]:
+    """The runs that are not on file; what lies in the place of one and is not it, is told."""
+    found = []
+    for run in runs:
+        try:
+            if not run.on_file(data_root):
+                found.append(run)
+        except UserError as error:
+            found.append(run)
+            refused.append(f"{run.name} first: {error}")
+    return found
 
 
 def expected(run: "Run", device: str, data_root: Path | None) -> float:

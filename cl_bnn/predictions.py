@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from cl_bnn.errors import UserError
+from cl_bnn.errors import UserError, one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,10 +72,9 @@ def read(path: Path) -> pd.DataFrame:
             raise ValueError(f"coordinates {names}")
         return frame[[*names, *COLUMNS]].astype(dict.fromkeys([*names, "value"], "float64"))
     except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())
         raise UserError(
-            f"{path} is not a table of predictions ({reason}): delete it and the CSV of its run, "
-            "and run again"
+            f"{path} is not a table of predictions ({one_line(error)}): delete it and the CSV of "
+            "its run, and run again"
         ) from error
 
 

@@ -113,7 +113,7 @@ def resolve(
     tables = _tables(benchmark, strategy, part)
     changed: dict[str, dict[str, object]] = {"benchmark": {}, "strategy": {}}
     for key, value in overrides.items():
-        section, short = _place(key, tables)
+        section, short = _place(key, tables, strategy.name)
         if _override(tables[section], short, value):
             of = "benchmark" if section in ("", "stream", "model") else "strategy"
             label = short if section in OWN else key
@@ -190,7 +190,7 @@ def _tables(
 
 
 def check(spec: Spec) -> None:
-    """Import the three builders and hold every key and value against their signatures.
+    """Import the builders and hold every key and value against their signatures.
 
     Raises:
         UserError: a builder that cannot be imported, an unknown or missing key, a value of the
@@ -213,6 +213,7 @@ def check(spec: Spec) -> None:
             "larger batches, or the norm 'layer' or 'none'"
         )
     parts = [(key, value) for key, value in spec.settings.items() if isinstance(value, dict)]
+    of_plugins = [f"{name}.{k}" for name, table in spec.plugins.items() for k in table]
     for section, prefix, table in (
         ("stream", "stream.", spec.stream),
         ("model", "model.", spec.model),
@@ -224,7 +225,8 @@ def check(spec: Spec) -> None:
         if section == "strategy" and "build" in spec.settings:
             raise UserError("build is no setting of a strategy; write a recipe file of your own")
         builder = import_target(table["build"], spec.folders)
-        bind(builder, settings, FROM_RUNNER[section], prefix, where=table["build"])
+        beside = of_plugins if (section, prefix) == ("strategy", "") else ()
+        bind(builder, settings, FROM_RUNNER[section], prefix, table["build"], beside)
 
 
 def build(target: str, folders: Sequence[str] = (), kind: type = object, /, **kwargs: Any) -> Any:
@@ -271,7 +273,7 @@ def _part(recipe: StrategyRecipe | PluginRecipe, benchmark: str) -> dict[str, An
     return {"build": recipe.build} | recipe.defaults | recipe.on.get(benchmark, {})
 
 
-def _place(key: str, tables: Iterable[str]) -> tuple[str, str]:
+def _place(key: str, tables: Iterable[str], strategy: str) -> tuple[str, str]:
     """The table that an override belongs to, and its key there."""
     if key in COUNTS + ARITHMETIC:
         return "", key
@@ -280,7 +282,7 @@ def _place(key: str, tables: Iterable[str]) -> tuple[str, str]:
         return "strategy", key
     known = [table for table in tables if table not in ("", "strategy")]
     if section not in known or not short:
-        raise UserError(f"--set {key}: unknown section {section!r}{near(section, known)}")
+        raise UserError(f"{key}: unknown section {section!r} of {strategy}{near(section, known)}")
     return section, short
 
 

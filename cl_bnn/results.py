@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from cl_bnn.atomic import atomic_write, remove
-from cl_bnn.errors import UserError, near
+from cl_bnn.errors import UserError, near, one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -301,7 +301,7 @@ def _read_one(path: Path) -> pd.DataFrame:
         frame = pd.read_csv(path, dtype=COLUMNS, keep_default_na=False, na_values=missing)
         return frame[list(COLUMNS)]
     except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())
         raise UserError(
-            f"{path} is not a table of results ({reason}): expected columns {', '.join(COLUMNS)}"
+            f"{path} is not a table of results ({one_line(error)}): expected columns "
+            f"{', '.join(COLUMNS)}"
         ) from error

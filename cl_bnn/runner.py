@@ -256,7 +256,7 @@ def _side_by_side(
     context = multiprocessing.get_context("spawn")
     events: Any = context.Queue()
     broken: list[BaseException] = []
-    reader = threading.Thread(target=_forward, args=(events, on_event, broken), daemon=True)
+    reader = threading.Thread(target=forward, args=(events, on_event, broken), daemon=True)
     reader.start()
     with ProcessPoolExecutor(jobs, context, _worker_begins, (events,)) as pool:
         try:
@@ -279,7 +279,7 @@ def _side_by_side(
         raise failure
 
 
-def _forward(events: Any, on_event: Callable[[Event], None], broken: list[BaseException]) -> None:
+def forward(events: Any, on_event: Callable[[Event], None], broken: list[BaseException]) -> None:
     """Hand events on; when the listener breaks down, say why, and take the others in."""
     try:
         for event in iter(events.get, None):

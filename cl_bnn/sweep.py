@@ -15,6 +15,7 @@ from typing import Any
 
 from cl_bnn import recipes, runner
 from cl_bnn.atomic import atomic_write
+from cl_bnn.checkpoint import Checkpoint
 from cl_bnn.errors import UserError, one_line, reason
 from cl_bnn.events import Event
 from cl_bnn.machine import find_device
@@ -126,7 +127,8 @@ def _on_ray(
     from ray.util.queue import Queue
 
     events = Queue(actor_options={"num_cpus": 0})
-    reader = threading.Thread(target=_forward, args=(events, on_event), daemon=True)
+    broken: list[BaseException] = []
+    reader = threading.Thread(target=runner.forward, args=(events, on_event, broken), daemon=True)
     reader.start()
     task = ray.remote(num_cpus=1, num_gpus=_share_of_gpus(ray, device))(_in_a_worker)
     pending = {task.remote(run, device, data_root, events): run for run in runs}
@@ -139,10 +141,14 @@ def _on_ray(
             files, failure = {}, f"its worker was lost: {type(error).__name__}"
         for name, data in files.items():
             atomic_write(run.path.parent / name, data)
+        if files:
+            Checkpoint(run.path).remove()  # of an earlier start on this machine
         kind: Any = "failed" if failure else "finished"
         events.put(Event(run.name, kind, text=failure))
     events.put(None)
     reader.join()
+    for failure in broken:
+        raise failure
 
 
 def _share_of_gpus(ray: Any, device: str) -> float:
@@ -153,11 +159,6 @@ def _share_of_gpus(ray: Any, device: str) -> float:
     gpus: float = 0.0 if device == "cpu" else there.get("GPU", 0.0)
     cpus: float = there.get("CPU", 1.0) or 1.0  # those of workers yet to come
     return min(1.0, gpus / cpus)
-
-
-def _forward(events: Any, on_event: Callable[[Event], None]) -> None:
-    while (event := events.get()) is not None:
-        on_event(event)
 
 
 def _in_a_worker(

@@ -17,12 +17,11 @@ from cl_bnn._arrays import experience, floating, outputs_of, targets_for
 from cl_bnn.errors import UserError
 from cl_bnn.nn import binary_parameters
 from cl_bnn.objectives import CLASSIFICATION, Objective
-from cl_bnn.optim.inner import all_groups
 from cl_bnn.optim.weights import require
 from cl_bnn.recorder import Recorder
 from cl_bnn.strategies.bayesbinn import PosteriorStrategy
 from cl_bnn.strategies.binary import BinaryStrategy
-from cl_bnn.strategies.following import trained
+from cl_bnn.strategies.following import require_all_trained
 from cl_bnn.strategies.schedules import Schedule
 from cl_bnn.strategies.template import Template
 
@@ -274,13 +273,7 @@ def _check_parameters(model: nn.Module, optimizer: Any) -> None:
     groups = optimizer.param_groups
     if not any(id(p) in names for group in groups for p in group["params"]):
         raise ValueError("optimizer must be made from parameters of the model, got none of them")
-    held = {id(p) for group in all_groups(optimizer) for p in group["params"]}
-    for name, parameter in trained(model).items():
-        if id(parameter) not in held:
-            raise ValueError(
-                f"optimizer leaves {name} untrained: give cl_bnn.nn.real_parameters(model) to its "
-                "inner optimiser, or freeze it (requires_grad = False)"
-            )
+    require_all_trained(model, optimizer)
     if not _draws(optimizer):
         return
     binary = {id(p) for p in binary_parameters(model)}

@@ -114,6 +114,51 @@ def test_the_lines_of_plugins_are_a_recipe_of_their_own(tmp_path: Path) -> None:
     assert lines[1:3] == ['optimizer = "adam"', 'plugins = ["ewc"]']
 
 
+def combined(folder: Path) -> tuple[Path, Path]:
+    """Recipes of one's own: another STE, and a plugin that tells the optimiser it has alone."""
+    wide, hold = folder / "wide.toml", folder / "hold.toml"
+    wide.write_text(
+        'title = "Wide"\noptimizer = "ste"\nplugins = []\n[defaults]\nclamp = 0.5\n'
+        "[search]\nclamp = {low = 0.1, high = 1.0}\n"
+    )
+    hold.write_text(
+        'title = "Hold"\noptimizer = "adam"\nplugin = "cl_bnn.strategies:EWC"\n'
+        "[defaults]\nstrength = 1.0\n[defaults.adam]\nweight_clip = 0.5\n"
+        "[search.hold]\nstrength = {low = 0.1, high = 1.0}\n"
+    )
+    return wide, hold
+
+
+@pytest.mark.parametrize("place", ["on", "defaults"])
+def test_a_combination_of_ones_own_is_found_again(tmp_path: Path, place: Any) -> None:
+    wide, hold = combined(tmp_path)
+    both, alone = searched(f"{wide}+{hold}"), searched(str(hold))
+    assert f"--strategy {wide}+{hold} " in chosen.command(both, 8)
+    told = tried(0, 0.9, clamp=0.25, hold__strength=0.5)
+    spec = both.spec(told.settings)
+    for path in (tmp_path / "pasted.toml", tmp_path / "written.toml"):
+        if path.stem == "pasted":
+            path.write_text("\n".join(chosen.lines(both, told, "x", place)))
+        else:
+            chosen.write(path, both, told, "x", place)
+        assert resolved(path).settings == spec.settings and spec.settings["clamp"] == 0.25
+        assert resolved(path).plugins == spec.plugins
+    found = tried(0, 0.9, hold__strength=0.5)
+    chosen.write(path := tmp_path / "alone.toml", alone, found, "x", place)
+    assert resolved(path).settings["weight_clip"] == 0.5
+    (pasted := tmp_path / "again.toml").write_text(
+        "\n".join(chosen.lines(alone, found, "x", place))
+    )
+    assert resolved(pasted).settings == resolved(path).settings
+
+
+def test_a_plugin_with_a_dot_in_its_name_is_refused(tmp_path: Path) -> None:
+    _, hold = combined(tmp_path)
+    dotted = hold.rename(tmp_path / "hold.v2.toml")
+    with pytest.raises(UserError, match="name and a dot before them: call it hold_v2.toml"):
+        recipes.load_strategy(f"ste+{dotted}")
+
+
 @pytest.mark.parametrize(
     ("strategy", "overrides", "options"),
     [

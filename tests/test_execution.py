@@ -434,7 +434,6 @@ BELOW = REMEMBERS.replace("Mine", "Base") + "\n\nclass Mine(Base):\n    pass\n"
         ("silent", HELD, "started"),  # who knows what such a class remembers
         ("plain", REMEMBERS.replace("STATE", "{'w': 1.0}"), "resumed"),
         ("below", BELOW.replace("STATE", "{'w': 1.0}"), "started"),  # nor what this one does
-        ("array", REMEMBERS.replace("STATE", "{'w': np.ones(2)}"), "started"),
     ],
 )
 def test_own_code_continues_where_it_says_what_it_remembers(
@@ -446,6 +445,13 @@ def test_own_code_continues_where_it_says_what_it_remembers(
     events: list[Event] = []
     carry_out([run], events.append)
     assert next(e.kind for e in events if e.kind != "note") == then
+
+
+def test_what_no_checkpoint_gives_back_is_told_before_it_is_needed(tmp_path: Path) -> None:
+    code = REMEMBERS.replace("STATE", "{'w': [1.0, np.ones(2)]}")
+    (run,) = plan(tmp_path, own_code(tmp_path / "mine", "module_array", code))
+    with pytest.raises(UserError, match=r"extra_state\(\) of Mine\['w'\]\[1\] is a ndarray, which"):
+        carry_out([run])
 
 
 def test_a_class_that_is_no_strategy_is_one_line(tmp_path: Path) -> None:
@@ -471,7 +477,7 @@ def test_outputs_that_do_not_fit_are_one_line(tmp_path: Path) -> None:
         UserError, match=r"narrow:net turns an input of the shape .* into \(1,\), and"
     ):
         carry_out(runs)
-    with pytest.raises(UserError, match="1 of 1 cannot be run, .*narrow:net turns"):
+    with pytest.raises(UserError, match="1 cannot be run, .*narrow:net turns"):
         planning.show(runs, 1, "cpu", None)
     (tmp_path / "narrow.py").write_text(code.replace("in_features, 1", "3, in_features"))
     del sys.modules["narrow"]

@@ -326,7 +326,7 @@ def test_check_refuses(folder: Path, overrides: dict[str, Any], message: str) ->
 
 
 def test_an_unknown_section_of_an_override(folder: Path) -> None:
-    with pytest.raises(UserError, match=r"'streem'; did you mean 'stream'\?"):
+    with pytest.raises(UserError, match=r"'streem' of mine; did you mean 'stream'\?"):
         spec_of(folder, streem__seed=1)
 
 

@@ -414,11 +414,23 @@ def test_a_dry_run_refuses_what_no_run_accepts(
     with pytest.raises(UserError) as caught:
         planning.show(swept(tmp_path, ["ste", "adam", "bop"], seeds=(0,)), 1, "cpu", None)
     told = str(caught.value)
-    assert told.startswith("1 of 3 cannot be run, tiny[") and "/adam/seed0 first: lr must" in told
+    assert told.startswith("1 cannot be run, tiny[") and "/adam/seed0 first: lr must" in told
     printed = capsys.readouterr().out
     assert "cannot be run: lr must be > 0, got -1.0\n" in printed
     assert "about 60 s a run" in printed and "about 2 min a run" in printed
     assert "expected time of all" not in printed
+
+
+def test_a_dry_run_tells_of_files_that_are_another_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "expected", lambda *given: 60.0)
+    first, second = swept(tmp_path, ["ste", "adam"], seeds=(0,))
+    carry_out([first])
+    first.path.write_text(first.path.read_text() + "\n")
+    with pytest.raises(UserError, match=r"1 cannot be run, .*/ste/seed0 first: .* was edited"):
+        planning.show([first, second], 1, "cpu", None)
+    assert "about 60 s a run" in capsys.readouterr().out
 
 
 def test_a_dry_run_without_the_data_says_so(

@@ -442,6 +442,21 @@ def test_wandb_gets_what_a_run_measured_before_it_was_interrupted(
     assert after.logged[1].keys() == before.logged[0].keys() and after.finished
 
 
+def test_wandb_gets_a_run_whole_that_only_had_to_be_written(
+    few_images: None, fake: FakeWandb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "write", full)
+        assert train("mnist_ste", "--stop-after", "2", "--wandb") == 130
+    assert train("mnist_ste", "--stop-after", "2", "--wandb") == 0
+    before, after = fake.runs
+    assert after.logged == [pytest.approx(values, rel=1e-5) for values in before.logged]
+    assert len(after.logged) == 2 and after.finished
+
+
 def test_wandb_of_several_tasks_is_the_mean_over_those_seen() -> None:
     rows = [
         results.Row("b", "s", 0, 0, 0, 0, "accuracy", 0.5),

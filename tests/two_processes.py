@@ -21,7 +21,7 @@ from cl_bnn.data.dataset import Split
 from cl_bnn.data.folder import FolderView
 from cl_bnn.data.task import TaskView
 from cl_bnn.errors import UserError
-from cl_bnn.nn.norm import BatchNorm
+from cl_bnn.nn.norm import BatchNorm, norm_layer
 from cl_bnn.recorder import Recorder
 from cl_bnn.strategies import (
     DER,
@@ -172,6 +172,7 @@ def errors(folder: Path) -> dict[str, str]:
     return {
         "batch": message(lambda: distributed.batches(order, 1, training=True)),
         "whole": message(lambda: distributed.batches(order[:1], 8, training=False)),
+        "norm": message(lambda: distributed.share_statistics(norm_layer("batch", 4, 1))),
     }
 
 

@@ -9,7 +9,7 @@ from cl_bnn.data.cifar import torchvision_class
 from cl_bnn.data.features import FEATURES, Features
 from cl_bnn.data.idx import IdxFile
 from cl_bnn.data.sources import SOURCES, Source, data_root
-from cl_bnn.errors import UserError, near
+from cl_bnn.errors import UserError, near, one_line
 
 MEGABYTE = 1_000_000
 
@@ -101,8 +101,9 @@ def fetch(name: str, root: str | Path | None = None) -> str:
     try:
         _download(source, source.torchvision, folder)
     except (OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{source.title} cannot be fetched into {where}: {reason}") from error
+        raise UserError(
+            f"{source.title} cannot be fetched into {where}: {one_line(error)}"
+        ) from error
     source.read(folder)
     return f"{source.title} is now in {where}"
 
@@ -110,11 +111,10 @@ def fetch(name: str, root: str | Path | None = None) -> str:
 def _fetch_class(name: str, root: Path) -> str:
     try:
         own.open_halves(name, root, download=True)
-    except (OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
+    except own.UNREADABLE as error:
         raise UserError(
-            f"torchvision's {name} cannot be fetched into {root}: {reason}; files of it that are "
-            "damaged must be deleted first"
+            f"torchvision's {name} cannot be fetched into {root}: {one_line(error)}; files of it "
+            "that are damaged must be deleted first"
         ) from error
     own.load_torchvision(name, root)
     return f"torchvision's {name} is now in {root}"

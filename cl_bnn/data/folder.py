@@ -16,7 +16,7 @@ from torch.utils import data
 
 from cl_bnn.data.crops import central_crop, random_crop
 from cl_bnn.data.task import TaskView
-from cl_bnn.errors import Absent, UserError
+from cl_bnn.errors import Absent, UserError, one_line
 
 # Of the pixels of ImageNet's training images, 0 to 255, red, green and blue.
 MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
@@ -217,7 +217,7 @@ class _Reader(data.Dataset[Any]):
                 with _seeded(seeds):
                     images.append(self._image(path))
             except Exception as error:  # Pillow's decoders raise whatever they meet
-                reason = " ".join(str(error).split()) or type(error).__name__
+                reason = one_line(error) or type(error).__name__
                 failures.append(f"{_printable(path)} cannot be read: {_printable(reason)}")
             else:
                 places.append(place)

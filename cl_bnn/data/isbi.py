@@ -10,7 +10,7 @@ from torch import Tensor
 from cl_bnn.data.dataset import Split
 from cl_bnn.data.idx import damaged
 from cl_bnn.data.sources import data_root
-from cl_bnn.errors import Absent
+from cl_bnn.errors import Absent, one_line
 
 FOLDER = "isbi2012-em"
 SIDE = 512
@@ -80,7 +80,7 @@ def _grey(path: Path) -> Tensor:
             mode, size = image.mode, image.size
             data = image.tobytes() if (mode, size) == ("L", (SIDE, SIDE)) else b""
     except (OSError, SyntaxError, ValueError) as error:  # Pillow has no class for broken files
-        raise damaged(path, " ".join(str(error).split()), LAYOUT) from error
+        raise damaged(path, one_line(error), LAYOUT) from error
     if not data:
         raise damaged(path, f"{size[0]} x {size[1]} pixels of mode {mode}", LAYOUT)
     return torch.frombuffer(bytearray(data), dtype=torch.uint8).view(SIDE, SIDE)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cl_bnn.data.dataset import Dataset, Split
-from cl_bnn.errors import Absent, UserError, near
+from cl_bnn.errors import Absent, UserError, near, one_line
 
 SUFFIX = ".npz"
 PREFIX = "torchvision:"
@@ -108,8 +108,7 @@ def read_arrays(path: Path, names: Sequence[str] = ()) -> list[Array]:
     except UserError:
         raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path} cannot be read as {SUFFIX} file: {reason}") from error
+        raise UserError(f"{path} cannot be read as {SUFFIX} file: {one_line(error)}") from error
 
 
 @cache
@@ -122,14 +121,17 @@ def load_torchvision(name: str, root: Path) -> Dataset:
     """
     try:
         halves = [_arrays(name, half) for half in open_halves(name, root)]
-    except (OSError, RuntimeError, ImportError) as error:
-        reason = " ".join(str(error).split())
+    except UNREADABLE as error:
         raise Absent(
-            f"torchvision's {name} cannot be read from {root} ({reason}): run "
-            f"`cl-bnn data fetch {PREFIX}{name}`, or give the folder that holds it as --data-root "
-            "or in CL_BNN_DATA"
+            f"torchvision's {name} cannot be read from {root} ({one_line(error)}): run "
+            f"`cl-bnn data fetch {PREFIX}{name}`, once files of it that are damaged are deleted, "
+            "or give the folder that holds it as --data-root or in CL_BNN_DATA"
         ) from error
     return dataset_of(f"{PREFIX}{name}", *halves[0], *halves[1])
+
+
+#: What torchvision raises where files are missing, cut short (by `assert`) or not to be fetched.
+UNREADABLE = (OSError, RuntimeError, ImportError, AssertionError, EOFError)
 
 
 def open_halves(name: str, root: Path, **options: Any) -> list[Any]:
@@ -149,8 +151,9 @@ def open_halves(name: str, root: Path, **options: Any) -> list[Any]:
     try:
         return [known[name](root, **{key: value}, **options) for value in values]
     except (ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"torchvision's {name} does not give its halves: {reason}") from error
+        raise UserError(
+            f"torchvision's {name} does not give its halves: {one_line(error)}"
+        ) from error
 
 
 def _arrays(name: str, half: Any) -> tuple[Array, Array]:

@@ -19,7 +19,7 @@ from cl_bnn.nn.lrnet import lrnet_big, lrnet_small
 from cl_bnn.nn.mlp import MLP, mlp, mnist_mlp, tanh_mlp
 from cl_bnn.nn.nin import nin
 from cl_bnn.nn.residual import birealnet18, resnet18
-from cl_bnn.nn.stacked import Stacked
+from cl_bnn.nn.stacked import Stacked, vectors
 from cl_bnn.nn.unet import unet
 from cl_bnn.nn.vgg import vgg
 
@@ -51,6 +51,7 @@ __all__ = [
     "sign",
     "tanh_mlp",
     "unet",
+    "vectors",
     "vgg",
     "xnornet",
 ]

@@ -36,13 +36,14 @@ class Stacked(nn.Module):
         first, self.count = networks[0], len(networks)
         own = {id(parameter) for parameter in binary_parameters(first)}
         self._binary = [_flat(n) for n, p in first.named_parameters() if id(p) in own]
-        self._names = {_flat(name): name for name in first.state_dict()}
+        held, saved = (*first.named_parameters(), *first.named_buffers()), first.state_dict()
+        self._names = {_flat(name): name for name, _ in held}
         parameters, buffers = stack_module_state(list(networks))
         for name, value in parameters.items():
             learned = first.get_parameter(name).requires_grad
             self.register_parameter(_flat(name), nn.Parameter(value.detach(), learned))
         for name, value in buffers.items():
-            self.register_buffer(_flat(name), value)
+            self.register_buffer(_flat(name), value, persistent=name in saved)
         self._told = len(signature(first.forward).parameters) > 1
         # In a list, lest its parameters count as ours.
         self._form = [copy.deepcopy(first).to("meta")]
@@ -82,6 +83,18 @@ class Stacked(nn.Module):
         """The state of one network by the names it had alone; views of what is stacked here."""
         state = self.state_dict()
         return {self._names[name]: value[index] for name, value in state.items()}
+
+
+def vectors(model: nn.Module) -> list[Tensor]:
+    """Biases, gains and shifts: the parameters of one dimension at most, of each network where
+    several are stacked.
+    """
+    return [
+        parameter
+        for module in model.modules()
+        for parameter in module.parameters(recurse=False)
+        if parameter.dim() <= 1 + isinstance(module, Stacked)
+    ]
 
 
 def _flat(name: str) -> str:

@@ -60,9 +60,10 @@ class Live:
         name, kind = event.run, event.kind
         if kind == "note":
             return
+        whole = name not in self._sinks and kind in ("skipped", "finished")  # nothing told before
         if name not in self._sinks:
             self._sinks[name] = self._begin(name)
-        rows = _rows_on_file(self.runs[name]) if kind == "skipped" else event.rows
+        rows = _rows_on_file(self.runs[name]) if whole else event.rows
         held = self._held.pop(name, []) + [row for row in rows if row.epoch is not None]
         # The last epoch of a task is tested when the task ends.
         done = event.epoch + (kind == "epoch")

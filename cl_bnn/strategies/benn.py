@@ -8,9 +8,14 @@ from torch import nn
 from cl_bnn._builders import import_target
 from cl_bnn.ensembles import Vote, rule_of
 from cl_bnn.strategies.beside import SideBySideEnsemble
+from cl_bnn.strategies.composed import own_classes, says_itself
 from cl_bnn.strategies.ensemble import MODES, Ensemble, Mode, PosteriorEnsemble
+from cl_bnn.strategies.joint import AllAtOnce
 from cl_bnn.strategies.rounds import RoundEnsemble
 from cl_bnn.strategies.template import Template
+
+#: What adds to the loss of a network, or remembers something of it: methods of `Template`.
+OF_ONE_NETWORK = ("_before_backward", "extra_state")
 
 
 @cache
@@ -28,19 +33,33 @@ def ensemble_of(
         side_by_side: whether to train all members at once.
 
     Raises:
-        ValueError: an unknown mode, or members that cannot be trained side by side.
+        ValueError: an unknown mode, members that learn all tasks at once or that, by a class of the
+            user's, add to the loss or remember things, or that cannot be trained side by side.
     """
+    if issubclass(kind, AllAtOnce):
+        raise ValueError(f"member must learn task after task, and {kind.__name__} does not")
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
-    if side_by_side and (mode != "independent" or not kind.elementwise):
+    of_one = {name for c in own_classes(kind) for name in OF_ONE_NETWORK if name in vars(c)}
+    if of_one and mode != "posterior":
+        raise ValueError(
+            f"member: {', '.join(sorted(of_one))} of {kind.__name__} are of one network, and the "
+            "members of an ensemble are several: take mode = 'posterior', or a class without"
+        )
+    if side_by_side and (mode != "independent" or not _elementwise(kind)):
         raise ValueError(
             "side_by_side needs mode = 'independent' and a member whose optimiser works element by "
-            f"element, got {mode!r} and {kind.__name__}"
+            f"element, got {mode!r} and {kind.__name__} (a class of your own says so by "
+            "elementwise = True)"
         )
     base: type[Ensemble] = SideBySideEnsemble if side_by_side else RoundEnsemble
     if mode == "posterior":
         base = PosteriorEnsemble
     return type(f"{base.__name__}Of{kind.__name__}", (base, kind), {"mode": mode})
+
+
+def _elementwise(kind: type[Template]) -> bool:
+    return kind.elementwise and says_itself(kind, "elementwise")
 
 
 def benn(
@@ -93,7 +112,7 @@ def benn(
     if side_by_side is None:
         convolves = any(isinstance(m, nn.modules.conv._ConvNd) for m in model.modules())
         apart = convolves or kronecker or rule_of(rule).boosts
-        side_by_side = mode == "independent" and kind.elementwise and not apart
+        side_by_side = mode == "independent" and _elementwise(kind) and not apart
     made: Any = ensemble_of(cast(Any, kind), mode, side_by_side=side_by_side)
     ensemble: Ensemble = made(model=model, rule=rule, size=size, vote=vote, **settings, **template)
     return ensemble

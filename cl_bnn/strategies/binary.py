@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Adam
 
-from cl_bnn.nn import real_parameters
+from cl_bnn.nn import real_parameters, vectors
 from cl_bnn.optim.binary import BinaryOptimizer
 from cl_bnn.optim.weights import replace_in_groups, require
 from cl_bnn.strategies.mixin import Mixin
@@ -115,9 +115,9 @@ def inner_adam(model: nn.Module, lr: float, weight_decay: float = 0.0) -> Adam |
         return None
     if not weight_decay:
         return Adam(real, lr)
-    vectors = [p for p in real if p.dim() < 2]
-    matrices = [p for p in real if p.dim() >= 2]
+    known = {id(p) for p in vectors(model)}
     groups: list[dict[str, Any]] = [
-        {"params": vectors}, {"params": matrices, "weight_decay": weight_decay},
-    ]  # fmt: skip
+        {"params": [p for p in real if id(p) in known]},
+        {"params": [p for p in real if id(p) not in known], "weight_decay": weight_decay},
+    ]
     return Adam(groups, lr)

@@ -108,7 +108,8 @@ class Composed(SupervisedPlugin, supports_distributed=True):  # type: ignore[cal
         """Whether the plugin has a state that can be restored; one that a class of the user's own
         inherits is not the whole of it.
         """
-        return hasattr(self.plugin, "load_state_dict") and says_itself(self.plugin, "state_dict")
+        kind = type(self.plugin)
+        return hasattr(kind, "load_state_dict") and says_itself(kind, "state_dict")
 
     def state_dict(self) -> dict[str, Any]:
         """That of the plugin."""
@@ -120,12 +121,17 @@ class Composed(SupervisedPlugin, supports_distributed=True):  # type: ignore[cal
         self.plugin.load_state_dict(_moved(state, device))
 
 
-def says_itself(learner: Any, method: str) -> bool:
-    """Whether what an object remembers is told by a method of its own class, where that is one of
-    the user's, and not by one that it inherits from a class of ours or of Avalanche's.
+def says_itself(kind: type, name: str) -> bool:
+    """Whether a class of the user's has this attribute itself, and does not inherit it from a class
+    of ours or of Avalanche's; these have it.
     """
-    own = [c for c in type(learner).__mro__ if c.__module__.partition(".")[0] not in KNOWN]
-    return not own or method in vars(own[0])
+    own = own_classes(kind)
+    return not own or name in vars(own[0])
+
+
+def own_classes(kind: type) -> list[type]:
+    """The classes of the user's that a class is or inherits from, itself first."""
+    return [c for c in kind.__mro__ if c.__module__.partition(".")[0] not in KNOWN]
 
 
 def composed(plugin: Any) -> Any:

@@ -17,6 +17,7 @@ from cl_bnn.strategies.composed import asks_weights
 from cl_bnn.strategies.der import DER
 from cl_bnn.strategies.loading import Batches, StreamedBatches, view_behind
 from cl_bnn.strategies.mixin import Mixin
+from cl_bnn.strategies.task_aware import grows
 from cl_bnn.strategies.template import Template
 
 Mode = Literal["independent", "sequential", "posterior"]
@@ -37,8 +38,9 @@ class Ensemble(Mixin):
 
     Raises:
         ValueError: a value is outside its range.
-        UserError: an unknown rule, or several processes; when training begins, a plugin that holds,
-            copies or asks one network.
+        UserError: an unknown rule, several processes, or a network that grows; when training
+            begins, a plugin that holds, copies or asks one network, or that brings a loader of its
+            own.
     """
 
     mode: Mode = "independent"
@@ -53,6 +55,8 @@ class Ensemble(Mixin):
             raise ValueError(f"vote must be one of {', '.join(VOTES)}, got {vote!r}")
         if distributed.size() > 1:
             raise UserError("an ensemble is trained by a single process")
+        if grows(model):
+            raise UserError("the members of an ensemble cannot grow: give the network all outputs")
         self.rule, self.size, self.vote = rule_of(rule), size, vote
         self.seed = int(torch.randint(2**31, ()))  # of all that members draw for themselves
         super().__init__(model=self.arranged(model), **member)
@@ -172,6 +176,14 @@ class Ensemble(Mixin):
         view = view_behind(self.adapted_dataset)
         assert view is not None, "the batches come from a view"
         self._still = view.still()
+
+    def _before_training_exp(self, **kwargs: Any) -> None:
+        super()._before_training_exp(**kwargs)
+        if self.dataloader is not self.batches and self.mode != "posterior":
+            raise UserError(
+                "an ensemble draws the samples of its members itself: leave out the plugin that "
+                "brings its own loader, or take mode = 'posterior'"
+            )
 
     @torch.no_grad()
     def wrong(self) -> Tensor:

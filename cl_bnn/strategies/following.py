@@ -15,6 +15,21 @@ def trained(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
+def require_all_trained(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Refuse a parameter that is neither frozen nor in the optimiser or its inner one.
+
+    Raises:
+        ValueError: there is one.
+    """
+    held = {id(p) for group in all_groups(optimizer) for p in group["params"]}
+    for name, parameter in trained(model).items():
+        if id(parameter) not in held:
+            raise ValueError(
+                f"optimizer leaves {name} untrained: give cl_bnn.nn.real_parameters(model) to its "
+                "inner optimiser, or freeze it (requires_grad = False)"
+            )
+
+
 class FollowsModel:
     """What a strategy does with its optimiser when its model changes; to be put before Avalanche's
     template.

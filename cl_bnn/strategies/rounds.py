@@ -147,7 +147,7 @@ class RoundEnsemble(Ensemble):
             for plugin in self._keeps:
                 plugin.after_training_exp(self)
         with self.member_weights():
-            weights = {name: t.detach().clone() for name, t in self.model.state_dict().items()}
+            weights = {name: t.detach().clone() for name, t in _held(self.model).items()}
         task = int(self.experience.current_experience)
         member = Member(task, alpha, weights, self._state() if self.independent else None)
         self.members[self.round : self.round + 1] = [member]
@@ -185,7 +185,7 @@ class RoundEnsemble(Ensemble):
         alpha = before[0].alpha if before else 1.0
         if self.members and not before:
             alpha = sum(member.alpha for member in self.members) / len(self.members)
-        now = Member(0, alpha, dict(self.model.state_dict()), None)
+        now = Member(0, alpha, {name: t.data for name, t in _held(self.model).items()}, None)
         return [*self.members[: self.round], now, *self.members[self.round + 1 :]]
 
     @contextmanager
@@ -256,10 +256,15 @@ def _spread(weights: Tensor) -> dict[str, float]:
     return histogram | {"sample_share": (1 / relative.square().mean()).item()}
 
 
+def _held(model: torch.nn.Module) -> State:
+    """What a network predicts by, by name: weights and statistics, saved with it or not."""
+    return dict(model.named_parameters()) | dict(model.named_buffers())
+
+
 @contextmanager
 def _loaded(model: torch.nn.Module, weights: State) -> Iterator[None]:
     """Inside, the model holds these weights and statistics; only storage is swapped."""
-    own = dict(model.named_parameters()) | dict(model.named_buffers())
+    own = _held(model)
     with restored(own.values()):
         for name, tensor in own.items():
             tensor.data = weights[name]

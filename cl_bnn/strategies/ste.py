@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cl_bnn.nn import binary_group, init_latent, real_parameters
+from cl_bnn.nn import binary_group, init_latent, real_parameters, vectors
 from cl_bnn.optim import STE
 from cl_bnn.optim.ste import Backward
 from cl_bnn.strategies.binary import LatentStrategy
@@ -43,8 +43,9 @@ class STEStrategy(LatentStrategy):
     ) -> None:  # fmt: skip
         self.initialise(model)
         binary = binary_group(model)
-        self._clamped = [p for p in binary["params"] if real_biases and p.dim() == 1]
-        kept = [p for p in binary["params"] if all(p is not bias for bias in self._clamped)]
+        biases = {id(p) for p in vectors(model)} if real_biases else set()
+        self._clamped = [p for p in binary["params"] if id(p) in biases]
+        kept = [p for p in binary["params"] if id(p) not in biases]
         real = [*self._clamped, *real_parameters(model)]
         groups = [{**binary, "params": kept}, {"params": real, "binary": False}]
         optimizer = STE(

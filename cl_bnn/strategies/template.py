@@ -18,7 +18,7 @@ from cl_bnn.optim.gaussian import GaussianPosterior
 from cl_bnn.optim.inner import WithInner
 from cl_bnn.optim.weights import require
 from cl_bnn.strategies.composed import Composed, composed, says_itself
-from cl_bnn.strategies.following import FollowsModel, trained
+from cl_bnn.strategies.following import FollowsModel, require_all_trained, trained
 from cl_bnn.strategies.loading import Batches, StreamedBatches, batches_of, view_behind
 from cl_bnn.strategies.precision import PRECISIONS, Precision, gpu_arithmetic
 from cl_bnn.strategies.schedules import SCHEDULES, Schedule
@@ -46,6 +46,9 @@ class Template(FollowsModel, SupervisedTemplate):
         channels_last: whether images are handed to the network with the channels innermost in
             memory, which convolutions on some devices prefer.
         template: every keyword of Avalanche's `SupervisedTemplate`.
+
+    Raises:
+        ValueError: a value is out of range, or a parameter is neither optimised nor frozen.
 
     Attributes:
         predictors: the ways in which the strategy can predict, the preferred one first.
@@ -81,6 +84,7 @@ class Template(FollowsModel, SupervisedTemplate):
             raise ValueError(f"schedule 'cosine_early' {reason}")
         require(precision in PRECISIONS, "precision", precision, f"one of {', '.join(PRECISIONS)}")
         template.setdefault("criterion", objective.loss)
+        require_all_trained(model, optimizer)
         super().__init__(model=model, optimizer=optimizer, **template)
         self.objective = objective
         self.stop_after, self.precision, self.channels_last = stop_after, precision, channels_last
@@ -243,7 +247,7 @@ class Template(FollowsModel, SupervisedTemplate):
         """
         if grows(self.model) or not all(plugin.can_be_saved for plugin in self._composed()):
             return False
-        return says_itself(self, "extra_state")
+        return says_itself(type(self), "extra_state")
 
     def _compose(self) -> None:
         self.plugins[:] = map(composed, self.plugins)

@@ -224,11 +224,11 @@ class VCLStrategy(GaussianStrategy):
             group.update(known)
 
     def _coreset_batches(self) -> list[Tensor]:
-        """Rows of mini-batches for an epoch, each with as many samples of every task: a head or a
-        norm of one task may see no others.
+        """Rows of mini-batches for an epoch, each with as many samples of every task, one at least:
+        a head or a norm of one task may see no others.
         """
         sizes = [len(y) for _, y, _ in self.coresets.values()]
-        count = math.ceil(sum(sizes) / self.train_mb_size)
+        count = min(math.ceil(sum(sizes) / self.train_mb_size), *sizes)
         shares, start = [], 0
         for size in sizes:
             shares.append((start + torch.randperm(size)).tensor_split(count))

@@ -279,8 +279,8 @@ def test_a_class_without_arrays_is_read_sample_by_sample(
         load("torchvision:Pictures", tmp_path)
     assert str(error.value) == (
         f"torchvision's Pictures cannot be read from {tmp_path} (Dataset not found. You can use "
-        "download=True): run `cl-bnn data fetch torchvision:Pictures`, or give the folder that "
-        "holds it as --data-root or in CL_BNN_DATA"
+        "download=True): run `cl-bnn data fetch torchvision:Pictures`, once files of it that are "
+        "damaged are deleted, or give the folder that holds it as --data-root or in CL_BNN_DATA"
     )
     line = f"torchvision's Pictures is now in {tmp_path}"
     assert fetch("torchvision:Pictures", tmp_path) == line
@@ -288,6 +288,21 @@ def test_a_class_without_arrays_is_read_sample_by_sample(
     assert data.train.x.shape == (4, 3, 4, 3) and data.test.x.shape == (2, 3, 4, 3)
     assert data.train.x[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
     assert data.train.y.tolist() == [0, 1, 0, 1]
+
+
+def test_a_file_of_torchvisions_that_was_cut_short_is_one_line(tmp_path: Path) -> None:
+    """torchvision asserts then."""
+    raw = tmp_path / "KMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for half, count in (("train", 3), ("t10k", 2)):
+        head = np.array([0x803, count, 28, 28], dtype=">i4").tobytes()
+        (raw / f"{half}-images-idx3-ubyte").write_bytes(head + bytes(28))
+        (raw / f"{half}-labels-idx1-ubyte").write_bytes(
+            np.array([0x801, count], dtype=">i4").tobytes() + bytes(count)
+        )
+    for action in (load, fetch):
+        with pytest.raises(UserError, match="files of it that are damaged"):
+            action("torchvision:KMNIST", tmp_path)
 
 
 def test_samples_that_are_no_pairs_are_refused(

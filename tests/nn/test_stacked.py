@@ -105,6 +105,30 @@ def test_dropout_differs_between_members() -> None:
     assert not torch.equal(first, second)
 
 
+class Counting(nn.Module):
+    """With a buffer that no file keeps."""
+
+    scale: torch.Tensor
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.linear = BinaryLinear(6, 4)
+        self.register_buffer("scale", torch.tensor(scale), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.linear(x) * self.scale
+        return found
+
+
+def test_buffers_that_are_not_saved_are_used() -> None:
+    alone = [Counting(1.0), Counting(2.0)]
+    stacked = Stacked(alone).eval()
+    x = torch.randn(5, 6)
+    for k, network in enumerate(alone):
+        torch.testing.assert_close(stacked(x)[k], network(x))
+        assert stacked.member(k).keys() == network.state_dict().keys()
+
+
 def test_none_is_refused() -> None:
     with pytest.raises(ValueError, match="networks must hold at least one network, got none"):
         Stacked([])

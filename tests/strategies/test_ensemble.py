@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import torch
 from avalanche.core import SupervisedPlugin
+from avalanche.models import IncrementalClassifier
+from avalanche.training.plugins import ReplayPlugin
 from test_execution import Stop, carry_out, plan, stop_at
 from tiny import stream
 from torch import Tensor, nn
@@ -15,7 +17,7 @@ from cl_bnn import ensembles, results
 from cl_bnn.cli import main
 from cl_bnn.ensembles import VOTES
 from cl_bnn.errors import UserError
-from cl_bnn.nn import mlp
+from cl_bnn.nn import mlp, tanh_mlp
 from cl_bnn.objectives import BINARY
 from cl_bnn.optim import STE
 from cl_bnn.recorder import Recorder
@@ -67,6 +69,41 @@ def test_members_have_no_plugin_of_one_network(plugin: Any) -> None:
         learn(ensemble(plugins=[plugin()]))
 
 
+@pytest.mark.parametrize("beside", [False, True])
+def test_members_draw_their_samples_themselves(beside: bool) -> None:
+    """The plugin takes the place of the batches when the second task comes."""
+    with pytest.raises(UserError, match="leave out the plugin that brings its own loader"):
+        learn(ensemble(plugins=[ReplayPlugin(mem_size=20)], side_by_side=beside), 2)
+
+
+class Penalised(STEStrategy):
+    elementwise = True
+
+    def _before_backward(self, **kwargs: Any) -> None:
+        super()._before_backward(**kwargs)
+        self.loss = self.loss + 1
+
+
+class Drawn(STEStrategy):
+    """A class of the user's that says nothing of how its optimiser works."""
+
+
+def test_members_of_ones_own_class_hold_nothing_of_one_network() -> None:
+    for beside in (False, True):
+        with pytest.raises(ValueError, match="_before_backward of Penalised are of one network"):
+            ensemble_of(Penalised, side_by_side=beside)
+    with pytest.raises(ValueError, match="got 'independent' and Drawn .*elementwise = True"):
+        ensemble_of(Drawn, side_by_side=True)
+    made = benn(model=network(), member={"build": f"{__name__}:Drawn"}, evaluator=Recorder())
+    assert type(made).__name__ == "RoundEnsembleOfDrawn"
+
+
+def test_networks_that_grow_have_no_ensemble() -> None:
+    model = nn.Sequential(nn.Flatten(), IncrementalClassifier(784, 2))
+    with pytest.raises(UserError, match="the members of an ensemble cannot grow"):
+        ensemble(model=model)
+
+
 def test_rounds_may_be_evaluated_within() -> None:
     learn(ensemble(eval_every=1, peval_mode="iteration"))
 
@@ -82,6 +119,22 @@ def double() -> Iterator[None]:
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
+
+
+def test_biases_of_stacked_members_have_no_decay_and_can_be_real(double: None) -> None:
+    given: Any = {"threshold": 1e-5, "gamma": 1e-2, "real_weight_decay": 0.5}
+    models = [TaskAware(tanh_mlp(input_shape=(784,), out_features=2, width=4)) for _ in range(2)]
+    beside = ensemble(BopStrategy, side_by_side=True, model=network(norm="none"), **given)
+    vectors, matrices = beside.optimizer.inner.param_groups
+    assert {p.shape for p in vectors["params"]} == {(SIZE, 16), (SIZE, 2)}
+    assert vectors["weight_decay"] == 0 and not matrices["params"]
+    kinds = STEStrategy, ensemble_of(STEStrategy, side_by_side=True)
+    alone, stacked = (
+        kind(model=model, real_biases=True, evaluator=Recorder())
+        for kind, model in zip(kinds, models, strict=True)
+    )
+    assert [p.shape[1:] for p in stacked._clamped] == [p.shape for p in alone._clamped]
+    assert len(alone._clamped) > 0
 
 
 @pytest.mark.parametrize("kind", [STEStrategy, BopStrategy, MetaplasticStrategy])
@@ -418,12 +471,13 @@ def test_a_member_has_the_settings_of_its_own_recipe(tmp_path: Path) -> None:
             "member.lrr=1",
             "member.lrr: no setting of cl_bnn.strategies:STEStrategy; did you mean 'lr'",
         ),
-        ("membre.lr=1", "unknown section 'membre'; did you mean 'member'"),
+        ("membre.lr=1", "unknown section 'membre' of benn; did you mean 'member'"),
         ("size=0", "size must be >= 1, got 0"),
         ("mode=both", "mode = 'both': expected one of 'independent', 'sequential', 'posterior'"),
         ("vote=loud", "vote = 'loud': expected one of 'soft', 'soft_outputs', 'hard', 'weighted'"),
         ("mode=posterior", "mode 'posterior' needs a member that has one, as bayesbinn"),
         ("member=benn", "member must be a strategy of a single network"),
+        ("member=ste_joint", "member must learn task after task, and JointSTEStrategy does not"),
     ],
 )
 def test_mistakes_are_one_line(

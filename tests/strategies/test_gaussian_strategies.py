@@ -229,6 +229,21 @@ def test_a_coreset_is_held_out_of_training() -> None:
     assert all(n == expected for n, expected in counts)
 
 
+def test_a_batch_of_coresets_has_a_sample_of_every_task_however_many() -> None:
+    strategy, _ = digits(train_mb_size=10)
+    tasks = {
+        f"coreset{k}": [torch.zeros(n, 1), torch.zeros(n), torch.zeros(n)]
+        for k, n in enumerate((5, 5, 6, *[5] * 20))
+    }
+    strategy.coresets = tasks
+    batches = strategy._coreset_batches()
+    assert len(batches) == 5
+    assert sorted(torch.cat(batches).tolist()) == list(
+        range(sum(len(x) for x, *_ in tasks.values()))
+    )
+    assert all(len(rows) >= len(tasks) for rows in batches)
+
+
 def test_what_predicts_has_learned_the_coresets_and_is_not_handed_on() -> None:
     strategy, stream = digits()
     plain, _ = digits()
