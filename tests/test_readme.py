@@ -3,6 +3,7 @@
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -17,7 +18,8 @@ from cl_bnn.recorder import Recorder
 from cl_bnn.strategies import TaskAware
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+PAGES = {place: (ROOT / place).read_text() for place in ("README.md", "strategies/README.md")}
+README = PAGES["README.md"]
 
 
 def blocks(language: str, page: str = README) -> list[str]:
@@ -61,6 +63,24 @@ def test_the_optimiser_in_plain_pytorch() -> None:
     assert set(names["network"]["weight"].flatten().tolist()) == {-1.0, 1.0}
 
 
+def test_an_optimiser_of_ones_own() -> None:
+    (code,) = blocks("python", PAGES["strategies/README.md"])
+    names: dict[str, Any] = {}
+    exec(code, names)
+    torch.manual_seed(0)
+    model = TaskAware(MLP(784, 2, width=8, norm="none"))
+    mine = names["Mine"](model=model, train_mb_size=20, train_epochs=3, evaluator=Recorder())
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    tasks = stream(n_experiences=1)
+    mine.train(tasks.train[0], eval_streams=[])
+    with mine.network_weights():
+        for name, p in model.named_parameters():
+            assert not torch.equal(p, before[name])
+            assert p.dim() == 1 or set(p.flatten().tolist()) == {-1.0, 1.0}
+    (found,) = mine.evaluator.measure(mine, tasks.test).values()
+    assert found["accuracy"] > 0.9
+
+
 def test_differences_for_a_paper(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -84,7 +104,6 @@ def test_links_lead_somewhere() -> None:
         assert known or (ROOT / target).exists(), target
 
 
-PAGES = {place: (ROOT / place).read_text() for place in ("README.md", "strategies/README.md")}
 LINES = [
     (place, line)
     for place, page in PAGES.items()

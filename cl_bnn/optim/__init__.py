@@ -3,11 +3,13 @@
 They share four verbs: `draw()` loads weights for the next forward pass, `step()` updates from
 gradients, `mode()` swaps in the binary weights for evaluation, and `posterior_to_prior()`, where
 there is a posterior, makes it the prior of the next task. `MESU` and `VCL` have them too, for
-Gaussian posteriors over weights of full precision: the yardstick of the binary ones.
+Gaussian posteriors over weights of full precision: the yardstick of the binary ones. An optimiser
+of one's own with a state for every binary weight is a `BinaryOptimizer`.
 """
 
 from cl_bnn.optim.bayesbinn import BayesBiNN
 from cl_bnn.optim.bimu import BiMU
+from cl_bnn.optim.binary import BinaryOptimizer
 from cl_bnn.optim.bop import Bop, Bop2ndOrder
 from cl_bnn.optim.kronecker import kronecker_factors
 from cl_bnn.optim.mesu import MESU
@@ -26,6 +28,7 @@ __all__ = [
     "XNOR",
     "BayesBiNN",
     "BiMU",
+    "BinaryOptimizer",
     "Bop",
     "Bop2ndOrder",
     "MetaplasticAdam",

@@ -35,14 +35,9 @@ TELLS = (
 NORM, PER_TASK, TOLD = "model.norm", "per_task", "stream.task_labels"
 #: The value of a setting that a recipe does not mention.
 DEFAULT = "default"
-#: What is asked of a strategy, and on which images: runs that differ in these are not compared.
-TASK = {
-    f"stream.{name}"
-    for name in (
-        "scenario", "n_experiences", "validation", "alignment", "class_order", "data", "size",
-        "test_limit",
-    )
-}  # fmt: skip
+#: What is asked of a strategy, and on which images, stands in this table: runs that differ in it are
+#: not compared, but for how the images are prepared.
+STREAM, PREPARED = "stream.", ("stream.scaling", "stream.augment")
 
 
 class Change(NamedTuple):
@@ -118,7 +113,9 @@ def _as_decided(settings: Settings) -> Settings:
 def _only(one: Settings, other: Settings) -> str | None:
     """The only setting that two runs differ in; None if they differ in more, or in none."""
     keys = [key for key in {*one, *other} if one.get(key, DEFAULT) != other.get(key, DEFAULT)]
-    return keys[0] if len(keys) == 1 and keys[0] not in TASK else None
+    if len(keys) != 1 or keys[0].startswith(STREAM) and keys[0] not in PREPARED:
+        return None
+    return keys[0]
 
 
 def _order(value: object) -> tuple[bool, bool, float, str]:

@@ -3,7 +3,7 @@
 from cl_bnn.strategies.bayesbinn import BayesBiNNStrategy, DrawWeights
 from cl_bnn.strategies.benn import benn, ensemble_of
 from cl_bnn.strategies.bimu import BiMUStrategy
-from cl_bnn.strategies.binary import DrawingStrategy
+from cl_bnn.strategies.binary import BinaryStrategy, DrawingStrategy, inner_adam
 from cl_bnn.strategies.bop import Bop2ndOrderStrategy, BopStrategy
 from cl_bnn.strategies.composed import Composed
 from cl_bnn.strategies.der import DER
@@ -32,9 +32,10 @@ __all__ = [
     "AdamStrategy",
     "BayesBiNNStrategy",
     "BiMUStrategy",
-    "Composed",
+    "BinaryStrategy",
     "Bop2ndOrderStrategy",
     "BopStrategy",
+    "Composed",
     "DrawWeights",
     "DrawingStrategy",
     "JointAdamStrategy",
@@ -55,4 +56,5 @@ __all__ = [
     "XNORStrategy",
     "benn",
     "ensemble_of",
+    "inner_adam",
 ]
