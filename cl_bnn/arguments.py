@@ -120,11 +120,9 @@ def _fill_search(parser: argparse.ArgumentParser) -> None:
 def _fill_searching(parser: argparse.ArgumentParser) -> None:
     """How a search is carried out, and where what it finds goes."""
     add = parser.add_argument
-    add("--jobs", metavar="N", type=_count, default=1, help="runs side by side (default 1)")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     out_help = "directory of the trials (default: searches)"
     add("--out", metavar="DIR", type=_folder, default=Path("searches"), help=out_help)
-    _add_data_root(parser)
+    _fill_machine(parser)
     write_help = "put the chosen settings into this recipe; a copy is made if it is not there"
     add("--write", metavar="FILE.toml", type=_folder, help=write_help)
     place_help = "table of FILE.toml to write: [on.BENCHMARK] or [defaults] (default: on)"
@@ -147,7 +145,6 @@ def _fill_running(parser: argparse.ArgumentParser, eval_every: str) -> None:
     add = parser.add_argument
     seeds_help = "how many (5: seeds 0 to 4) or which (0,3,7); default: seed 0 alone"
     add("--seeds", type=_seeds, default=[0], help=seeds_help)
-    add("--jobs", metavar="N", type=_count, default=1, help="runs side by side (default 1)")
     set_help = (
         "a setting of the strategy, PLUGIN.KEY, stream.KEY or model.KEY, or batch_size, precision, "
         "channels_last"
@@ -155,14 +152,21 @@ def _fill_running(parser: argparse.ArgumentParser, eval_every: str) -> None:
     add("--set", metavar="KEY=VALUE", action="append", type=_setting, default=[], help=set_help)
     stop_help = "end training after N epochs of a task; schedules still span all epochs"
     add("--stop-after", metavar="N", type=_count, help=stop_help)
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     every_help = f"how often the test sets are measured (default: {eval_every})"
     add("--eval-every", choices=("task", "epoch"), default=eval_every, help=every_help)
     out_help = "directory of the results (default: runs)"
     add("--out", metavar="DIR", type=_folder, default=Path("runs"), help=out_help)
-    _add_data_root(parser)
+    _fill_machine(parser)
     add("--no-plot", action="store_true", help="draw no figures at the end")
     add("--dry-run", action="store_true", help="print the plan and stop")
+
+
+def _fill_machine(parser: argparse.ArgumentParser) -> None:
+    """On what, and from which data."""
+    add = parser.add_argument
+    add("--jobs", metavar="N", type=_count, default=1, help="runs side by side (default 1)")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    _add_data_root(parser)
 
 
 def _add_data_root(parser: argparse.ArgumentParser) -> None:
@@ -222,9 +226,7 @@ def _fill_verify(parser: argparse.ArgumentParser) -> None:
     add("--dry-run", action="store_true", help="print what --run would run, and for how long")
     seeds_help = "seeds of the runs that --run makes (default: 5, that is 0 to 4)"
     add("--seeds", type=_seeds, default=[0, 1, 2, 3, 4], help=seeds_help)
-    add("--jobs", metavar="N", type=_count, default=1, help="runs side by side (default 1)")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
-    _add_data_root(parser)
+    _fill_machine(parser)
 
 
 def _fill_data(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ from cl_bnn.quiet import drop_output, quieten
 if TYPE_CHECKING:
     from cl_bnn._strategy_recipes import StrategyRecipe
     from cl_bnn.events import Event
-    from cl_bnn.runner import Run
+    from cl_bnn.run import Run
 
 #: Exit codes: a mistake of the user; stopped (128 + the number of SIGINT).
 MISUSE, INTERRUPTED = 2, 130
@@ -95,8 +95,8 @@ def _train(arguments: argparse.Namespace) -> None:
     )
     if distributed.is_first():
         print("\n".join(translation.lines()), flush=True)
-    live = None if wandb is None else wandb_log.Live(wandb, config.values, runs)
-    _carry_out(runs, arguments, live)
+    live = [] if wandb is None else [wandb_log.Live(wandb, config.values, runs)]
+    _carry_out(runs, arguments, *live)
 
 
 def _sweep(arguments: argparse.Namespace) -> None:
@@ -115,7 +115,7 @@ def _sweep(arguments: argparse.Namespace) -> None:
         arguments.grid,
     )
     carry_out = partial(sweep.run_all, engine=arguments.engine, address=arguments.address)
-    _carry_out(runs, arguments, None, carry_out)
+    _carry_out(runs, arguments, carry_out=carry_out)
 
 
 def _search(arguments: argparse.Namespace) -> None:
@@ -151,12 +151,12 @@ def _search(arguments: argparse.Namespace) -> None:
 def _carry_out(
     runs: Sequence["Run"],
     arguments: argparse.Namespace,
-    listener: "Callable[[Event], None] | None" = None,
+    *listeners: "Callable[[Event], None]",
     carry_out: "Callable[..., None] | None" = None,
 ) -> None:
     """Run what is planned, or print the plan.
 
-    `listener` hears every event as well; `carry_out` does what `runner.run_all` does.
+    The listeners hear every event as well; `carry_out` does what `runner.run_all` does.
     """
     if arguments.dry_run:
         from cl_bnn.planning import show
@@ -170,21 +170,15 @@ def _carry_out(
     from cl_bnn.progress import progress
 
     # Of the processes that torchrun starts, the first one speaks; another only if it has to.
-    first, failures = distributed.is_first(), Failures()
+    first = distributed.is_first()
     with progress(len(runs), None if first else Console(force_terminal=False)) as tell:
-
-        def on_event(event: "Event") -> None:
-            tell(event)
-            failures(event)
-            if listener is not None:
-                listener(event)
-
+        failures = Failures(tell, *listeners)
         (carry_out or runner.run_all)(
             runs,
             jobs=arguments.jobs,
             device=arguments.device,
             data_root=arguments.data_root,
-            on_event=on_event,
+            on_event=failures,
         )
     if first:
         # Where a run failed, an older file may lie in its place.

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from cl_bnn.execution import Execution
+from cl_bnn.run import Run
 from cl_bnn.strategies.ensemble import Ensemble
 
 # Steps that are timed, after some that are not: the first ones bring the data along.
@@ -28,12 +29,12 @@ class Estimate(Execution):
     from task to task is not seen, nor what an ensemble does at the end of a task.
 
     Args:
-        run: what is to be run (`cl_bnn.runner.Run`).
+        run: what is to be run.
         device: a torch device.
         data_root: where the data sets lie.
     """
 
-    def __init__(self, run: Any, device: torch.device, data_root: Path | None) -> None:
+    def __init__(self, run: Run, device: torch.device, data_root: Path | None) -> None:
         super().__init__(run, device, data_root, lambda event: None)
         self.times: list[float] = []  # when a step of the task ended
         self.batches = 0  # of the task, in all epochs

@@ -1,10 +1,13 @@
 """What a run tells while it is under way; plain data, sent between processes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from cl_bnn.errors import Absent, UserError, reason
 from cl_bnn.results import Row
+
+Kind = Literal["skipped", "started", "resumed", "epoch", "task", "finished", "failed", "note"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Event:
     """
 
     run: str
-    kind: Literal["skipped", "started", "resumed", "epoch", "task", "finished", "failed", "note"]
+    kind: Kind
     task: int = 0
     n_tasks: int = 0
     epoch: int = 0
@@ -47,13 +50,17 @@ def failed(run: str, error: Exception) -> Event:
 
 
 class Failures:
-    """A listener that keeps what became of runs that broke down while others went on."""
+    """A listener that keeps what became of runs that broke down while others went on, and lets
+    others hear all.
+    """
 
-    def __init__(self) -> None:
-        self.found: list[Event] = []
+    def __init__(self, *others: Callable[[Event], None]) -> None:
+        self.others, self.found = others, list[Event]()
 
     def __call__(self, event: Event) -> None:
         """Take in what a run tells."""
+        for other in self.others:
+            other(event)
         if event.kind == "failed":
             self.found.append(event)
 

@@ -18,6 +18,7 @@ from cl_bnn.events import Event
 from cl_bnn.objectives import BINARY, CLASSIFICATION, SEGMENTATION
 from cl_bnn.recorder import Recorder
 from cl_bnn.results import Row
+from cl_bnn.run import Run
 from cl_bnn.strategies import Composed, TaskAware, Template
 from cl_bnn.strategies.loading import view_behind
 from cl_bnn.strategies.task_aware import grows
@@ -35,14 +36,14 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
     """A run under way. It is its own Avalanche plugin: it measures and saves after every epoch.
 
     Args:
-        run: what is to be run (`cl_bnn.runner.Run`).
+        run: what is to be run.
         device: a torch device.
         data_root: where the data sets lie.
         emit: called with every event.
     """
 
     def __init__(
-        self, run: Any, device: torch.device, data_root: Path | None, emit: Callable[[Event], None]
+        self, run: Run, device: torch.device, data_root: Path | None, emit: Callable[[Event], None]
     ) -> None:
         super().__init__()
         self.run, self.device, self.data_root, self.emit = run, device, data_root, emit

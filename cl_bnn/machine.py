@@ -11,8 +11,7 @@ from cl_bnn.errors import Absent
 if TYPE_CHECKING:
     import torch
 
-# What stands in the JSON of a run beside its settings, and is no part of what makes it the same
-# run.
+# Whose versions stand in the JSON of a run.
 PACKAGES = ("torch", "avalanche-lib", "numpy")
 
 

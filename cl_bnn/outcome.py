@@ -14,7 +14,7 @@ from cl_bnn.report.summary import is_single
 from cl_bnn.report.tables import Table
 
 if TYPE_CHECKING:
-    from cl_bnn.runner import Run
+    from cl_bnn.run import Run
 
 
 def sum_up(runs: Sequence["Run"], out: Path, *, drawn: bool) -> None:

@@ -8,7 +8,7 @@ from cl_bnn.errors import Absent, UserError
 from cl_bnn.machine import find_device
 
 if TYPE_CHECKING:
-    from cl_bnn.runner import Run
+    from cl_bnn.run import Run
 
 
 def show(runs: Sequence["Run"], jobs: int, device: str, data_root: Path | None) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from cl_bnn._annotations import describe, fits
 from cl_bnn._builders import bind, import_target, importable, keywords
+from cl_bnn._labels import name_of
 from cl_bnn._recipe_files import TYPE_NAMES, Kind, find, is_count, names, read
 from cl_bnn._spec import ARITHMETIC, Spec
 from cl_bnn._strategy_recipes import PluginRecipe, StrategyRecipe, load_strategy
@@ -78,6 +79,15 @@ class BenchmarkRecipe:
     stream: dict[str, Any]
     model: dict[str, Any]
     path: Path
+
+    def takes(self, section: str, key: str) -> bool:
+        """Whether the builder of its `stream` or its `model` takes a setting.
+
+        Raises:
+            UserError: it cannot be imported.
+        """
+        table: dict[str, Any] = getattr(self, section)
+        return bool(takes(table["build"], [_folder(self.path)], [key]))
 
 
 def load_benchmark(name_or_path: str) -> BenchmarkRecipe:
@@ -144,7 +154,7 @@ def _judge_sections(strategy: StrategyRecipe, benchmark: BenchmarkRecipe) -> Non
         for name in recipe.on.keys() - {*known, benchmark.name}:
             if any((folder / f"{name}.toml").is_file() for folder in folders):
                 continue
-            base = name.partition("[")[0]
+            base = name_of(name)
             close = get_close_matches(base, known, n=1, cutoff=0.9)
             if base != name or close:
                 raise UserError(

@@ -14,6 +14,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from cl_bnn._labels import name_of
 from cl_bnn.atomic import atomic_write, remove
 from cl_bnn.errors import UserError, near, one_line
 
@@ -151,7 +152,7 @@ def called(frame: pd.DataFrame, column: str, names: Sequence[str], directory: Pa
     """
     if not names:
         return frame
-    labels = {str(label): {str(label), label.partition("[")[0]} for label in frame[column].unique()}
+    labels = {str(label): {str(label), name_of(str(label))} for label in frame[column].unique()}
     for name in names:
         if not any(name in own for own in labels.values()):
             known = set().union(*labels.values())

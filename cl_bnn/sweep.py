@@ -19,7 +19,7 @@ from cl_bnn.checkpoint import Checkpoint
 from cl_bnn.errors import UserError, one_line, reason
 from cl_bnn.events import Event
 from cl_bnn.machine import find_device
-from cl_bnn.runner import EvalEvery, Run
+from cl_bnn.run import EvalEvery, Run, distinct
 
 
 def plan(
@@ -45,7 +45,7 @@ def plan(
             raise UserError(f"--grid {key}: is set as well; give one or the other")
     if scenarios and "stream.scenario" in overrides:
         raise UserError("--scenarios: stream.scenario is set as well; give one or the other")
-    has = {name: _has_scenarios(recipes.load_benchmark(name)) for name in benchmarks}
+    has = {n: recipes.load_benchmark(n).takes("stream", "scenario") for n in benchmarks}
     if scenarios and benchmarks and not any(has.values()):
         raise UserError(f"--scenarios: none of {', '.join(benchmarks)} has scenarios")
     runs: list[Run] = []
@@ -56,12 +56,7 @@ def plan(
             runs += runner.plan(benchmark, strategies, seeds, changed, eval_every, out)
     if not runs:
         raise UserError("nothing to be run: --strategies and --benchmarks need at least one name")
-    return sorted(runner.distinct(runs), key=lambda run: run.seed)
-
-
-def _has_scenarios(benchmark: recipes.BenchmarkRecipe) -> bool:
-    folder = str(benchmark.path.resolve().parent)
-    return bool(recipes.takes(benchmark.stream["build"], [folder], ["scenario"]))
+    return sorted(distinct(runs), key=lambda run: run.seed)
 
 
 def run_all(

@@ -12,9 +12,10 @@ from cl_bnn import recipes, results, runner
 from cl_bnn._search_space import VALIDATION, Axis, Choices, Value
 from cl_bnn.atomic import atomic_write
 from cl_bnn.errors import UserError
-from cl_bnn.events import Event
+from cl_bnn.events import Event, Failures
 from cl_bnn.machine import circumstances, find_device
-from cl_bnn.runner import Run
+from cl_bnn.report.summary import at_end
+from cl_bnn.run import Run, distinct
 
 #: What is maximised: its mean over the tasks seen, once the last of them is learned.
 MEASURE = "val_accuracy"
@@ -134,9 +135,8 @@ def _held_out(
     benchmark: recipes.BenchmarkRecipe, overrides: Mapping[str, object]
 ) -> dict[str, object]:
     """The setting by which training images are held out, if the benchmark holds out none."""
-    stream, folder = benchmark.stream, str(benchmark.path.resolve().parent)
-    able = recipes.takes(stream["build"], [folder], ["validation"])
-    if not able or stream.get("validation") or "stream.validation" in overrides:
+    known = benchmark.stream.get("validation") or "stream.validation" in overrides
+    if known or not benchmark.takes("stream", "validation"):
         return {}
     return {"stream.validation": VALIDATION}
 
@@ -245,30 +245,24 @@ def carry_out(
     A trial whose training breaks down has failed; the others go on.
 
     Raises:
-        UserError: a device that is not there, a file on the way, or runs that wanted data, a
-            file or a device: that says nothing of their settings, and no trial is written.
+        UserError: a device that is not there, a file on the way, settings that a label cannot tell
+            apart, or runs that wanted data, a file or a device: that says nothing of their
+            settings, and no trial is written.
     """
-    failures: dict[str, str] = {}
-    wanting: list[str] = []
-
-    def listener(event: Event) -> None:
-        if event.kind == "failed":
-            failures[event.run] = event.text
-            wanting.extend([f"{event.run}: {event.text}"] if event.wanting else [])
-        on_event(event)
-
+    failures = Failures(on_event)
     runs = {number: search.runs(settings) for number, settings in proposed.items()}
-    distinct = {run.path: run for several in runs.values() for run in several}
     runner.run_all(
-        list(distinct.values()), jobs=jobs, device=device, data_root=data_root,
-        on_event=listener, keep_going=True,
+        distinct(run for several in runs.values() for run in several), jobs=jobs, device=device,
+        data_root=data_root, on_event=failures, keep_going=True,
     )  # fmt: skip
+    wanting = [f"{event.run}: {event.text}" for event in failures.found if event.wanting]
     if wanting:
         raise UserError(f"{'; '.join(wanting)}; the same command goes on")
+    failed = {event.run: event.text for event in failures.found}
     made = []
     for number, settings in proposed.items():
-        said = [failures[run.name] for run in runs[number] if run.name in failures]
-        measured = {str(r.seed): accuracy(r) for r in runs[number] if r.name not in failures}
+        said = [failed[run.name] for run in runs[number] if run.name in failed]
+        measured = {str(r.seed): accuracy(r) for r in runs[number] if r.name not in failed}
         made.append(Trial(number, dict(settings), measured, said[0] if said else ""))
         _write(_path(search, number), {**asdict(made[-1]), "value": made[-1].value})
     return made
@@ -279,5 +273,4 @@ def accuracy(run: Run) -> float:
     the last of them.
     """
     frame = results.read(run.path.parent)
-    rows = frame[(frame["seed"] == run.seed) & (frame["metric"] == MEASURE) & frame["epoch"].isna()]
-    return float(rows[rows["after"] == rows["after"].max()]["value"].mean())
+    return float(at_end(frame[frame["seed"] == run.seed], MEASURE)["value"].mean())

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from cl_bnn import recipes, results, runner
+from cl_bnn._labels import name_of
 from cl_bnn._recipe_files import value_of
 from cl_bnn._spec import ARITHMETIC
 from cl_bnn.errors import UserError, near
@@ -17,9 +18,9 @@ from cl_bnn.report import ledger
 from cl_bnn.report.ledger import DIFFERS, NOT_RUN, VERDICTS, Ours, Published
 from cl_bnn.report.ledger_page import judged, measure_name, numbers, published_text, tally
 from cl_bnn.report.summary import MEASURES
+from cl_bnn.run import Run
 
-# Settings of a label that stand in a benchmark's table of the stream or of the network, or that
-# have an option of their own.
+# Settings of a label that have an option of their own.
 OPTIONS = {"epochs": "--epochs", "stop_after": "--stop-after"}
 
 
@@ -62,8 +63,8 @@ class Wanted(NamedTuple):
 
     def has(self, number: Published) -> bool:
         """Whether a published number is one of them."""
-        on, learner = (ledger.settings(text)[0] for text in (number.benchmark, number.strategy))
-        named = self.benchmark in ("", on) and self.strategy in ("", learner)
+        named = self.benchmark in ("", name_of(number.benchmark))
+        named = named and self.strategy in ("", name_of(number.strategy))
         return named and self.source.casefold() in number.source.casefold()
 
 
@@ -149,10 +150,8 @@ def _place(key: str, recipe: recipes.BenchmarkRecipe) -> str:
         return key
     if key in recipe.stream:
         return f"stream.{key}"
-    tables: dict[str, dict[str, Any]] = {"stream": recipe.stream, "model": recipe.model}
-    for section, table in tables.items():
-        folder = str(Path(recipe.path).resolve().parent)
-        if recipes.takes(table["build"], [folder], [key]):
+    for section in ("stream", "model"):
+        if recipe.takes(section, key):
             return f"{section}.{key}"
     return f"model.{key}"
 
@@ -185,7 +184,7 @@ def _line(claim: Claim, stream: bool) -> str:
     return f"{reported}; ours {ours}, {count} {word}: {judged(number, mine)}"
 
 
-def plan(found: Sequence[Claim], seeds: Sequence[int], directory: Path) -> list[runner.Run]:
+def plan(found: Sequence[Claim], seeds: Sequence[int], directory: Path) -> list[Run]:
     """The runs that are `missing`, into a directory."""
     return [
         run
@@ -213,15 +212,10 @@ def carry_out(
     Raises:
         UserError: as `of_directory` does, or at the end for a run that broke down.
     """
-    found, failures = of_directory(directory, wanted), Failures()
+    found, failures = of_directory(directory, wanted), Failures(on_event)
     runs = plan(found, seeds, directory) if run else []
     if runs:
-
-        def listen(event: Event) -> None:
-            on_event(event)
-            failures(event)
-
-        runner.run_all(runs, keep_going=True, on_event=listen, **how)
+        runner.run_all(runs, keep_going=True, on_event=failures, **how)
         if len(failures.found) < len(runs):
             found = of_directory(directory, wanted)
     yield from lines(found, seeds, directory)
@@ -237,11 +231,11 @@ def _nothing(directory: Path, published: Sequence[Published], wanted: Wanted) ->
     if not any(Wanted(source=source).has(number) for number in published):
         sources = {number.source for number in published}
         return f"no claim in {path} comes from {source!r}{near(source, sources)}"
-    on = sorted({ledger.settings(number.benchmark)[0] for number in published})
+    on = sorted({name_of(number.benchmark) for number in published})
     if benchmark and benchmark not in on:
         return f"no claim in {path} is about the benchmark {benchmark!r}{near(benchmark, on)}"
     rest = wanted._replace(strategy="")
-    by = {ledger.settings(number.strategy)[0] for number in published if rest.has(number)}
+    by = {name_of(number.strategy) for number in published if rest.has(number)}
     if not by:
         return f"no claim in {path} comes from {source!r} and is about {benchmark!r}"
     return f"no claim in {path} is about the strategy {strategy!r}{near(strategy, by)}"

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pandas as pd
 
+from cl_bnn._labels import name_of
 from cl_bnn.results import COLUMNS, Row
 
 #: Strategies of the made-up results that have a posterior.
@@ -35,17 +36,17 @@ def run_rows(
     """All rows of one run of `tasks` tasks; with `epochs` > 0 those within training as well."""
     noise = np.random.default_rng([seed, tasks, len(strategy)])
     row = (benchmark, strategy, seed)
-    for after in range(tasks) if _base(strategy) != "joint" else [tasks - 1]:
+    for after in range(tasks) if name_of(strategy) != "joint" else [tasks - 1]:
         for on in range(tasks):
             accuracy = _accuracy(strategy, after, on) + noise.normal(0, 0.01)
             yield Row(*row, after, on, None, "accuracy", accuracy)
             yield Row(*row, after, on, None, "nll", 2.3 * (1 - accuracy))
             yield Row(*row, after, on, None, "ece", 0.5 * (1 - accuracy))
-            if _base(strategy) in POSTERIOR:
+            if name_of(strategy) in POSTERIOR:
                 yield Row(*row, after, on, None, "accuracy_mode", accuracy - 0.01)
                 yield Row(*row, after, on, None, "nll_mode", 2.6 * (1 - accuracy))
                 yield Row(*row, after, on, None, "ece_mode", 0.7 * (1 - accuracy))
-        if _base(strategy) in POSTERIOR:
+        if name_of(strategy) in POSTERIOR:
             yield Row(*row, after, None, None, "entropy", 0.8 - 0.1 * after)
             yield Row(*row, after, None, None, "saturated", 0.2 + 0.05 * after)
             if after:
@@ -81,9 +82,5 @@ def _accuracy(strategy: str, after: int, on: int) -> float:
     """Chance before a task is learned, 0.95 just after it, less with every later task."""
     if strategy == "joint":
         return 0.95
-    return 0.1 if on > after else 0.1 + 0.85 * (1 - LOSS.get(_base(strategy), 0.8)) ** (after - on)
-
-
-def _base(strategy: str) -> str:
-    """The recipe of a label such as `bayesbinn[lr=0.01]`."""
-    return strategy.partition("[")[0]
+    loss = LOSS.get(name_of(strategy), 0.8)
+    return 0.1 if on > after else 0.1 + 0.85 * (1 - loss) ** (after - on)

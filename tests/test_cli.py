@@ -168,7 +168,7 @@ def test_unknown_names(
             "learns from the images of a batch, and b",
         ),
         (f"--set lr={'x' * 300}", "put settings as long as these into a recipe file"),
-        ("--set lr=-1", "lr"),
+        ("--set lr=-1", "lr must be > 0, got -1.0"),
         ("--set model.width=0.5", "model.width = 0.5: expected a whole number"),
     ],
 )

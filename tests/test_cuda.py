@@ -11,6 +11,7 @@ from test_execution import Stop, plan, stop_at
 
 from cl_bnn import runner
 from cl_bnn.execution import Execution
+from cl_bnn.run import Run
 from cl_bnn.strategies import Template
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
@@ -31,7 +32,7 @@ ENSEMBLES: dict[str, dict[str, object]] = {
 }
 
 
-def carry_out(run: runner.Run, device: str = "cuda", on_event: Any = lambda e: None) -> bytes:
+def carry_out(run: Run, device: str = "cuda", on_event: Any = lambda e: None) -> bytes:
     runner.run_all([run], jobs=1, device=device, data_root=None, on_event=on_event)
     return run.path.read_bytes()
 
@@ -93,7 +94,7 @@ def test_an_ensemble_repeats_and_continues_bit_by_bit(tmp_path: Path, kind: str)
     assert carry_out(whole) == carry_out(pieces)
 
 
-def first_weights(run: runner.Run, device: str) -> list[torch.Tensor]:
+def first_weights(run: Run, device: str) -> list[torch.Tensor]:
     execution = Execution(run, torch.device(device), None, lambda event: None)
     execution._build()
     optimizer = execution.strategy.optimizer

@@ -9,7 +9,7 @@ import pytest
 
 from cl_bnn import cli, results
 from cl_bnn.report import page
-from cl_bnn.runner import Run
+from cl_bnn.run import Run
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = (ROOT / "results" / "COMMANDS.md").read_text().splitlines()

@@ -20,6 +20,7 @@ from cl_bnn.data.task import TaskView
 from cl_bnn.errors import UserError
 from cl_bnn.events import Event
 from cl_bnn.execution import Execution
+from cl_bnn.run import Run, digest_of_code
 from cl_bnn.strategies.loading import task_view
 from cl_bnn.trials import Search, Trial
 
@@ -311,12 +312,12 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
     """Trials without training: the nearer lr is to 1e-2, the better; some lr cannot be trained."""
     counted = {"trials": 0}
 
-    def run_all(runs: list[runner.Run], *, on_event: Callable[[Event], None], **rest: Any) -> None:
+    def run_all(runs: list[Run], *, on_event: Callable[[Event], None], **rest: Any) -> None:
         for run in runs:
             if run.spec.settings["lr"] > 0.05:
                 on_event(Event(run.name, "failed", text=f"{run.name}: the loss is nan"))
 
-    def accuracy(run: runner.Run) -> float:
+    def accuracy(run: Run) -> float:
         counted["trials"] += 1
         return 1 - abs(float(np.log10(run.spec.settings["lr"])) + 2) / 10
 
@@ -392,7 +393,7 @@ def test_trials_of_own_code_that_has_changed_are_not_taken_for_the_new_ones(fold
     assert len(make(plan(strategy="./mine.toml"), 1)) == 1
     (folder / "searched_code.py").write_text(f"{code}\n# mended\n")
     del sys.modules["searched_code"]  # another process would read it anew
-    runner.digest_of_code.cache_clear()
+    digest_of_code.cache_clear()
     with pytest.raises(UserError, match=r"is of a search with own_files\.searched_code\.py = "):
         make(plan(strategy="./mine.toml"), 1)
 

@@ -17,7 +17,7 @@ from cl_bnn.estimate import Estimate
 from cl_bnn.events import Event
 from cl_bnn.execution import Execution
 from cl_bnn.machine import find_device
-from cl_bnn.runner import Run
+from cl_bnn.run import Run
 from cl_bnn.strategies import EWC
 
 SHORT = {"epochs": 1, "stream.n_experiences": 2}
@@ -57,7 +57,7 @@ def test_the_product_has_every_pair_early_and_scenarios_where_there_are_some() -
 
 def test_a_grid_is_every_combination_of_its_values(monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[Run] = []
-    monkeypatch.setattr(cli, "_carry_out", lambda runs, *rest: found.extend(runs))
+    monkeypatch.setattr(cli, "_carry_out", lambda runs, *rest, **how: found.extend(runs))
     words = ["sweep", "--strategies", "ste", "--benchmarks", "split_mnist,permuted_mnist"]
     words += ["--grid", "lr=0.01, 0.1,0.1", "--grid", "model.norm=layer,batch", "--scenarios"]
     assert cli.main([*words, "domain,class"]) == 0

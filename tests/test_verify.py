@@ -13,7 +13,7 @@ from cl_bnn.errors import UserError
 from cl_bnn.events import Event
 from cl_bnn.report import ledger
 from cl_bnn.report.ledger import Published
-from cl_bnn.runner import Run
+from cl_bnn.run import Run
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = ",".join(Published._fields)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from cl_bnn.quiet import quieten
-from cl_bnn.report.tables import NOTHING, Table, rich_table, text_lines
+from cl_bnn.report.tables import NOTHING, Table
 
 T = TypeVar("T")
 
@@ -81,11 +81,14 @@ def main(
     """
     import torch
 
+    from cl_bnn.outcome import print_table
+    from cl_bnn.progress import Terminal
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         cases, notes = _measure(repeats, memory_tasks, eval_samples, width)
-        _show(table(cases))
+        print_table(table(cases), Terminal())
         print(*notes, machine(), sep="\n")
     finally:
         torch.set_num_threads(threads)
@@ -201,16 +204,6 @@ def _row(case: Case) -> list[str]:
         f"{'≤' if case.upper else '≥'} {case.target:g}",
         "yes" if case.met else "no",
     ]
-
-
-def _show(found: Table) -> None:
-    from rich.console import Console
-
-    console = Console()
-    if console.is_terminal:
-        console.print(rich_table(found))
-    else:
-        print("\n".join(text_lines(found)))
 
 
 def _processor() -> str:

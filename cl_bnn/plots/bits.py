@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 
 from cl_bnn.plots.figures import SPREAD, Line, errorbar, legend, panels, style
 from cl_bnn.plots.looks import looks
-from cl_bnn.report.cost import last_state
+from cl_bnn.report.cost import STATE
 from cl_bnn.report.order import by_strategy
-from cl_bnn.report.summary import Interval, accuracy_matrix, average_accuracy, interval
+from cl_bnn.report.summary import Interval, accuracy_matrix, at_end, average_accuracy, interval
 
 #: Width and height of the panel in inches.
 SIZE = (5.2, 3.0)
@@ -48,7 +48,7 @@ def state(frame: pd.DataFrame) -> Figure | None:
 
 def _places(frame: pd.DataFrame) -> dict[str, tuple[float, Interval]]:
     """Where each strategy with bits and accuracies stands: mean bits, moved aside, and ACC."""
-    bits, found = last_state(frame).groupby("strategy")["value"].mean(), {}
+    bits, found = at_end(frame, STATE).groupby("strategy")["value"].mean(), {}
     for name, rows in by_strategy(frame):
         matrices = [accuracy_matrix(run).to_numpy() for _, run in rows.groupby("seed")]
         acc = interval(average_accuracy(matrix) for matrix in matrices if len(matrix))

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from cl_bnn.plots.figures import drawn, legend, panels, style
 from cl_bnn.plots.looks import Look, sequence
 from cl_bnn.report.order import by_strategy, shown_tasks
-from cl_bnn.report.summary import interval
+from cl_bnn.report.summary import at_end, interval
 from cl_bnn.report.tables import cell
 
 #: What is known of a bin: `bin_share_3` is the share of samples in the third.
@@ -58,7 +58,7 @@ def bins(frame: pd.DataFrame) -> pd.DataFrame:
         A row for each non-empty bin, with the columns `strategy, seed, on, age, bin, share,
         confidence, accuracy` (fractions).
     """
-    rows = frame[frame["epoch"].isna() & (frame["after"] == frame["after"].max())]
+    rows = at_end(frame)
     parts = rows["metric"].str.extract(f"^{BIN}$")
     rows = rows.assign(kind=parts[0], bin=parts[1])[parts[0].notna()]
     table = rows.pivot_table(

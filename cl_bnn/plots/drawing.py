@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from cl_bnn._labels import name_of
 from cl_bnn.plots import ensembles, predictions, training
 from cl_bnn.plots.bits import state
 from cl_bnn.plots.calibration import reliability
@@ -17,7 +18,7 @@ from cl_bnn.plots.heat import matrices, scenarios
 from cl_bnn.plots.streams import curves
 from cl_bnn.report.ledger import Published
 from cl_bnn.report.ledger import read as read_reference
-from cl_bnn.report.scenarios import base_of, fullest, of_studies
+from cl_bnn.report.scenarios import fullest, of_studies
 from cl_bnn.report.summary import at_task_ends, is_single, slug, summary
 
 #: From so many strategies on each has a panel of its own: as many as there are colours are told
@@ -78,7 +79,7 @@ def _over_streams(frame: pd.DataFrame) -> dict[str, Figure]:
     ends = at_task_ends(frame, "accuracy")
     streams = ends[ends.groupby("benchmark")["after"].transform("max") > 0]
     runs = summary(streams[~of_studies(streams)])
-    bases = runs["benchmark"].map(base_of)
+    bases = runs["benchmark"].map(name_of)
     found = {f"{slug(base)}_variants": scenarios(rows, base) for base, rows in runs.groupby(bases)}
     if bases.nunique() > 1:
         found["streams"] = scenarios(fullest(runs), "all streams")

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from cl_bnn.plots.figures import errorbar, legend, line_over_seeds, marked, panels, style
 from cl_bnn.plots.looks import looks
-from cl_bnn.report.ensembles import VOTES, at_end, together
+from cl_bnn.report.ensembles import VOTES, together
 from cl_bnn.report.ledger import Published
 from cl_bnn.report.order import ordered
+from cl_bnn.report.summary import at_end
 
 #: Accuracies in percent are drawn by the logarithm of the errors, plus this share of them, so that
 #: 97 and 98 lie as far apart as 80 and 86; and where a stretched axis has its ticks, as far as they
@@ -67,8 +68,7 @@ def members(frame: pd.DataFrame) -> Figure | None:
     """On how many samples two members differ, and a histogram of the samples' weights after each
     round of boosting, dark where most samples are; None if no ensemble was measured.
     """
-    ends = at_end(frame)
-    ends = ends[ends["metric"] == "disagreement"]
+    ends = at_end(frame, "disagreement")
     weights = frame[frame["metric"].str.fullmatch(POWER.pattern)]
     weights = weights[weights["after"] == frame["after"].max()]
     if not len(ends):

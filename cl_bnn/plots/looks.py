@@ -15,7 +15,8 @@ from zlib import crc32
 import matplotlib
 from matplotlib.colors import to_hex
 
-from cl_bnn.report.order import family, name_of, ordered, parts_of
+from cl_bnn._labels import name_of
+from cl_bnn.report.order import family, ordered, parts_of
 
 #: The palette of Okabe and Ito (2008), told apart with every kind of colour vision, dark first.
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from cl_bnn._labels import name_of
 from cl_bnn.report.benchmark_page import BACK, TABLES
-from cl_bnn.report.order import name_of, ordered
+from cl_bnn.report.order import ordered
 from cl_bnn.report.scenarios import of_studies
-from cl_bnn.report.summary import at_task_ends, interval, slug
+from cl_bnn.report.summary import at_end, interval, slug
 from cl_bnn.report.tables import Table, cell, markdown
 from cl_bnn.results import MEASURED, RUN
 
@@ -35,8 +36,8 @@ TELLS = (
 NORM, PER_TASK, TOLD = "model.norm", "per_task", "stream.task_labels"
 #: The value of a setting that a recipe does not mention.
 DEFAULT = "default"
-#: What is asked of a strategy, and on which images, stands in this table: runs that differ in it are
-#: not compared, but for how the images are prepared.
+#: What is asked of a strategy, and on which images, stands in this table: runs that differ in it
+#: are not compared, but for how the images are prepared.
 STREAM, PREPARED = "stream.", ("stream.scaling", "stream.augment")
 
 
@@ -53,7 +54,7 @@ def pages(base: str, frame: pd.DataFrame, specs: Specs) -> dict[str, str]:
     """The page of the benchmarks called `base` in `frame`, by its place in the directory of
     results; none if no two runs are such a pair.
     """
-    rows = frame[frame["benchmark"].str.partition("[")[0] == base]
+    rows = frame[frame["benchmark"].map(name_of) == base]
     scores = final_accuracy(rows)
     changes = differences(scores, specs)
     if not changes:
@@ -72,10 +73,9 @@ def final_accuracy(frame: pd.DataFrame) -> pd.DataFrame:
     """
     parts = []
     for metric, study in (("accuracy", False), ("val_accuracy", True)):
-        rows = at_task_ends(frame, metric)
+        rows = at_end(frame, metric)
         rows = rows[of_studies(rows) == study]
-        last = rows[rows["after"] == rows.groupby(RUN)["after"].transform("max")]
-        parts.append(last.groupby(RUN, as_index=False)["value"].mean())
+        parts.append(rows.groupby(RUN, as_index=False)["value"].mean())
     found: pd.DataFrame = pd.concat(parts).rename(columns={"value": "ACC"})
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from cl_bnn.report.order import by_strategy
-from cl_bnn.report.summary import at_task_ends, interval
+from cl_bnn.report.summary import at_end, interval
 from cl_bnn.report.tables import Table, cell, format_of
 from cl_bnn.results import RUN
 
@@ -26,19 +26,13 @@ COSTS = {
 }
 
 
-def last_state(frame: pd.DataFrame) -> pd.DataFrame:
-    """The `state_bits` of every run after its last task: the columns of a frame of results."""
-    rows = at_task_ends(frame, STATE)
-    return rows[rows["after"] == rows.groupby(RUN)["after"].transform("max")]
-
-
 def table(frame: pd.DataFrame, info: pd.DataFrame) -> Table:
     """The costs of each strategy on the one benchmark in `frame`; without rows if none is known.
 
     `info` is what `results.read_info` returns of the same directory.
     """
     here = info[info["benchmark"].isin(frame["benchmark"])]
-    bits = last_state(frame).rename(columns={"value": STATE})[[*RUN, STATE]]
+    bits = at_end(frame, STATE).rename(columns={"value": STATE})[[*RUN, STATE]]
     known = [name for name in COSTS if name in here and here[name].notna().any()]
     columns = [name for name in COSTS if name in known or (name == STATE and len(bits))]
     runs = frame[RUN].drop_duplicates().merge(bits, on=RUN, how="left")

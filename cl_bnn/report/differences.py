@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from cl_bnn._labels import name_of
 from cl_bnn.errors import UserError, near
 from cl_bnn.report import statistics_page
-from cl_bnn.report.order import name_of
 from cl_bnn.report.scenarios import in_order
 from cl_bnn.report.statistics import Comparison, against_yardstick
 from cl_bnn.report.summary import FINAL_MEANS, MEASURES, summary

@@ -9,7 +9,7 @@ import re
 import pandas as pd
 
 from cl_bnn.report.order import by_strategy
-from cl_bnn.report.summary import Interval, interval
+from cl_bnn.report.summary import Interval, at_end, interval
 from cl_bnn.report.tables import NOTHING, Table, cell
 
 #: A metric of the first so many members together, by one of the votes.
@@ -27,12 +27,6 @@ VOTES = {
 def is_of_ensembles(metric: str) -> bool:
     """Whether a metric is one that only ensembles have."""
     return metric.removeprefix("val_") in MEMBERS or TOGETHER.fullmatch(metric) is not None
-
-
-def at_end(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows measured once the last task of the one benchmark in `frame` was learned."""
-    rows: pd.DataFrame = frame[frame["epoch"].isna() & (frame["after"] == frame["after"].max())]
-    return rows
 
 
 def together(frame: pd.DataFrame) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from cl_bnn._labels import name_of, settings_of
 from cl_bnn.errors import UserError
 from cl_bnn.report.selection import AT_BEST, selection
 from cl_bnn.report.summary import MEASURES, Interval, accuracy_matrix, interval
@@ -173,8 +174,7 @@ def firm(published: Published, mine: Ours) -> bool:
 
 def settings(label: str) -> tuple[str, dict[str, str]]:
     """The name and the settings of a label: `mnist[a=1,b=2]` is `mnist` with a and b."""
-    name, _, inside = label.removesuffix("]").partition("[")
-    return name, dict(part.split("=", 1) for part in inside.split(",") if "=" in part)
+    return name_of(label), dict(part.split("=", 1) for part in settings_of(label) if "=" in part)
 
 
 def _published(row: Mapping[str, str | None], where: str) -> Published:

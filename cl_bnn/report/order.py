@@ -11,6 +11,7 @@ from itertools import chain, count
 
 import pandas as pd
 
+from cl_bnn._labels import name_of
 from cl_bnn._strategy_recipes import PART
 
 #: The families of strategies in their order, the recipes of each in theirs.
@@ -42,11 +43,6 @@ MOST_COLUMNS = 12
 MOST_ON_TERMINAL = 7
 #: The steps at which tasks can be shown, times powers of 10.
 STEPS = (1, 2, 5)
-
-
-def name_of(strategy: str) -> str:
-    """The recipe of a label: `bayesbinn` of `bayesbinn[lr=0.01]`."""
-    return strategy.partition("[")[0]
 
 
 def parts_of(strategy: str) -> list[str]:

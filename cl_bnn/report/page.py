@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from cl_bnn._labels import name_of
 from cl_bnn.atomic import atomic_write
 from cl_bnn.errors import UserError
 from cl_bnn.report import ablation, benchmark_page, ledger_page, statistics_page
 from cl_bnn.report.benchmark_page import TABLES, figure
-from cl_bnn.report.scenarios import DEFAULT_SCENARIOS, base_of, in_order, of_studies
+from cl_bnn.report.scenarios import DEFAULT_SCENARIOS, in_order, of_studies
 from cl_bnn.report.summary import slug, summary
 from cl_bnn.report.tables import markdown, variants_table
 from cl_bnn.results import called, check_alike, read, read_info, read_specs
@@ -105,7 +106,7 @@ def render(directory: Path, against: str = "") -> dict[str, str]:
     parts = [HEAD, statistics_page.LEGEND, *_links(directory, published)]
     what = "ACC of all strategies, on the variant of each stream that most of them were run on"
     parts += figure(directory, "streams", what)
-    for base, names in groupby(in_order(runs["benchmark"]), key=base_of):
+    for base, names in groupby(in_order(runs["benchmark"]), key=name_of):
         variants = list(names)
         pages |= (changed := ablation.pages(base, frame, specs))
         own = runs[runs["benchmark"].isin(variants)]

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from cl_bnn._labels import name_of, settings_of
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -39,24 +41,19 @@ _TOLD = "task_labels=true"
 _HELD_OUT = re.compile(r"validation=(?!0(\.0)?$).+")
 
 
-def base_of(benchmark: str) -> str:
-    """The recipe of a label: `split_mnist` of `split_mnist[scenario=class]`."""
-    return benchmark.partition("[")[0]
-
-
 def scenario_of(benchmark: str) -> str:
     """The scenario of a stream, "" where it is not known."""
-    if _TOLD in _settings(benchmark):
+    if _TOLD in settings_of(benchmark):
         return "told"
     named = _SCENARIO.search(benchmark)
-    return named.group(1) if named else DEFAULT_SCENARIOS.get(base_of(benchmark), "")
+    return named.group(1) if named else DEFAULT_SCENARIOS.get(name_of(benchmark), "")
 
 
 def is_study(benchmark: str) -> bool:
     """Whether someone chose the share of training images that is held out: such runs are there to
     choose settings, not to compare strategies.
     """
-    return any(map(_HELD_OUT.fullmatch, _settings(benchmark)))
+    return any(map(_HELD_OUT.fullmatch, settings_of(benchmark)))
 
 
 def of_studies(frame: pd.DataFrame) -> pd.Series:
@@ -79,10 +76,10 @@ def fullest(runs: pd.DataFrame) -> pd.DataFrame:
     sizes = runs.groupby("benchmark")["strategy"].agg(["nunique", "size"])
     best: dict[tuple[str, str, str], str] = {}
     for name in in_order(runs["benchmark"]):
-        tasks = next((s for s in _settings(name) if s.startswith("n_experiences=")), "")
-        other = best.setdefault((base_of(name), scenario_of(name), tasks), name)
+        tasks = next((s for s in settings_of(name) if s.startswith("n_experiences=")), "")
+        other = best.setdefault((name_of(name), scenario_of(name), tasks), name)
         if tuple(sizes.loc[name]) > tuple(sizes.loc[other]):
-            best[base_of(name), scenario_of(name), tasks] = name
+            best[name_of(name), scenario_of(name), tasks] = name
     return runs[runs["benchmark"].isin(best.values())]
 
 
@@ -90,11 +87,11 @@ def column_names(benchmarks: Sequence[str]) -> list[str]:
     """What each is called beside the others: by its recipe where they differ in it, and on a line
     of its own by its scenario and settings where several have the same recipe.
     """
-    several = len({base_of(benchmark) for benchmark in benchmarks}) > 1
+    several = len({name_of(benchmark) for benchmark in benchmarks}) > 1
     names = []
     for benchmark in benchmarks:
-        base = base_of(benchmark)
-        own = _name_within([other for other in benchmarks if base_of(other) == base], benchmark)
+        base = name_of(benchmark)
+        own = _name_within([other for other in benchmarks if name_of(other) == base], benchmark)
         names.append("\n".join(filter(None, (base, own))) if several else own or "default")
     return names
 
@@ -103,22 +100,17 @@ def _name_within(variants: Sequence[str], benchmark: str) -> str:
     """The settings of one of the variants of a benchmark; the scenario first, by name, where they
     differ in it.
     """
-    scenario, settings = scenario_of(benchmark), _settings(benchmark)
+    scenario, settings = scenario_of(benchmark), settings_of(benchmark)
     if scenario and len({scenario_of(other) for other in variants}) > 1:
         settings = [scenario, *(setting for setting in settings if not _is_scenario(setting))]
     return ",".join(settings)
 
 
 def _rank(benchmark: str) -> tuple[str, list[str], int, str]:
-    others = [setting for setting in _settings(benchmark) if not _is_scenario(setting)]
+    others = [setting for setting in settings_of(benchmark) if not _is_scenario(setting)]
     scenario = scenario_of(benchmark)
     place = ["", *SCENARIOS].index(scenario) if scenario in SCENARIOS else 0
-    return base_of(benchmark), others, place, benchmark
-
-
-def _settings(benchmark: str) -> list[str]:
-    inside = benchmark.partition("[")[2].removesuffix("]")
-    return inside.split(",") if inside else []
+    return name_of(benchmark), others, place, benchmark
 
 
 def _is_scenario(setting: str) -> bool:

@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from cl_bnn._labels import name_of
 from cl_bnn.report.order import ordered
 from cl_bnn.report.summary import CONFIDENCE, Interval, interval
 
@@ -81,8 +82,8 @@ def against_yardstick(
     """
     names = _names(runs)
     simplest = sorted(names, key=lambda name: name.count("="))
-    named = [name for name in simplest if yardstick in (name, name.partition("[")[0])]
-    known = [name for name in simplest if name.partition("[")[0] == YARDSTICK]
+    named = [name for name in simplest if yardstick in (name, name_of(name))]
+    known = [name for name in simplest if name_of(name) == YARDSTICK]
     yardstick = (named + known + names)[0]
     others = [(name, yardstick) for name in names if name != yardstick]
     return yardstick, compare(runs, others, measure)

@@ -17,6 +17,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from cl_bnn.results import RUN
+
 #: Level of every interval of the reports and figures.
 CONFIDENCE = 0.95
 
@@ -50,6 +52,12 @@ def interval(values: Iterable[float]) -> Interval:
 def at_task_ends(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The rows of `metric` measured at the end of a task, those during training left out."""
     return frame[frame["epoch"].isna() & (frame["metric"] == metric)]
+
+
+def at_end(frame: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
+    """The rows measured at the end of the last task of their run; of one metric if it is named."""
+    rows = frame[frame["epoch"].isna()] if metric is None else at_task_ends(frame, metric)
+    return rows[rows["after"] == rows.groupby(RUN)["after"].transform("max")]
 
 
 def is_single(frame: pd.DataFrame) -> bool:
@@ -164,5 +172,4 @@ def _mean(values: NDArray[np.float64]) -> float:
 
 
 def _final_mean(run: pd.DataFrame, metric: str) -> float:
-    rows = at_task_ends(run, metric)
-    return float(rows[rows["after"] == run["after"].max()]["value"].mean())
+    return float(at_end(run, metric)["value"].mean())

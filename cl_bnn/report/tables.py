@@ -17,6 +17,7 @@ from cl_bnn.report.scenarios import in_order
 from cl_bnn.report.summary import (
     Interval,
     accuracy_matrix,
+    at_end,
     at_task_ends,
     interval,
     summary,
@@ -149,9 +150,8 @@ def matrix_table(frame: pd.DataFrame, title: str, most: int = MOST_COLUMNS) -> T
 
 def final_table(frame: pd.DataFrame) -> Table:
     """Accuracy on every task of one benchmark once the last is learned; mean ± interval."""
-    rows = at_task_ends(frame, "accuracy")
-    last = rows[rows["after"] == rows["after"].max()]
-    return _by_task(last, "on", "task", "Accuracy on each task after the last [%]")
+    title = "Accuracy on each task after the last [%]"
+    return _by_task(at_end(frame, "accuracy"), "on", "task", title)
 
 
 def posterior_tables(frame: pd.DataFrame) -> list[Table]:

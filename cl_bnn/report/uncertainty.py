@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from cl_bnn.report.order import by_strategy
-from cl_bnn.report.summary import interval
+from cl_bnn.report.summary import at_end, interval
 from cl_bnn.report.tables import NOTHING, Table, cell, format_of
 
 #: How many test samples of a task the costly measures see, evenly spread: see `cl_bnn.uncertainty`.
@@ -66,10 +66,9 @@ def means(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     Returns:
         The columns `strategy, seed, age, value`; age is `OLD` (tasks before the last) or `CURRENT`.
     """
-    rows = frame[frame["epoch"].isna() & (frame["metric"] == metric) & frame["on"].notna()]
-    last = frame["after"].max()
-    rows = rows[rows["after"] == last]
-    age = (rows["on"] == last).map({True: CURRENT, False: OLD})
+    rows = at_end(frame, metric)
+    rows = rows[rows["on"].notna()]
+    age = (rows["on"] == rows["after"]).map({True: CURRENT, False: OLD})
     keys = ["strategy", "seed", "age"]
     found: pd.DataFrame = rows.assign(age=age).groupby(keys)["value"].mean().reset_index()
     return found

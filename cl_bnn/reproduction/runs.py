@@ -11,7 +11,7 @@ from cl_bnn import recipes
 from cl_bnn._builders import import_target
 from cl_bnn.reproduction.keys import Config
 from cl_bnn.reproduction.meaning import Entry, dataset, entries
-from cl_bnn.runner import EvalEvery, Run
+from cl_bnn.run import EvalEvery, Run
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from cl_bnn import results
 from cl_bnn.errors import UserError, one_line
 from cl_bnn.events import Event
 from cl_bnn.results import Row
-from cl_bnn.runner import Run
+from cl_bnn.run import Run
 
 PROJECT = "bayes-binn"
 #: The keys of the reproduction, our metric behind each, and the factor: it counts in percent.

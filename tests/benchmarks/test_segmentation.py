@@ -19,7 +19,7 @@ from cl_bnn.errors import UserError
 from cl_bnn.events import Event
 from cl_bnn.nn import unet
 from cl_bnn.objectives import SEGMENTATION
-from cl_bnn.runner import Run
+from cl_bnn.run import Run
 from cl_bnn.strategies.loading import task_view
 
 REAL = os.environ.get("CL_BNN_DATA")

@@ -277,3 +277,9 @@ def test_a_sample_alone_is_its_own_mean() -> None:
         out.sum().backward()
         assert x.grad is not None
         assert not out.any() and not x.grad.any()
+
+
+def test_one_sample_of_a_task_in_a_mixed_training_batch() -> None:
+    model = mlp(in_features=6, out_features=2, n_heads=2, n_tasks=2)
+    logits = model(torch.randn(4, 6), torch.tensor([0, 0, 0, 1]))
+    assert logits.shape == (4, 2)

@@ -293,3 +293,17 @@ def test_a_state_of_another_mode_gets_its_mean() -> None:
 def test_a_posterior_needs_more_than_16_bits(dtype: torch.dtype) -> None:
     with pytest.raises(ValueError, match="params must be float32 or float64, got torch"):
         BayesBiNN([nn.Parameter(torch.zeros(2, 2, dtype=dtype))], train_set_size=10)
+
+
+@pytest.mark.parametrize("name, value", [("temperature", 0.0), ("lr", -1.0), ("momentum", 1.0)])
+def test_wrong_value_of_a_group_is_named(name: str, value: float) -> None:
+    weights = nn.Parameter(torch.zeros(1, 3))
+    with pytest.raises(ValueError, match=name):
+        BayesBiNN([{"params": [weights], name: value}], train_set_size=1)
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_number_of_posterior_samples_is_checked(count: int) -> None:
+    optimiser = BayesBiNN([nn.Parameter(torch.zeros(1, 3))], train_set_size=1)
+    with pytest.raises(ValueError, match="count"), optimiser.posterior_samples(count):
+        pass

@@ -134,3 +134,17 @@ def test_real_parameters_alone_need_no_draw() -> None:
     (real**2).sum().backward()
     optimiser.step()
     assert real.item() == pytest.approx(3.0 - LR)
+
+
+def test_ste_loading_forgets_weights_that_were_drawn() -> None:
+    model = nn.Linear(3, 1, bias=False)
+    optimiser = STE(model.parameters(), 1e-30)
+    saved = {k: v.clone() for k, v in model.state_dict().items()}, optimiser.state_dict()
+    model.weight.data = model.weight.data + 0.1
+    optimiser.draw()  # and then interrupted
+    model.load_state_dict(saved[0])
+    optimiser.load_state_dict(saved[1])
+    optimiser.draw()
+    model(torch.ones(2, 3)).sum().backward()
+    optimiser.step()
+    torch.testing.assert_close(model.weight.data, saved[0]["weight"])

@@ -19,8 +19,9 @@ from PIL import Image
 
 from cl_bnn import plots
 from cl_bnn.errors import UserError
-from cl_bnn.plots import figures, heat
+from cl_bnn.plots import drawing, figures, heat
 from cl_bnn.plots.looks import OKABE_ITO
+from cl_bnn.report.benchmark_page import FIGURE_KINDS
 
 PERMUTED = "permuted_mnist[n_experiences=3]"
 MATRIX = [[0.8, 0.1], [0.5, 0.9]]
@@ -102,6 +103,11 @@ def test_plots_need_neither_torch_nor_avalanche_nor_pyplot(tmp_path: Path) -> No
     )
     command = [sys.executable, "-c", code, str(Path(__file__).parents[1]), str(tmp_path)]
     assert subprocess.run(command, capture_output=True, check=True, text=True).stdout == "[]\n"
+
+
+def test_every_kind_of_figure_has_a_place_on_the_page() -> None:
+    kinds = {kind for tasks in (1, 3) for kind in drawing._kinds(plausible(tasks=tasks), [])}
+    assert kinds | {"predictions"} == FIGURE_KINDS.keys()
 
 
 def test_draw_into_a_file_is_one_line(tmp_path: Path) -> None:

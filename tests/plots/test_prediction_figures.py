@@ -1,7 +1,5 @@
 """Figures of what trained networks predict: panels, points, bands, and the same bytes again."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import matplotlib
@@ -124,12 +122,3 @@ def test_the_plots_of_a_folder_have_its_predictions(tmp_path: Path) -> None:
     paths = plots.draw(results.read(tmp_path), tmp_path / "figures")
     names = {path.name for path in paths}
     assert {"two_moons_predictions.png", "two_moons_predictions.svg"} <= names
-
-
-def test_figures_need_neither_torch_nor_avalanche_nor_pyplot() -> None:
-    code = (
-        "import sys; from cl_bnn.plots import predictions as prediction_figures;"
-        "print(sorted({'torch', 'avalanche', 'matplotlib.pyplot'} & set(sys.modules)))"
-    )
-    command = [sys.executable, "-c", code]
-    assert subprocess.run(command, capture_output=True, check=True, text=True).stdout == "[]\n"

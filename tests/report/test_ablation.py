@@ -45,7 +45,7 @@ def test_pairs_differ_in_one_setting_and_the_smaller_value_comes_first() -> None
 
 
 @pytest.mark.parametrize(
-    "key", ["stream.scenario", "stream.n_experiences", "stream.validation", "stream.class_order"]
+    "key", ["stream.scenario", "stream.n_experiences", "stream.validation", "stream.angles"]
 )
 def test_other_tasks_are_not_compared(key: str) -> None:
     assert not differences_of(("ste", 0, 0.5, {key: 1}), ("ste", 0, 0.6, {key: 2}))

@@ -40,9 +40,17 @@ def test_family(strategy: str, family: str) -> None:
     assert order.family(strategy) == family
 
 
-def test_every_name_in_the_order_is_a_recipe_and_stands_there_once() -> None:
+def test_the_order_has_every_recipe_once() -> None:
     names = [name for family in order.FAMILIES.values() for name in family]
-    assert len(names) == len(set(names)) and set(names) <= set(recipes.names("strategies"))
+    parts = {part for name in recipes.names("strategies") for part in order.parts_of(name)}
+    assert len(names) == len(set(names)) and set(names) == parts
+
+
+def test_scenarios_that_names_do_not_say_are_those_of_the_recipes() -> None:
+    for name in recipes.names("benchmarks"):
+        said = recipes.load_benchmark(name).stream.get("scenario")
+        if said is not None:
+            assert scenarios.scenario_of(name) == said, name
 
 
 def test_groups_of_a_frame_are_in_order_and_whole() -> None:
