@@ -7,6 +7,7 @@ same bytes.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 
@@ -35,8 +36,10 @@ HEAD = f"""\
 
 Accuracies, ECE and shares of weights are in percent, differences of accuracies in percentage
 points. `a ± b` is the mean over seeds and the half width of its 95 % Student t interval; `–` stands
-where there is no number, or no interval because there is one seed. An interval that reaches beyond
-what a measure can be, below 0 or above 100 %, says that the seeds are too few or fall into groups.
+where there is no number, or no interval because there is one seed. An interval that extends below 0
+or above 100 % means that the seeds are too few or fall into groups. A benchmark called
+`split_mnist[epochs=3,width=400]` is the recipe `split_mnist` with these settings changed
+(`n_experiences` is the number of tasks), and likewise with strategies.
 Tasks count from 1 here and from 0 in the CSV files. With R[t, i] the test accuracy on task i once
 the tasks 1 to t are learned, and T tasks:
 
@@ -51,7 +54,7 @@ the tasks 1 to t are learned, and T tasks:
 | zero-shot accuracy | mean over 1 < i ≤ T of R[i − 1, i] |
 | NLL, ECE | mean over all tasks after the last one; ECE with 15 equal bins |
 
-`joint` learns all tasks at once, so that of the measures above NLL it has only an ACC. Zero-shot
+`joint` learns all tasks at once, so that ACC is its only measure in the rows above NLL. Zero-shot
 accuracy is the forward transfer of Lopez-Paz and Ranzato (2017) without its baseline, the accuracy
 of the untrained network, which is not on file; between strategies that start from the same network
 the baseline cancels, so that a difference in one is a difference in the other.
@@ -103,7 +106,8 @@ def render(directory: Path, against: str = "") -> dict[str, str]:
     check_alike(specs)
     published = ledger_page.beside(directory / REFERENCE, frame)
     pages = {PUBLISHED: ledger_page.render(published)} if published else {}
-    parts = [HEAD, statistics_page.LEGEND, *_links(directory, published)]
+    bases = dict.fromkeys(map(name_of, in_order(runs["benchmark"])))
+    parts = [HEAD, statistics_page.LEGEND, *_links(directory, published), _contents(bases)]
     what = "ACC of all strategies, on the variant of each stream that most of them were run on"
     parts += figure(directory, "streams", what)
     for base, names in groupby(in_order(runs["benchmark"]), key=name_of):
@@ -119,9 +123,15 @@ def render(directory: Path, against: str = "") -> dict[str, str]:
     return {README: "\n".join(parts)} | pages
 
 
+def _contents(bases: Iterable[str]) -> str:
+    """The way to each section, as GitHub calls it."""
+    return " · ".join(f"[{base}](#{base})" for base in bases) + "\n"
+
+
 def _links(directory: Path, published: ledger_page.Beside) -> list[str]:
     """What lies beside the tables: published numbers and commands, where there are any."""
-    numbers = f"{ledger_page.counts(published)}[One by one, beside ours]({PUBLISHED}).\n"
+    more = f"[One by one, beside ours, and what the verdicts mean]({PUBLISHED}).\n"
+    numbers = f"{ledger_page.counts(published)}{more}"
     commands = f"[The commands]({COMMANDS}) that made what stands here.\n"
     return [
         *([numbers] if published else []),

@@ -37,8 +37,8 @@ LEGEND = folded(
 A seed gives every strategy of a benchmark the same stream, so that strategies are compared seed by
 seed. With d the difference in ACC of one seed, n the number of
 seeds that both strategies have, s the standard deviation of d with n − 1, and m the number of
-comparisons in the table with at least two seeds (of the t test: those of them whose d are not all
-the same):
+comparisons in the table with at least two seeds (for the t test, only those whose d are not all the
+same):
 
 - *difference*: mean of d ± t(0.975, n − 1) s / √n.
 - *bootstrap*: the 2.5 % and 97.5 % quantiles of the means of {RESAMPLES} samples of n of the d,
@@ -58,12 +58,12 @@ The verdicts:
 
 {_VERDICTS}
 
-The permutation test assumes only that d and −d are as likely where strategies do not differ, but no
-p of it is below 2 / 2ⁿ, which is 0.0625 for 5 seeds: whatever they show, 5 seeds prove no
-difference at the level 0.05 without assuming more. The t test can, as it assumes that d has a
-normal distribution; it is not made where all d are the same. The bootstrap assumes no distribution
-either, but of few seeds its interval is too narrow: if d is normal, it holds the true mean in three
-quarters of all cases with 3 seeds and in five sixths with 5, instead of in 95 %.
+The permutation test assumes only that d and −d are as likely where strategies do not differ, but
+its p cannot fall below 2 / 2ⁿ, 0.0625 for 5 seeds: without further assumptions 5 seeds cannot show
+a difference at the level 0.05. The t test can, as it assumes that d has a normal distribution; it
+is not made where all d are the same. The bootstrap assumes no distribution either, but with few
+seeds its interval is too narrow: if d is normal, it holds the true mean in three quarters of all
+cases with 3 seeds and in five sixths with 5, instead of in 95 %.
 """,
 )
 
