@@ -265,7 +265,8 @@ def _plot(arguments: argparse.Namespace) -> None:
             "--strategies draws figures of some: say with --out where they go, for DIR/figures "
             "holds those of all"
         )
-    frame = results.read_some(directory, arguments.benchmark, arguments.strategies)
+    frame = results.read(directory)
+    frame = results.some(frame, arguments.benchmark, arguments.strategies, directory)
     outcome.draw(frame, directory, arguments.out)
 
 

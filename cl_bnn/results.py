@@ -111,35 +111,73 @@ def finished(
     return True
 
 
-def read(directory: Path) -> pd.DataFrame:
-    """All runs below `directory` (every `seed*.csv`) as one data frame, a row a measurement.
+class Loaded(NamedTuple):
+    """What a directory holds.
 
-    The columns are the fields of `Row`; `on` and `epoch` are nullable integers. A CSV without a
-    JSON is taken as it is; one whose JSON disagrees with it is refused. Raises `UserError` naming
-    the file that is damaged or edited, two files of one run, or a directory without runs.
+    Attributes:
+        frame: a row a measurement; the columns are the fields of `Row`, `on` and `epoch` nullable.
+        info: a row for each run with a JSON: `benchmark, strategy, seed`, and a column for every
+            number beside the spec that any JSON holds, such as `seconds`; NaN where a run has it
+            not.
+        specs: the settings of the runs whose JSON names them, by benchmark, strategy and seed;
+            those of tables under dotted keys, as for `--set`.
+    """
+
+    frame: pd.DataFrame
+    info: pd.DataFrame
+    specs: dict[tuple[str, str, int], dict[str, object]]
+
+
+def load(directory: Path) -> Loaded:
+    """All runs below `directory`: every `seed*.csv`, and the JSON beside it.
+
+    A CSV without a JSON is taken as it is; one whose JSON disagrees with it is refused.
+
+    Raises:
+        UserError: a file is damaged or edited, a JSON is no record of a run, there are two files of
+            one run, or none at all.
     """
     import pandas as pd  # 0.5 s, and a run that only writes does not need it
 
     runs: dict[tuple[Hashable, ...], tuple[Path, pd.DataFrame]] = {}
+    info: list[dict[Hashable, object]] = []
+    specs = {}
     for path in _files(directory):
-        for run, frame in _read_one(path).groupby(RUN):
+        record = _checked_record(path) if _json_path(path).is_file() else {}
+        for run, frame in _read_csv(path).groupby(RUN):
             if run in runs:
                 raise UserError(
                     f"{run[0]}/{run[1]}, seed {run[2]}, is in {runs[run][0]} and in {path}: "
                     f"name the directory of one of them"
                 )
             runs[run] = path, frame
+            if record:
+                info.append(_numbers(record) | dict(zip(RUN, run, strict=True)))
+        spec = dict(record.get("spec", {}))
+        if spec.keys() >= set(RUN):
+            name = str(spec.pop("benchmark")), str(spec.pop("strategy")), int(str(spec.pop("seed")))
+            spec |= {**_table(spec.pop("settings", {})), **_table(spec.pop("plugins", {}))}
+            specs[name] = dict(_flat(spec))
     if not runs:
         raise UserError(
             f"no results in {directory}: expected <benchmark>/<strategy>/seed<k>.csv; `cl-bnn run` "
             "writes them into runs/, unless told otherwise"
         )
-    return pd.concat([frame for _, (_, frame) in sorted(runs.items())], ignore_index=True)
+    whole = pd.concat([frame for _, (_, frame) in sorted(runs.items())], ignore_index=True)
+    keys = sorted({str(key) for numbers in info for key in numbers} - set(RUN))
+    return Loaded(whole, pd.DataFrame(info, columns=[*RUN, *keys]), specs)
 
 
-def read_some(directory: Path, benchmark: str, strategies: Sequence[str]) -> pd.DataFrame:
-    """As `read`, the rows that are `called` so; no name stands for all."""
-    frame = called(read(directory), "benchmark", [benchmark] if benchmark else [], directory)
+def read(directory: Path) -> pd.DataFrame:
+    """The measurements of all runs below `directory`: the `frame` of `load`, which raises alike."""
+    return load(directory).frame
+
+
+def some(
+    frame: pd.DataFrame, benchmark: str, strategies: Sequence[str], directory: Path
+) -> pd.DataFrame:
+    """The rows of a frame read from `directory` that are `called` so; no name stands for all."""
+    frame = called(frame, "benchmark", [benchmark] if benchmark else [], directory)
     return called(frame, "strategy", strategies, directory)
 
 
@@ -163,48 +201,6 @@ def called(frame: pd.DataFrame, column: str, names: Sequence[str], directory: Pa
     return frame[frame[column].isin(wanted)]
 
 
-def read_info(directory: Path) -> pd.DataFrame:
-    """The numbers beside the spec in the JSONs of all runs below `directory`, such as `seconds`.
-
-    Returns:
-        A row for each run with a JSON: `benchmark, strategy, seed`, and a column for every number
-        that any of them holds, NaN where a run has it not.
-
-    Raises:
-        UserError: a JSON is no record of a run.
-    """
-    import pandas as pd
-
-    found: list[dict[Hashable, object]] = []
-    for path in _files(directory):
-        if _json_path(path).is_file():
-            info = _checked_record(path).get("info", {})
-            numbers: dict[Hashable, object] = {
-                key: value for key, value in info.items() if type(value) in (int, float)
-            }
-            runs = _read_one(path)[RUN].drop_duplicates().to_dict("records")
-            found += [numbers | run for run in runs]
-    keys = sorted({str(key) for record in found for key in record} - set(RUN))
-    return pd.DataFrame(found, columns=[*RUN, *keys])
-
-
-def read_specs(directory: Path) -> dict[tuple[str, str, int], dict[str, object]]:
-    """The settings of all runs below `directory` whose JSON names them, by benchmark, strategy and
-    seed; those of tables under dotted keys, as for `--set`.
-
-    Raises:
-        UserError: a JSON is no record of a run.
-    """
-    found = {}
-    for path in _files(directory):
-        spec = dict(_checked_record(path)["spec"]) if _json_path(path).is_file() else {}
-        if spec.keys() >= set(RUN):
-            run = str(spec.pop("benchmark")), str(spec.pop("strategy")), int(str(spec.pop("seed")))
-            spec |= {**_table(spec.pop("settings", {})), **_table(spec.pop("plugins", {}))}
-            found[run] = dict(_flat(spec))
-    return found
-
-
 def check_alike(specs: Mapping[tuple[str, str, int], Mapping[str, object]]) -> None:
     """Raise `UserError` if seeds of one label have other settings, as when a recipe was changed."""
     first: dict[tuple[str, str], tuple[int, Mapping[str, object]]] = {}
@@ -217,6 +213,11 @@ def check_alike(specs: Mapping[tuple[str, str, int], Mapping[str, object]]) -> N
                 f"{benchmark}/{strategy}: seed {known} has {unlike[0]} = {unlike[1]!r}, and "
                 f"seed {seed} {unlike[2]!r}: make them anew with one recipe"
             )
+
+
+def _numbers(record: Mapping[str, Mapping[str, object]]) -> dict[Hashable, object]:
+    """The numbers beside the spec in the JSON of a run."""
+    return {k: v for k, v in record.get("info", {}).items() if type(v) in (int, float)}
 
 
 def _table(value: object) -> dict[str, object]:
@@ -291,11 +292,9 @@ def difference(
     return None
 
 
-def _read_one(path: Path) -> pd.DataFrame:
+def _read_csv(path: Path) -> pd.DataFrame:
     import pandas as pd
 
-    if _json_path(path).is_file():
-        _checked_record(path)
     try:
         # Only where a number is missing: a recipe may be called "null".
         missing = {"on": [""], "epoch": [""], "value": ["", "nan"]}

@@ -192,7 +192,7 @@ def test_copies_in_hidden_folders_are_no_runs(tmp_path: Path) -> None:
     copy.parent.mkdir()
     copy.write_bytes(path.read_bytes())
     assert len(results.read(tmp_path / ".runs")) == 3
-    assert len(results.read_info(tmp_path / ".runs")) == 1
+    assert len(results.load(tmp_path / ".runs").info) == 1
 
 
 def test_read_refuses_an_empty_folder_and_a_missing_one(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def differences(scores: pd.DataFrame, specs: Specs) -> dict[Change, list[float]]
 
     Args:
         scores: the columns `benchmark, strategy, seed, ACC`.
-        specs: the settings of runs, see `results.read_specs`; runs without are left out.
+        specs: the settings of runs, see `results.load`; runs without are left out.
     """
     groups: dict[tuple[str, int], list[tuple[Settings, float]]] = {}
     for benchmark, strategy, seed, acc in scores[[*RUN, "ACC"]].itertuples(index=False):

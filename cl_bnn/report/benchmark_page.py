@@ -59,7 +59,7 @@ def render(
 ) -> str:
     """Everything about the one benchmark in `frame`, in Markdown.
 
-    `runs` are the rows of `summary` of this benchmark, `info` is what `results.read_info` returns,
+    `runs` are the rows of `summary` of this benchmark, `info` is that of `results.load`,
     `against` names the strategy that the others are compared with, if not BayesBiNN.
     Links to the figures of `directory` that exist.
     """

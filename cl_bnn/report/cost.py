@@ -29,7 +29,7 @@ COSTS = {
 def table(frame: pd.DataFrame, info: pd.DataFrame) -> Table:
     """The costs of each strategy on the one benchmark in `frame`; without rows if none is known.
 
-    `info` is what `results.read_info` returns of the same directory.
+    `info` is the `info` of `results.load`.
     """
     here = info[info["benchmark"].isin(frame["benchmark"])]
     bits = at_end(frame, STATE).rename(columns={"value": STATE})[[*RUN, STATE]]

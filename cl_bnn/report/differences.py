@@ -15,7 +15,7 @@ from cl_bnn.report.scenarios import in_order
 from cl_bnn.report.statistics import Comparison, against_yardstick
 from cl_bnn.report.summary import FINAL_MEANS, MEASURES, summary
 from cl_bnn.report.tables import Table
-from cl_bnn.results import VALUE_FORMAT, called, check_alike, read_some, read_specs
+from cl_bnn.results import VALUE_FORMAT, called, check_alike, load, some
 
 
 class Differences(NamedTuple):
@@ -51,9 +51,10 @@ def of_directory(
     if measure not in known:
         raise UserError(f"unknown measure {measure!r}{near(measure, known)}")
     against = against or (strategies or [""])[0]
-    frame = read_some(directory, benchmark, [against, *strategies] if strategies else [])
+    loaded = load(directory)
+    check_alike(loaded.specs)
+    frame = some(loaded.frame, benchmark, [against, *strategies] if strategies else [], directory)
     called(frame, "strategy", [against] if against else [], directory)  # refuses an unknown one
-    check_alike(read_specs(directory))
     found = list(_found(summary(frame), against, measure))
     if not found:
         raise UserError(

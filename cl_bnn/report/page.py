@@ -21,7 +21,7 @@ from cl_bnn.report.benchmark_page import TABLES, figure
 from cl_bnn.report.scenarios import DEFAULT_SCENARIOS, in_order, of_studies
 from cl_bnn.report.summary import slug, summary
 from cl_bnn.report.tables import markdown, variants_table
-from cl_bnn.results import called, check_alike, read, read_info, read_specs
+from cl_bnn.results import called, check_alike, load
 
 README, REFERENCE, COMMANDS = "README.md", "reference.csv", "COMMANDS.md"
 #: The page of the published numbers.
@@ -94,16 +94,16 @@ def render(directory: Path, against: str = "") -> dict[str, str]:
     the rest with BayesBiNN.
 
     Takes in `reference.csv` (published numbers), and links to `COMMANDS.md` and to the figures in
-    `figures/` where these exist. Raises `UserError` as `results.read` does, and for a damaged
+    `figures/` where these exist. Raises `UserError` as `results.load` does, and for a damaged
     `reference.csv`, seeds of other settings under one label, or if `against` was not run at all.
 
     Returns:
         The text of every page, by its place in `directory`.
     """
-    frame, info = read(directory), read_info(directory)
+    frame, info, specs = load(directory)
     called(frame, "strategy", [against] if against else [], directory)  # refuses what is not there
-    runs, specs = summary(frame), read_specs(directory)
     check_alike(specs)
+    runs = summary(frame)
     published = ledger_page.beside(directory / REFERENCE, frame)
     pages = {PUBLISHED: ledger_page.render(published)} if published else {}
     bases = dict.fromkeys(map(name_of, in_order(runs["benchmark"])))

@@ -128,7 +128,7 @@ def test_the_page_is_written_and_linked(tmp_path: Path) -> None:
                 "stream": stream, "plugins": {"er": {"memory": 3}},
             }  # fmt: skip
             results.write(results.csv_path(tmp_path, *names, 0), rows, spec, {})
-    assert results.read_specs(tmp_path)["toy[epochs=1]", "ste[lr=0.1]", 0] == {
+    assert results.load(tmp_path).specs["toy[epochs=1]", "ste[lr=0.1]", 0] == {
         "lr": 0.1, "er.memory": 3,
     }  # fmt: skip
     pages = page.render(tmp_path)

@@ -104,7 +104,7 @@ def test_cost_from_rows_and_from_the_json(tmp_path: Path) -> None:
     write(tmp_path, "ste", 1, [1, 34], {"seconds": 14.0})
     write(tmp_path, "adam", 0, [], {"seconds": True})
     write(tmp_path, "sgd", 0, [64], {"eval_seconds": 2})
-    table = cost.table(results.read(tmp_path), results.read_info(tmp_path))
+    table = cost.table(results.read(tmp_path), results.load(tmp_path).info)
     assert table.head == [
         "strategy", "seeds", "state [bits a weight]", "time [s]", "evaluation [s]",
         "memory, training [MB]",
@@ -118,9 +118,9 @@ def test_cost_from_rows_and_from_the_json(tmp_path: Path) -> None:
 def test_runs_without_a_json_have_no_cost(tmp_path: Path) -> None:
     write(tmp_path, "ste", 0, [], {"seconds": 10})
     (json_path,) = tmp_path.rglob("seed0.json")
-    assert results.read_info(tmp_path)["seconds"].tolist() == [10]
+    assert results.load(tmp_path).info["seconds"].tolist() == [10]
     json_path.unlink()
-    info = results.read_info(tmp_path)
+    info = results.load(tmp_path).info
     assert list(info.columns) == results.RUN and not len(info)
     frame = frame_of(matrix_rows([[0.5]]))
     assert not cost.table(frame, info).rows
@@ -131,7 +131,7 @@ def test_info_of_an_edited_run_is_refused(tmp_path: Path) -> None:
     (json_path,) = tmp_path.rglob("seed0.json")
     json_path.write_text(json.dumps({"csv_sha256": "0", "spec": {}}))
     with pytest.raises(UserError, match="was edited"):
-        results.read_info(tmp_path)
+        results.load(tmp_path)
 
 
 def test_of_many_tasks_a_matrix_shows_the_first_every_kth_and_the_last() -> None:
