@@ -140,21 +140,22 @@ def _load(name_or_path: str, above: tuple[Path, ...] = ()) -> StrategyRecipe:
     base = _load(_beside(table["optimizer"], path), (*above, path.resolve()))
     plugins: tuple[PluginRecipe, ...]
     if "plugin" in table:
-        plugins, mine = (_plugin(path, table),), _within(table, base.name, path)
+        plugins = (*base.plugins, _plugin(path, table))
+        mine = _within(table, base.name, path)
     else:
         for name in table["plugins"]:
             if not isinstance(name, str):
                 raise UserError(f"{path}: plugins holds {name!r}: expected names, as in ['ewc']")
         found = [load_plugin(_beside(name, path)) for name in table["plugins"]]
-        plugins = tuple(_told(plugin, table, path) for plugin in found)
+        plugins = tuple(_told(plugin, table, path) for plugin in (*base.plugins, *found))
         mine = _without(table, {plugin.name for plugin in plugins})
-    _beside_one(base, (*base.plugins, *plugins), path)
+    _beside_one(base, plugins, path)
     on = _on(base.on, mine)
     defaults = base.defaults | mine["defaults"]
     search = base.search | read_axes(mine["search"], defaults, f"{path}: search.")
     return replace(
         base, name=path.stem, title=table["title"], paper=table.get("paper", ""), path=path,
-        defaults=defaults, on=on, plugins=(*base.plugins, *plugins), search=search,
+        defaults=defaults, on=on, plugins=plugins, search=search,
         bases=(*base.bases, base.path),
     )  # fmt: skip
 

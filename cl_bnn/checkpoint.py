@@ -19,7 +19,7 @@ from cl_bnn.errors import UserError
 
 #: What is neither a tensor nor holds other things.
 PLAIN = (
-    type(None), bool, int, float, complex, str, bytes, set, torch.dtype, torch.device, torch.Size
+    type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size
 )  # fmt: skip
 DIGEST_BYTES = hashlib.sha256().digest_size
 
@@ -68,14 +68,15 @@ def require_plain(value: Any, where: str) -> None:
     """
     if type(value) in (dict, OrderedDict):
         for key, inner in value.items():
+            require_plain(key, f"a key of {where}")
             require_plain(inner, f"{where}[{key!r}]")
-    elif type(value) in (list, tuple):
+    elif type(value) in (list, tuple, set):
         for place, inner in enumerate(value):
             require_plain(inner, f"{where}[{place}]")
     elif not isinstance(value, Tensor) and type(value) not in PLAIN:
         raise UserError(
-            f"{where} is a {type(value).__name__}, which no checkpoint gives back: a run can "
-            "continue from tensors and plain data only"
+            f"{where} is a {type(value).__name__}, and tensors and plain data are all that a "
+            "checkpoint gives back"
         )
 
 

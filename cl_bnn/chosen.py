@@ -156,7 +156,8 @@ def _sections(search: Search, trial: Trial, place: Place) -> dict[Section, dict[
     """The settings by the tables that they belong to: those of a plugin in one of its own."""
     outer = ("defaults",) if place == "defaults" else ("on", search.benchmark.name)
     told = {} if _has_recipe(search) else _told_alone(search)
-    found: dict[Section, dict[str, Value]] = {("defaults",): told} if told else {}
+    rest = {key: value for key, value in told.items() if key not in trial.settings}
+    found: dict[Section, dict[str, Value]] = {outer: rest} if rest else {}
     for key, value in trial.settings.items():
         plugin, dot, short = key.partition(".")
         section, name = ((*outer, plugin), short) if dot else (outer, key)

@@ -243,8 +243,10 @@ def _verify(arguments: argparse.Namespace) -> None:
         from cl_bnn.planning import show
 
         found = verify.of_directory(arguments.directory, wanted)
-        runs = verify.plan(found, arguments.seeds, arguments.directory)
-        show(runs, arguments.jobs, arguments.device, arguments.data_root)
+        if runs := verify.plan(found, arguments.seeds, arguments.directory):
+            show(runs, arguments.jobs, arguments.device, arguments.data_root)
+        else:
+            print(f"{len(found)} published numbers, and nothing to be run for them")
         return
     with progress(0) as tell:
         lines = verify.carry_out(

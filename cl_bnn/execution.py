@@ -57,6 +57,7 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         self.phase = 0
         self._saved_at = time.perf_counter()
         self._saving = 0.0  # the seconds that the last saving took
+        self._noted = False  # whether it was told that this run cannot be continued
 
     def __call__(self) -> list[Row]:
         """Run to the end, from the last checkpoint if there is one; the rows of all measurements.
@@ -298,8 +299,10 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         self.meter.read()
         if distributed.rank() or not self.strategy.can_be_saved:
             return
-        begun, extra = time.perf_counter(), self.strategy.extra_state()
-        require_plain(extra, f"extra_state() of {type(self.strategy).__name__}")
+        begun = time.perf_counter()
+        optimizer, extra = self.strategy.optimizer.state_dict(), self.strategy.extra_state()
+        if not self._can_be_restored(optimizer, extra):
+            return
         self.checkpoint.save(
             {
                 "spec": self._of,
@@ -309,7 +312,7 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
                 "modes": self.modes,
                 "cost": self.meter.state_dict(),
                 "model": self.strategy.model.state_dict(),
-                "optimizer": self.strategy.optimizer.state_dict(),
+                "optimizer": optimizer,
                 "extra": extra,
                 "rng": rng_state(),
             },
@@ -317,6 +320,25 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         )
         self._saved_at = time.perf_counter()
         self._saving = self._saved_at - begun
+
+    def _can_be_restored(self, optimizer: dict[str, Any], extra: dict[str, Any]) -> bool:
+        """Whether what the user's own classes say is there can be read back; if not, a note."""
+        beside = [type(composed.plugin).__name__ for composed in self.strategy._composed()]
+        said = {
+            "state_dict() of the optimiser": optimizer,
+            f"extra_state() of {type(self.strategy).__name__}": extra | {"plugins": None},
+            **{f"state_dict() of {n}": extra["plugins"][place] for place, n in enumerate(beside)},
+        }
+        try:
+            for where, state in said.items():
+                require_plain(state, where)
+        except UserError as error:
+            if not self._noted:
+                text = f"if it is interrupted, this run begins anew: {error}"
+                self.emit(Event(self.run.name, "note", text=text))
+            self._noted = True
+            return False
+        return True
 
     def _restore(self) -> None:
         def note(text: str) -> None:

@@ -18,48 +18,52 @@ def show(runs: Sequence["Run"], jobs: int, device: str, data_root: Path | None) 
     Raises:
         UserError: once all is printed: some of it cannot be run.
     """
-    refused: list[str] = []
-    waiting = _waiting(runs, data_root, refused)
+    refused: dict[str, str] = {}  # why, by the names of runs
+    waiting = []
     for run in runs:
-        print(f"{run.name} -> {run.path}{'' if run in waiting else ' (on file)'}")
-    first = {(run.spec.benchmark, run.spec.strategy): run for run in reversed(runs)}
-    total, unknown = 0.0, False
-    for (benchmark, strategy), run in reversed(first.items()):
-        print(f"\n{benchmark}/{strategy}")
-        for key, value in run.spec.as_dict().items():
-            print(f"  {key} = {value}")
-        count = sum(other.spec == run.spec for other in waiting)
         try:
-            seconds = expected(run, device, data_root) if count else 0.0
+            there = run.on_file(data_root)
+        except UserError as error:
+            refused[run.name] = str(error)
+            print(f"{run.name} -> {run.path} (another file is there)")
+            continue
+        print(f"{run.name} -> {run.path}{' (on file)' if there else ''}")
+        waiting += [] if there else [run]
+    total, unknown = 0.0, False
+    firsts: dict[tuple[str, str], Run] = {}
+    for run in runs:
+        firsts.setdefault((run.spec.benchmark, run.spec.strategy), run)
+    for run in firsts.values():
+        alike = [other for other in waiting if other.spec == run.spec]
+        try:
+            seconds = _shown(run, len(alike), device, data_root)
         except Absent as error:
             print(f"time unknown: {error}")
             unknown = True
-            continue
         except UserError as error:
             print(f"cannot be run: {error}")
-            refused.append(f"{run.name} first: {error}")
-            continue
-        total += count * seconds
-        time = f"expected time: about {in_words(seconds)} a run, {count} to be run"
-        print(time if count else "all on file")
+            refused |= {other.name: str(error) for other in alike}
+        else:
+            total += len(alike) * seconds
     if refused:
-        raise UserError(f"{len(refused)} cannot be run, {refused[0]}")
+        name, why = next(iter(refused.items()))
+        raise UserError(f"{len(refused)} of {len(runs)} runs cannot be run, {name} first: {why}")
     if not unknown:
         at_once = min(jobs, max(len(waiting), 1))
         print(f"\nexpected time of all: about {in_words(total / at_once)} (--jobs {jobs})")
 
 
-def _waiting(runs: Sequence["Run"], data_root: Path | None, refused: list[str]) -> list["Run"]:
-    """The runs that are not on file; what lies in the place of one and is not it, is told."""
-    found = []
-    for run in runs:
-        try:
-            if not run.on_file(data_root):
-                found.append(run)
-        except UserError as error:
-            found.append(run)
-            refused.append(f"{run.name} first: {error}")
-    return found
+def _shown(run: "Run", count: int, device: str, data_root: Path | None) -> float:
+    """Print the settings of a run, and the time that each of `count` like it takes: that time."""
+    print(f"\n{run.spec.benchmark}/{run.spec.strategy}")
+    for key, value in run.spec.as_dict().items():
+        print(f"  {key} = {value}")
+    if not count:
+        print("nothing to be run")
+        return 0.0
+    seconds = expected(run, device, data_root)
+    print(f"expected time: about {in_words(seconds)} a run, {count} to be run")
+    return seconds
 
 
 def expected(run: "Run", device: str, data_root: Path | None) -> float:

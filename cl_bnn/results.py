@@ -178,12 +178,18 @@ def some(
 ) -> pd.DataFrame:
     """The rows of a frame read from `directory` that are `called` so; no name stands for all."""
     frame = called(frame, "benchmark", [benchmark] if benchmark else [], directory)
-    return called(frame, "strategy", strategies, directory)
+    return called(
+        frame, "strategy", strategies, f"{directory}{' on ' * bool(benchmark)}{benchmark}"
+    )
 
 
-def called(frame: pd.DataFrame, column: str, names: Sequence[str], directory: Path) -> pd.DataFrame:
-    """The rows of a frame read from `directory` whose benchmark or strategy has one of the names:
-    a whole label, or its part before the bracket. All rows if there are no names.
+def called(
+    frame: pd.DataFrame, column: str, names: Sequence[str], where: str | Path
+) -> pd.DataFrame:
+    """The rows of a frame whose benchmark or strategy has one of the names: a whole label, or its
+    part before the bracket. All rows if there are no names.
+
+    `where` is what messages call the place that the frame is from.
 
     Raises:
         UserError: nothing has one of the names.
@@ -194,9 +200,7 @@ def called(frame: pd.DataFrame, column: str, names: Sequence[str], directory: Pa
     for name in names:
         if not any(name in own for own in labels.values()):
             known = set().union(*labels.values())
-            raise UserError(
-                f"no results of the {column} {name!r} in {directory}{near(name, known)}"
-            )
+            raise UserError(f"no results of the {column} {name!r} in {where}{near(name, known)}")
     wanted = [label for label, own in labels.items() if own.intersection(names)]
     return frame[frame[column].isin(wanted)]
 

@@ -112,6 +112,17 @@ def test_the_lines_of_plugins_are_a_recipe_of_their_own(tmp_path: Path) -> None:
     alone = tried(0, 0.9, lr=1e-2, schedule="cosine", ewc__strength=3.0, ewc__labels="true")
     lines = chosen.lines(searched("ewc"), alone, "x")
     assert lines[1:3] == ['optimizer = "adam"', 'plugins = ["ewc"]']
+    assert [line for line in lines if line.startswith("[")] == [
+        "[on.split_mnist]", "[on.split_mnist.ewc]",
+    ]  # fmt: skip
+
+
+def test_a_plugin_beside_a_plugins_recipe_is_found_again(tmp_path: Path) -> None:
+    path = tmp_path / "both.toml"
+    both, found = searched("ewc+er"), tried(0, 0.9, lr=1e-2, ewc__strength=3.0, ewc__labels="true")
+    chosen.write(path, both, found, "x")
+    assert resolved(path).plugins == both.spec(found.settings).plugins
+    assert list(resolved(path).plugins) == ["ewc", "er"]
 
 
 def combined(folder: Path) -> tuple[Path, Path]:

@@ -390,7 +390,9 @@ def test_compare_prints_and_writes_differences(
     table = "Differences to ste, paired by seed", "adam", "0.0 ± 0.0", "mine.csv"
     printed = capsys.readouterr().out
     assert all(text in printed for text in table)
-    assert Path("mine.csv").read_text().splitlines()[1].startswith("split_mnist,ACC,adam,ste,2,0,")
+    assert (
+        Path("mine.csv").read_text().splitlines()[1].startswith("split_mnist,ACC,adam,ste,2,0.0,")
+    )
     for words, message in (
         (["--strategies", "ste,adma"], "did you mean 'adam'"),
         (["--against", "ewc"], "no results of the strategy 'ewc'"),

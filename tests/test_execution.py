@@ -450,11 +450,23 @@ def test_own_code_continues_where_it_says_what_it_remembers(
     assert next(e.kind for e in events if e.kind != "note") == then
 
 
-def test_what_no_checkpoint_gives_back_is_told_before_it_is_needed(tmp_path: Path) -> None:
-    code = REMEMBERS.replace("STATE", "{'w': [1.0, np.ones(2)]}")
-    (run,) = plan(tmp_path, own_code(tmp_path / "mine", "module_array", code))
-    with pytest.raises(UserError, match=r"extra_state\(\) of Mine\['w'\]\[1\] is a ndarray, which"):
-        carry_out([run])
+@pytest.mark.parametrize(
+    ("name", "state", "what"),
+    [
+        ("array", "{'w': [1.0, np.ones(2)]}", "extra_state() of Mine['w'][1] is a ndarray,"),
+        ("key", "{'w': {np.int64(1): 2.0}}", "a key of extra_state() of Mine['w'] is a int64,"),
+    ],
+)
+def test_what_no_checkpoint_gives_back_is_told_before_it_is_needed(
+    tmp_path: Path, name: str, state: str, what: str
+) -> None:
+    code = REMEMBERS.replace("STATE", state)
+    (run,) = plan(tmp_path, own_code(tmp_path / "mine", f"module_{name}_state", code))
+    events: list[Event] = []
+    carry_out([run], events.append)
+    (note,) = [event.text for event in events if event.kind == "note"]
+    assert note.startswith(f"if it is interrupted, this run begins anew: {what}")
+    assert events[-1].kind == "finished"
 
 
 def test_a_class_that_is_no_strategy_is_one_line(tmp_path: Path) -> None:
@@ -480,7 +492,7 @@ def test_outputs_that_do_not_fit_are_one_line(tmp_path: Path) -> None:
         UserError, match=r"narrow:net turns an input of the shape .* into \(1,\), and"
     ):
         carry_out(runs)
-    with pytest.raises(UserError, match="1 cannot be run, .*narrow:net turns"):
+    with pytest.raises(UserError, match="1 of 1 runs cannot be run, .*narrow:net turns"):
         planning.show(runs, 1, "cpu", None)
     (tmp_path / "narrow.py").write_text(code.replace("in_features, 1", "3, in_features"))
     del sys.modules["narrow"]

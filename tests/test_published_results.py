@@ -19,7 +19,7 @@ def planned(words: list[str], monkeypatch: pytest.MonkeyPatch) -> list[Run]:
     """The runs of a command line, none of which is begun."""
     found: list[Run] = []
 
-    def take(runs: list[Run], *rest: Any) -> None:
+    def take(runs: list[Run], *rest: Any, **how: Any) -> None:
         found.extend(runs)
 
     monkeypatch.setattr(cli, "_carry_out", take)

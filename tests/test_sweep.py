@@ -414,7 +414,9 @@ def test_a_dry_run_refuses_what_no_run_accepts(
     with pytest.raises(UserError) as caught:
         planning.show(swept(tmp_path, ["ste", "adam", "bop"], seeds=(0,)), 1, "cpu", None)
     told = str(caught.value)
-    assert told.startswith("1 cannot be run, tiny[") and "/adam/seed0 first: lr must" in told
+    assert (
+        told.startswith("1 of 3 runs cannot be run, tiny[") and "/adam/seed0 first: lr must" in told
+    )
     printed = capsys.readouterr().out
     assert "cannot be run: lr must be > 0, got -1.0\n" in printed
     assert "about 60 s a run" in printed and "about 2 min a run" in printed
@@ -428,9 +430,12 @@ def test_a_dry_run_tells_of_files_that_are_another_runs(
     first, second = swept(tmp_path, ["ste", "adam"], seeds=(0,))
     carry_out([first])
     first.path.write_text(first.path.read_text() + "\n")
-    with pytest.raises(UserError, match=r"1 cannot be run, .*/ste/seed0 first: .* was edited"):
+    with pytest.raises(UserError, match=r"1 of 2 runs cannot be run, .*/ste/seed0 first: .* was e"):
         planning.show([first, second], 1, "cpu", None)
-    assert "about 60 s a run" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"{first.path} (another file is there)\n" in printed
+    assert printed.index("/ste\n") < printed.index("nothing to be run") < printed.index("/adam\n")
+    assert "about 60 s a run, 1 to be run" in printed
 
 
 def test_a_dry_run_without_the_data_says_so(

@@ -319,9 +319,22 @@ def test_a_norm_learns_nothing_of_single_samples() -> None:
         Trainer(model, adam(model)).fit(*blobs(), batch_size=1)
 
 
+def test_a_class_may_train_parameters_itself() -> None:
+    class Both(Template):
+        trains_all = False
+
+    model = nn.Sequential(nn.Linear(4, 2), nn.Linear(2, 2))
+    given: Any = {"model": model, "optimizer": torch.optim.SGD(model[0].parameters(), 0.1)}
+    Both(**given)
+    with pytest.raises(ValueError, match="optimizer leaves 1.weight untrained, in its groups"):
+        Template(**given)
+
+
 def test_a_parameter_that_nobody_trains_is_named() -> None:
     model = nn.Sequential(nn.Linear(8, 3))
-    with pytest.raises(ValueError, match="optimizer leaves 0.bias untrained: give cl_bnn.nn.real"):
+    with pytest.raises(
+        ValueError, match="optimizer leaves 0.bias untrained, .*: give cl_bnn.nn.real"
+    ):
         Trainer(model, Bop([model[0].weight], threshold=1e-6, gamma=1e-3))
     model[0].bias.requires_grad_(False)
     Trainer(model, Bop([model[0].weight], threshold=1e-6, gamma=1e-3))

@@ -159,6 +159,8 @@ def test_a_dry_run_shows_what_is_missing(
     assert capsys.readouterr().out.splitlines()[:2] == [
         f"{name}{seed} -> {folder}/{name}{seed}.csv" for seed in range(2)
     ]
+    assert cli.main(["verify", str(folder), "--dry-run", "--source", "there"]) == 0
+    assert capsys.readouterr().out == "1 published numbers, and nothing to be run for them\n"
     assert sorted(folder.rglob("*")) == before
 
 

@@ -15,7 +15,7 @@ from cl_bnn.report.scenarios import in_order
 from cl_bnn.report.statistics import Comparison, against_yardstick
 from cl_bnn.report.summary import FINAL_MEANS, MEASURES, summary
 from cl_bnn.report.tables import Table
-from cl_bnn.results import VALUE_FORMAT, called, check_alike, load, some
+from cl_bnn.results import called, check_alike, load, some
 
 
 class Differences(NamedTuple):
@@ -55,7 +55,7 @@ def of_directory(
     check_alike(loaded.specs)
     frame = some(loaded.frame, benchmark, [against, *strategies] if strategies else [], directory)
     called(frame, "strategy", [against] if against else [], directory)  # refuses an unknown one
-    found = list(_found(summary(frame), against, measure))
+    found = list(_found(summary(frame), strategies, against, measure))
     if not found:
         raise UserError(
             f"nothing in {directory} has {measure} on the benchmark and with the seed of "
@@ -67,17 +67,28 @@ def of_directory(
 def csv_text(found: Iterable[Differences]) -> str:
     """The numbers of all benchmarks as one CSV, a row a difference."""
     numbers = pd.concat([numbers for _, numbers in found])
-    return numbers.to_csv(index=False, float_format=f"%{VALUE_FORMAT}", lineterminator="\n")
+    return numbers.to_csv(index=False, lineterminator="\n")
 
 
-def _found(runs: pd.DataFrame, against: str, measure: str) -> Iterator[Differences]:
+def _found(
+    runs: pd.DataFrame, strategies: Sequence[str], against: str, measure: str
+) -> Iterator[Differences]:
     for benchmark in in_order(runs["benchmark"]):
         own = runs[runs["benchmark"] == benchmark]
         yardstick, compared = against_yardstick(own, measure, yardstick=against)
         if compared and against in ("", yardstick, name_of(yardstick)):
             table = statistics_page.table(own, yardstick, compared, measure)
-            table = table._replace(title=f"{benchmark}: {table.title}")
+            note = " ".join(filter(None, [table.note, _lacking(own, strategies, measure)]))
+            table = table._replace(title=f"{benchmark}: {table.title}", note=note)
             yield Differences(table, _numbers(benchmark, measure, compared))
+
+
+def _lacking(runs: pd.DataFrame, strategies: Sequence[str], measure: str) -> str:
+    """Who was named and has no such measure, in a line."""
+    labels = runs["strategy"][runs[measure].notna()]
+    there = {*labels, *map(name_of, labels)}
+    names = ", ".join(f"`{name}`" for name in strategies if name not in there)
+    return f"Without {measure} here: {names}." if names else ""
 
 
 def _numbers(benchmark: str, measure: str, compared: Sequence[Comparison]) -> pd.DataFrame:

@@ -56,8 +56,9 @@ def at_task_ends(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 def at_end(frame: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
     """The rows measured at the end of the last task of their run; of one metric if it is named."""
-    rows = frame[frame["epoch"].isna()] if metric is None else at_task_ends(frame, metric)
-    return rows[rows["after"] == rows.groupby(RUN)["after"].transform("max")]
+    rows = frame[frame["epoch"].isna()]
+    rows = rows[rows["after"] == rows.groupby(RUN)["after"].transform("max")]
+    return rows if metric is None else rows[rows["metric"] == metric]
 
 
 def is_single(frame: pd.DataFrame) -> bool:
@@ -162,14 +163,11 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
         matrix = accuracy_matrix(run).to_numpy()
         row = {"benchmark": benchmark, "strategy": strategy, "seed": seed}
         row |= {name: measure(matrix) for name, measure in MEASURES.items() if len(matrix)}
-        rows.append(row | {metric: _final_mean(run, metric) for metric in FINAL_MEANS})
+        means = at_end(run).groupby("metric")["value"].mean()
+        rows.append(row | {metric: means.get(metric, math.nan) for metric in FINAL_MEANS})
     columns = ["benchmark", "strategy", "seed", *MEASURES, *FINAL_MEANS]
     return pd.DataFrame(rows, columns=columns)
 
 
 def _mean(values: NDArray[np.float64]) -> float:
     return float(values.mean()) if len(values) else math.nan
-
-
-def _final_mean(run: pd.DataFrame, metric: str) -> float:
-    return float(at_end(run, metric)["value"].mean())

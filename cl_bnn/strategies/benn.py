@@ -9,13 +9,11 @@ from cl_bnn._builders import import_target
 from cl_bnn.ensembles import Vote, rule_of
 from cl_bnn.strategies.beside import SideBySideEnsemble
 from cl_bnn.strategies.composed import own_classes, says_itself
+from cl_bnn.strategies.constant import ConstantStrategy
 from cl_bnn.strategies.ensemble import MODES, Ensemble, Mode, PosteriorEnsemble
 from cl_bnn.strategies.joint import AllAtOnce
 from cl_bnn.strategies.rounds import RoundEnsemble
 from cl_bnn.strategies.template import Template
-
-#: What adds to the loss of a network, or remembers something of it: methods of `Template`.
-OF_ONE_NETWORK = ("_before_backward", "extra_state")
 
 
 @cache
@@ -33,24 +31,23 @@ def ensemble_of(
         side_by_side: whether to train all members at once.
 
     Raises:
-        ValueError: an unknown mode, members that learn all tasks at once or that, by a class of the
-            user's, add to the loss or remember things, or that cannot be trained side by side.
+        ValueError: an unknown mode, members that learn nothing or all tasks at once, that predict
+            by a `forward` of their own, or that cannot be trained side by side.
     """
-    if issubclass(kind, AllAtOnce):
+    if issubclass(kind, AllAtOnce | ConstantStrategy):
         raise ValueError(f"member must learn task after task, and {kind.__name__} does not")
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
-    of_one = {name for c in own_classes(kind) for name in OF_ONE_NETWORK if name in vars(c)}
-    if of_one and mode != "posterior":
+    if _overrides(kind, "forward"):
         raise ValueError(
-            f"member: {', '.join(sorted(of_one))} of {kind.__name__} are of one network, and the "
-            "members of an ensemble are several: take mode = 'posterior', or a class without"
+            f"member: {kind.__name__} has a forward of its own, and members are asked by that of "
+            "Template"
         )
     if side_by_side and (mode != "independent" or not _elementwise(kind)):
         raise ValueError(
             "side_by_side needs mode = 'independent' and a member whose optimiser works element by "
             f"element, got {mode!r} and {kind.__name__} (a class of your own says so by "
-            "elementwise = True)"
+            "elementwise = True, if it adds nothing to the loss)"
         )
     base: type[Ensemble] = SideBySideEnsemble if side_by_side else RoundEnsemble
     if mode == "posterior":
@@ -59,7 +56,14 @@ def ensemble_of(
 
 
 def _elementwise(kind: type[Template]) -> bool:
-    return kind.elementwise and says_itself(kind, "elementwise")
+    """Whether members can go side by side, where a term of the loss counts for each of them."""
+    alone = kind.elementwise and says_itself(kind, "elementwise")
+    return alone and not _overrides(kind, "_before_backward")
+
+
+def _overrides(kind: type[Template], name: str) -> bool:
+    """Whether a class of the user's has a method of this name."""
+    return any(name in vars(own) for own in own_classes(kind))
 
 
 def benn(

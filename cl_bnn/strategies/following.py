@@ -25,8 +25,9 @@ def require_all_trained(model: nn.Module, optimizer: torch.optim.Optimizer) -> N
     for name, parameter in trained(model).items():
         if id(parameter) not in held:
             raise ValueError(
-                f"optimizer leaves {name} untrained: give cl_bnn.nn.real_parameters(model) to its "
-                "inner optimiser, or freeze it (requires_grad = False)"
+                f"optimizer leaves {name} untrained, in its groups and in those of its inner "
+                "optimiser: give cl_bnn.nn.real_parameters(model) to one of them, or freeze it "
+                "(requires_grad = False)"
             )
 
 

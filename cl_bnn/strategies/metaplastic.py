@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from cl_bnn.nn import binary_group, init_uniform, real_parameters
+from cl_bnn.nn import binary_group, init_uniform, real_parameters, vectors
 from cl_bnn.optim import MetaplasticAdam
 from cl_bnn.strategies.binary import LatentStrategy
 from cl_bnn.strategies.schedules import Schedule
@@ -76,9 +76,10 @@ def _layers(model: nn.Module, meta: float | list[float]) -> list[dict[str, Any]]
     group = binary_group(model)
     if not isinstance(meta, list):
         return [{**group, "meta": meta}]
+    biases = {id(p) for p in vectors(model)}
     layers: list[list[nn.Parameter]] = []
     for parameter in group["params"]:
-        if parameter.dim() > 1 or not layers:
+        if id(parameter) not in biases or not layers:
             layers.append([])
         layers[-1].append(parameter)
     if len(meta) != len(layers):

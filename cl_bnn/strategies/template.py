@@ -58,12 +58,15 @@ class Template(FollowsModel, SupervisedTemplate):
         elementwise: whether the optimiser treats every weight alone, whatever the shape of its
             parameter.
         gradients_remain: whether parameters have their gradients still after a step.
+        trains_all: whether every parameter that is not frozen has to be in the groups of
+            `optimizer` or of its `inner`; False where a class steps others itself.
     """
 
     predictors: tuple[str, ...] = ("weights",)
     eval_seed = 0
     elementwise = True
     gradients_remain = True
+    trains_all = True
     # Avalanche's own declarations carry no types.
     experience: Any
     mbatch: Any
@@ -84,7 +87,8 @@ class Template(FollowsModel, SupervisedTemplate):
             raise ValueError(f"schedule 'cosine_early' {reason}")
         require(precision in PRECISIONS, "precision", precision, f"one of {', '.join(PRECISIONS)}")
         template.setdefault("criterion", objective.loss)
-        require_all_trained(model, optimizer)
+        if self.trains_all:
+            require_all_trained(model, optimizer)
         super().__init__(model=model, optimizer=optimizer, **template)
         self.objective = objective
         self.stop_after, self.precision, self.channels_last = stop_after, precision, channels_last

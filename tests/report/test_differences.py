@@ -77,6 +77,14 @@ def test_benchmarks_without_the_one_are_left_out(tmp_path: Path) -> None:
     ]
 
 
+def test_who_was_named_and_is_not_there_is_told(tmp_path: Path) -> None:
+    save(tmp_path, ENDS)
+    save(tmp_path, {"ste": ENDS["ste"], "bop": ENDS["bop"]}, "other")
+    other, toy = of_directory(tmp_path, "", ["ste", "bop", "mine"], "", "ACC")
+    assert other.table.note.endswith("Without ACC here: `mine`.")
+    assert "Without" not in toy.table.note
+
+
 def test_what_cannot_be_compared_is_told(tmp_path: Path) -> None:
     save(tmp_path, {"ste": ENDS["ste"]})
     with pytest.raises(UserError, match="has ACC on the benchmark and with the seed of ste"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from frames import frame_of, matrix_rows, plausible
 
-from cl_bnn.report.summary import MEASURES, accuracy_matrix, interval, slug, summary
+from cl_bnn.report.summary import MEASURES, accuracy_matrix, at_end, interval, slug, summary
 
 #: R[t, i] of three tasks; task 1 is best after task 2, so that the two forgettings differ.
 MATRIX = [[0.8, 0.1, 0.2], [0.9, 0.7, 0.3], [0.5, 0.6, 1.0]]
@@ -86,3 +86,16 @@ def test_slug_is_fit_for_a_file_system() -> None:
     assert slug("split_mnist[scenario=class,epochs=2]") == "split_mnist_scenario=class_epochs=2"
     assert slug("../a b") == "a_b"
     assert slug("toy-α") != slug("toy-β")
+
+
+def test_the_end_is_that_of_each_run_whatever_was_measured_there() -> None:
+    long, short = matrix_rows(MATRIX), matrix_rows([[0.8]], "adam")
+    early = long[0]._replace(after=1, metric="nll", value=2.0)
+    within = short[0]._replace(epoch=0, value=0.3)
+    frame = frame_of([*long, early, *short, within])
+    ends = at_end(frame, "accuracy")
+    assert ends.groupby("strategy")["value"].apply(list).to_dict() == {
+        "ste": [0.5, 0.6, 1.0], "adam": [0.8],
+    }  # fmt: skip
+    assert len(at_end(frame)) == 4 and at_end(frame, "nll").empty
+    assert math.isnan(summary(frame).set_index("strategy").loc["ste", "nll"])

@@ -84,24 +84,44 @@ class Penalised(STEStrategy):
         self.loss = self.loss + 1
 
 
-class Drawn(STEStrategy):
-    """A class of the user's that says nothing of how its optimiser works."""
+class Remembering(STEStrategy):
+    def extra_state(self) -> dict[str, Any]:
+        return {**super().extra_state(), "anchor": None}
+
+
+class Forgetful(STEStrategy):
+    """As the README wants it of a class that remembers nothing."""
+
+    def extra_state(self) -> dict[str, Any]:
+        return super().extra_state()
+
+
+class Scaled(STEStrategy):
+    def forward(self) -> Tensor:
+        return 2 * super().forward()
 
 
 def test_members_of_ones_own_class_hold_nothing_of_one_network() -> None:
-    for beside in (False, True):
-        with pytest.raises(ValueError, match="_before_backward of Penalised are of one network"):
-            ensemble_of(Penalised, side_by_side=beside)
-    with pytest.raises(ValueError, match="got 'independent' and Drawn .*elementwise = True"):
-        ensemble_of(Drawn, side_by_side=True)
-    made = benn(model=network(), member={"build": f"{__name__}:Drawn"}, evaluator=Recorder())
-    assert type(made).__name__ == "RoundEnsembleOfDrawn"
+    with pytest.raises(UserError, match="Remembering remembers anchor of one network, and the mem"):
+        ensemble(Remembering)
+    with pytest.raises(ValueError, match="Scaled has a forward of its own"):
+        ensemble(Scaled)
+    for kind in (Penalised, Forgetful):  # one adds to the loss, one does not say elementwise
+        learn(ensemble(kind))
+        with pytest.raises(
+            ValueError, match=f"got 'independent' and {kind.__name__} .*elementwise"
+        ):
+            ensemble_of(kind, side_by_side=True)
+        member = {"build": f"{__name__}:{kind.__name__}"}
+        made = benn(model=network(), member=member, evaluator=Recorder())
+        assert type(made).__name__ == f"RoundEnsembleOf{kind.__name__}"
 
 
 def test_networks_that_grow_have_no_ensemble() -> None:
     model = nn.Sequential(nn.Flatten(), IncrementalClassifier(784, 2))
     with pytest.raises(UserError, match="the members of an ensemble cannot grow"):
         ensemble(model=model)
+    ensemble(BayesBiNNStrategy, "posterior", model=model)  # samples of one network, which can
 
 
 def test_rounds_may_be_evaluated_within() -> None:
@@ -478,6 +498,7 @@ def test_a_member_has_the_settings_of_its_own_recipe(tmp_path: Path) -> None:
         ("mode=posterior", "mode 'posterior' needs a member that has one, as bayesbinn"),
         ("member=benn", "member must be a strategy of a single network"),
         ("member=ste_joint", "member must learn task after task, and JointSTEStrategy does not"),
+        ("member=constant", "member must learn task after task, and ConstantStrategy does not"),
     ],
 )
 def test_mistakes_are_one_line(
