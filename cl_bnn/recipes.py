@@ -206,6 +206,28 @@ def check(spec: Spec) -> None:
         UserError: a builder that cannot be imported, an unknown or missing key, a value of the
             wrong type.
     """
+    _check_numbers(spec)
+    parts = [(key, value) for key, value in spec.settings.items() if isinstance(value, dict)]
+    of_plugins = [
+        f"{name}.{k}" for name, table in spec.plugins.items() for k in table if k != "build"
+    ]
+    for section, prefix, table in (
+        ("stream", "stream.", spec.stream),
+        ("model", "model.", spec.model),
+        ("strategy", "", {"build": spec.build, **spec.settings}),
+        *(("strategy", f"{key}.", value) for key, value in parts if "build" in value),
+        *(("plugin", f"{name}.", table) for name, table in spec.plugins.items()),
+    ):
+        settings = {key: value for key, value in table.items() if key != "build"}
+        if section == "strategy" and "build" in spec.settings:
+            raise UserError("build is no setting of a strategy; write a recipe file of your own")
+        builder = import_target(table["build"], spec.folders)
+        beside = of_plugins if (section, prefix) == ("strategy", "") else ()
+        bind(builder, settings, FROM_RUNNER[section], prefix, table["build"], beside)
+
+
+def _check_numbers(spec: Spec) -> None:
+    """Hold what every method shares against what it may be."""
     for key in COUNTS:
         value = getattr(spec, key)
         if not (is_count(value) or key == "stop_after" and value is None):
@@ -222,21 +244,6 @@ def check(spec: Spec) -> None:
             f"model.norm = {norm!r} learns from the images of a batch, and batch_size is 1: take "
             "larger batches, or the norm 'layer' or 'none'"
         )
-    parts = [(key, value) for key, value in spec.settings.items() if isinstance(value, dict)]
-    of_plugins = [f"{name}.{k}" for name, table in spec.plugins.items() for k in table]
-    for section, prefix, table in (
-        ("stream", "stream.", spec.stream),
-        ("model", "model.", spec.model),
-        ("strategy", "", {"build": spec.build, **spec.settings}),
-        *(("strategy", f"{key}.", value) for key, value in parts if "build" in value),
-        *(("plugin", f"{name}.", table) for name, table in spec.plugins.items()),
-    ):
-        settings = {key: value for key, value in table.items() if key != "build"}
-        if section == "strategy" and "build" in spec.settings:
-            raise UserError("build is no setting of a strategy; write a recipe file of your own")
-        builder = import_target(table["build"], spec.folders)
-        beside = of_plugins if (section, prefix) == ("strategy", "") else ()
-        bind(builder, settings, FROM_RUNNER[section], prefix, table["build"], beside)
 
 
 def build(target: str, folders: Sequence[str] = (), kind: type = object, /, **kwargs: Any) -> Any:

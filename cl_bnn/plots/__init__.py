@@ -5,7 +5,7 @@ from cl_bnn.plots.calibration import reliability
 from cl_bnn.plots.capacity import layers, posterior
 from cl_bnn.plots.drawing import draw
 from cl_bnn.plots.forgetting import average, multiples
-from cl_bnn.plots.heat import matrices, scenarios
+from cl_bnn.plots.heat import acc_map, matrices
 from cl_bnn.plots.streams import curves
 
 __all__ = [
@@ -17,6 +17,6 @@ __all__ = [
     "multiples",
     "posterior",
     "reliability",
-    "scenarios",
+    "acc_map",
     "state",
 ]

@@ -21,9 +21,10 @@ from cl_bnn.plots.figures import (
     task_ticks,
 )
 from cl_bnn.plots.looks import Look, looks, task_looks
-from cl_bnn.report.capacity import layers_of
+from cl_bnn.report.capacity import EXPLAINED, layers_of
 from cl_bnn.report.order import MOST_COLUMNS, by_strategy, shown_tasks
 from cl_bnn.report.summary import at_task_ends
+from cl_bnn.report.tables import FORMATS
 
 
 class Panel(NamedTuple):
@@ -31,14 +32,10 @@ class Panel(NamedTuple):
 
     metric: str
     title: str
-    factor: int
+    factor: float
 
 
-PANELS = (
-    Panel("entropy", "mean entropy [bits]", 1),
-    Panel("saturated", "saturated weights [%]", 100),
-    Panel("flipped", "flipped weights [%]", 100),
-)
+PANELS = tuple(Panel(m, FORMATS[m].heading, FORMATS[m].factor) for m in EXPLAINED)
 #: Width and height of a panel in inches.
 SIZE = (2.2, 1.6)
 

@@ -14,7 +14,7 @@ from cl_bnn.plots.calibration import reliability
 from cl_bnn.plots.capacity import layers, posterior
 from cl_bnn.plots.figures import save
 from cl_bnn.plots.forgetting import average, multiples
-from cl_bnn.plots.heat import matrices, scenarios
+from cl_bnn.plots.heat import acc_map, matrices
 from cl_bnn.plots.streams import curves
 from cl_bnn.report.ledger import Published
 from cl_bnn.report.ledger import read as read_reference
@@ -43,8 +43,7 @@ def draw(
     numbers in `reference.csv`. Raises `UserError` if `out` cannot be written.
     """
     paths, folder = [], out.parent if runs is None else runs
-    ledger = folder / "reference.csv"
-    published = read_reference(ledger) if ledger.is_file() else []
+    published = read_reference(folder / "reference.csv")
     for benchmark, rows in frame.groupby("benchmark"):
         for kind, figure in _kinds(rows, published).items():
             if figure is not None:
@@ -80,7 +79,7 @@ def _over_streams(frame: pd.DataFrame) -> dict[str, Figure]:
     streams = ends[ends.groupby("benchmark")["after"].transform("max") > 0]
     runs = summary(streams[~of_studies(streams)])
     bases = runs["benchmark"].map(name_of)
-    found = {f"{slug(base)}_variants": scenarios(rows, base) for base, rows in runs.groupby(bases)}
+    found = {f"{slug(base)}_variants": acc_map(rows, base) for base, rows in runs.groupby(bases)}
     if bases.nunique() > 1:
-        found["streams"] = scenarios(fullest(runs), "all streams")
+        found["streams"] = acc_map(fullest(runs), "all streams")
     return {name: figure for name, figure in found.items() if figure is not None}

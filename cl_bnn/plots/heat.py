@@ -77,7 +77,7 @@ def seeds_title(strategy: str, rows: pd.DataFrame) -> str:
     return f"{strategy}\n{n} seed{'s' if n > 1 else ''}{lines}{at_once}"
 
 
-def scenarios(runs: pd.DataFrame, name: str) -> Figure | None:
+def acc_map(runs: pd.DataFrame, name: str) -> Figure | None:
     """ACC of every strategy on every benchmark in `runs`, mean and 95 % interval in each cell; None
     for a single benchmark. More benchmarks than fit on a page stand in blocks below one another,
     each with the strategies that were run on one of its own.

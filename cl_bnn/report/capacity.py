@@ -11,7 +11,7 @@ from cl_bnn.report.summary import at_task_ends, interval
 from cl_bnn.report.tables import FORMATS, NOTHING, Table, cell
 
 #: What is measured, with p = P(w = +1) of a weight.
-MEASURES = {
+EXPLAINED = {
     "entropy": "entropy = mean of −p log₂ p − (1 − p) log₂(1 − p)",
     "saturated": "saturated: the share with |2p − 1| > 0.999",
     "flipped": "flipped: the share whose mode (p > ½) is another one than after the task before",
@@ -25,17 +25,17 @@ def table(frame: pd.DataFrame) -> Table:
     last = int(frame["after"].max())
     columns = [
         (metric, after)
-        for metric in MEASURES
+        for metric in EXPLAINED
         for after in dict.fromkeys((0, last))
         if (at_task_ends(frame, metric)["after"] == after).any()
     ]
     head = [f"{FORMATS[metric].heading} after task {after + 1}" for metric, after in columns]
     rows = []
-    for strategy, group in by_strategy(frame[frame["metric"].isin(list(MEASURES))]):
+    for strategy, group in by_strategy(frame[frame["metric"].isin(list(EXPLAINED))]):
         cells = [_cell(group, metric, after) for metric, after in columns]
         if set(cells) - {NOTHING}:
             rows.append([strategy, str(group["seed"].nunique()), *cells])
-    said = "; ".join(dict.fromkeys(MEASURES[metric] for metric, _ in columns))
+    said = "; ".join(dict.fromkeys(EXPLAINED[metric] for metric, _ in columns))
     note = f"With p = P(w = +1) of a weight: {said}."
     return Table("Capacity of the posterior", ["strategy", "seeds", *head], rows, note)
 

@@ -65,15 +65,14 @@ def tables(frame: pd.DataFrame) -> list[Table]:
     sizes = _shown(int(votes["size"].max()) if len(votes) else 0)
     head = ["strategy", "vote", "seeds", *map(str, sizes), "size by validation", "accuracy there"]
     best, rows = chosen(votes), []
-    groups = {name: mine.groupby("vote") for name, mine in by_strategy(votes)}
-    for strategy, vote, group in ((s, *pair) for s, pairs in groups.items() for pair in pairs):
-        mine = best[(best["strategy"] == strategy) & (best["vote"] == vote)]
-        cells = [_at(group, size) for size in sizes]
-        size = f"{mine['size'].mean():.1f}" if len(mine) else NOTHING
-        rows.append([
-            strategy, str(vote), str(group["seed"].nunique()), *cells, size,
-            _cell(interval(mine["test"])) if len(mine) else NOTHING,
-        ])  # fmt: skip
+    for strategy, mine in by_strategy(votes):
+        for vote, group in mine.groupby("vote"):
+            picked = best[(best["strategy"] == strategy) & (best["vote"] == vote)]
+            cells = [_cell(interval(group[group["size"] == size]["test"])) for size in sizes]
+            size = f"{picked['size'].mean():.1f}" if len(picked) else NOTHING
+            seeds = str(group["seed"].nunique())
+            cells += [size, _cell(interval(picked["test"]))]
+            rows.append([strategy, str(vote), seeds, *cells])
     title = "Ensembles: test accuracy [%] of the first members together"
     return [Table(title, head, rows), _members(frame)]
 
@@ -82,11 +81,6 @@ def _shown(largest: int) -> list[int]:
     """1, 2, 4, ... and the largest size."""
     sizes = [2**k for k in range(largest.bit_length()) if 2**k < largest]
     return [*sizes, largest] if largest else []
-
-
-def _at(group: pd.DataFrame, size: int) -> str:
-    values = group[group["size"] == size]["test"]
-    return _cell(interval(values)) if len(values) else NOTHING
 
 
 def _cell(value: Interval) -> str:

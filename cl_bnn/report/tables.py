@@ -185,16 +185,16 @@ def variants_table(runs: pd.DataFrame, base: str, default: str = "default") -> T
 
 
 def terminal_tables(frame: pd.DataFrame) -> list[Table]:
-    """What the end of a run shows: every accuracy matrix, then ACC, BWT and forgetting."""
-    tables = []
+    """What the end of a run on the one benchmark in `frame` shows: every accuracy matrix, then ACC,
+    BWT and forgetting.
+    """
+    tables, benchmark = [], frame["benchmark"].iloc[0]
     measures = ["ACC", "BWT", "forgetting_first_last", "forgetting_max_last"]
-    for benchmark, group in frame.groupby("benchmark"):
-        for strategy, runs in by_strategy(group):
-            title = f"{benchmark} / {strategy}: accuracy [%], mean of {_seeds(runs)}"
-            tables.append(matrix_table(runs, title, MOST_ON_TERMINAL))
-        title = f"{benchmark}: mean over seeds ± half width of the 95 % interval"
-        tables.append(measure_table(summary(group), measures, title))
-    return tables
+    for strategy, runs in by_strategy(frame):
+        title = f"{benchmark} / {strategy}: accuracy [%], mean of {_seeds(runs)}"
+        tables.append(matrix_table(runs, title, MOST_ON_TERMINAL))
+    title = f"{benchmark}: mean over seeds ± half width of the 95 % interval"
+    return [*tables, measure_table(summary(frame), measures, title)]
 
 
 def markdown(table: Table) -> str:

@@ -40,7 +40,7 @@ def written(axis: Axes) -> dict[tuple[float, float], str]:
 
 def test_every_cell_has_its_mean_and_interval_or_says_not_run() -> None:
     """0.8 and 0.9: mean 85, and t(0.975, 1) s / sqrt(2) = 12.706 x 0.05 = 63.5 points."""
-    figure = heat.scenarios(
+    figure = heat.acc_map(
         runs(
             (SPLIT[0], "ste", 0.2), (SPLIT[1], "ste", 0.8), (SPLIT[1], "ste", 0.9),
             (SPLIT[2], "bayesbinn", 0.5),
@@ -58,12 +58,12 @@ def test_every_cell_has_its_mean_and_interval_or_says_not_run() -> None:
 
 
 def test_one_benchmark_has_no_columns_to_compare() -> None:
-    assert heat.scenarios(runs(("toy", "ste", 0.5), ("toy", "adam", 0.5)), "toy") is None
+    assert heat.acc_map(runs(("toy", "ste", 0.5), ("toy", "adam", 0.5)), "toy") is None
 
 
 def test_many_streams_stand_in_blocks_of_equal_width() -> None:
     names = [f"stream{number}" for number in range(20)]
-    figure = heat.scenarios(runs(*((name, "ste", 0.5) for name in names)), "all streams")
+    figure = heat.acc_map(runs(*((name, "ste", 0.5) for name in names)), "all streams")
     assert figure is not None and figure.get_figwidth() <= 6.8
     shown = [name for axis in figure.axes for name in labels(axis)[1]]
     assert sorted(shown) == sorted(names) and len(figure.axes) > 1
@@ -73,7 +73,7 @@ def test_many_streams_stand_in_blocks_of_equal_width() -> None:
 def test_a_block_has_the_strategies_that_were_run_there() -> None:
     names = [f"stream{number:02}" for number in range(20)]
     rows = [(name, "ste", 0.5) for name in names] + [(names[0], "adam", 0.5)]
-    figure = heat.scenarios(runs(*rows), "all streams")
+    figure = heat.acc_map(runs(*rows), "all streams")
     assert figure is not None
     first, *others = (labels(axis)[0] for axis in figure.axes)
     assert first == ["ste", "adam"] and others and all(rows == ["ste"] for rows in others)
@@ -98,7 +98,7 @@ def test_numbers_are_readable_on_every_ground(share: float) -> None:
 
 def test_not_run_is_readable_and_its_ground_is_grey() -> None:
     assert contrast("0.3", to_rgb(heat.EMPTY)) > 4.5
-    figure = heat.scenarios(runs(("a", "ste", 0.5), ("b", "bop", 0.5)), "all")
+    figure = heat.acc_map(runs(("a", "ste", 0.5), ("b", "bop", 0.5)), "all")
     assert figure is not None
     mesh = figure.axes[0].collections[0]
     figure.draw_without_rendering()
@@ -144,7 +144,7 @@ def test_of_each_stream_the_variant_with_most_strategies_stands_for_it() -> None
 
 def test_acc_is_that_of_the_summary() -> None:
     frame = pd.concat([wide(["ste"], tasks=3, benchmark=name) for name in SPLIT[:2]])
-    figure = heat.scenarios(summary(frame), "split_mnist")
+    figure = heat.acc_map(summary(frame), "split_mnist")
     assert figure is not None
     mean = frame.query("metric == 'accuracy' and after == 2")["value"].mean()
     assert written(figure.axes[0])[1, 1].startswith(f"{100 * mean:.1f} ± ")

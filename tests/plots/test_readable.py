@@ -24,9 +24,7 @@ def variants(frame: pd.DataFrame) -> Figure | None:
              "permuted_mnist[n_experiences=3]", "rotated_mnist", "split_cifar100", "online_mnist",
              "mnist_fmnist", "fmnist_mnist")  # fmt: skip
     runs = summary(frame[frame["metric"] == "accuracy"])
-    return plots.scenarios(
-        pd.concat([runs.assign(benchmark=name) for name in names]), "all streams"
-    )
+    return plots.acc_map(pd.concat([runs.assign(benchmark=name) for name in names]), "all streams")
 
 
 DRAWN: list[Callable[[pd.DataFrame], Figure | None]] = [
