@@ -323,18 +323,18 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
 
     def _can_be_restored(self, optimizer: dict[str, Any], extra: dict[str, Any]) -> bool:
         """Whether what the user's own classes say is there can be read back; if not, a note."""
-        beside = [type(composed.plugin).__name__ for composed in self.strategy._composed()]
-        said = {
-            "state_dict() of the optimiser": optimizer,
-            f"extra_state() of {type(self.strategy).__name__}": extra | {"plugins": None},
-            **{f"state_dict() of {n}": extra["plugins"][place] for place, n in enumerate(beside)},
-        }
+        learner, beside = type(self.strategy).__name__, self.strategy._composed()
+        plugins = extra.get("plugins", [])
         try:
-            for where, state in said.items():
-                require_plain(state, where)
+            require_plain(optimizer, "state_dict() of the optimiser")
+            require_plain(extra | {"plugins": None}, f"extra_state() of {learner}")
+            if len(plugins) != len(beside):
+                raise UserError(f"extra_state() of {learner} leaves out that of the class above")
+            for composed, state in zip(beside, plugins, strict=True):
+                require_plain(state, f"state_dict() of {type(composed.plugin).__name__}")
         except UserError as error:
             if not self._noted:
-                text = f"if it is interrupted, this run begins anew: {error}"
+                text = f"this run cannot be continued from here on: {error}"
                 self.emit(Event(self.run.name, "note", text=text))
             self._noted = True
             return False

@@ -25,7 +25,7 @@ def show(runs: Sequence["Run"], jobs: int, device: str, data_root: Path | None) 
             there = run.on_file(data_root)
         except UserError as error:
             refused[run.name] = str(error)
-            print(f"{run.name} -> {run.path} (another file is there)")
+            print(f"{run.name} -> {run.path} (cannot be run)")
             continue
         print(f"{run.name} -> {run.path}{' (on file)' if there else ''}")
         waiting += [] if there else [run]
@@ -59,7 +59,7 @@ def _shown(run: "Run", count: int, device: str, data_root: Path | None) -> float
     for key, value in run.spec.as_dict().items():
         print(f"  {key} = {value}")
     if not count:
-        print("nothing to be run")
+        print("nothing of it is to be run")
         return 0.0
     seconds = expected(run, device, data_root)
     print(f"expected time: about {in_words(seconds)} a run, {count} to be run")

@@ -434,6 +434,7 @@ BELOW = REMEMBERS.replace("Mine", "Base") + "\n\nclass Mine(Base):\n    pass\n"
 @pytest.mark.parametrize(
     ("name", "code", "then"),
     [
+        ("stateless", HELD.replace("pass", "stateless = True"), "resumed"),
         ("silent", HELD, "started"),  # who knows what such a class remembers
         ("plain", REMEMBERS.replace("STATE", "{'w': 1.0}"), "resumed"),
         ("below", BELOW.replace("STATE", "{'w': 1.0}"), "started"),  # nor what this one does
@@ -465,8 +466,17 @@ def test_what_no_checkpoint_gives_back_is_told_before_it_is_needed(
     events: list[Event] = []
     carry_out([run], events.append)
     (note,) = [event.text for event in events if event.kind == "note"]
-    assert note.startswith(f"if it is interrupted, this run begins anew: {what}")
+    assert note.startswith(f"this run cannot be continued from here on: {what}")
     assert events[-1].kind == "finished"
+
+
+def test_a_state_without_that_of_the_plugins_is_told(tmp_path: Path) -> None:
+    code = REMEMBERS.replace("super().extra_state() | STATE", "{'w': 1.0}")
+    (run,) = plan(tmp_path, own_code(tmp_path / "mine", "module_alone", code) + "+ewc")
+    events: list[Event] = []
+    carry_out([run], events.append)
+    (note,) = [event.text for event in events if event.kind == "note"]
+    assert note.endswith("extra_state() of Mine leaves out that of the class above")
 
 
 def test_a_class_that_is_no_strategy_is_one_line(tmp_path: Path) -> None:

@@ -433,8 +433,12 @@ def test_a_dry_run_tells_of_files_that_are_another_runs(
     with pytest.raises(UserError, match=r"1 of 2 runs cannot be run, .*/ste/seed0 first: .* was e"):
         planning.show([first, second], 1, "cpu", None)
     printed = capsys.readouterr().out
-    assert f"{first.path} (another file is there)\n" in printed
-    assert printed.index("/ste\n") < printed.index("nothing to be run") < printed.index("/adam\n")
+    assert f"{first.path} (cannot be run)\n" in printed
+    assert (
+        printed.index("/ste\n")
+        < printed.index("nothing of it is to be run")
+        < printed.index("/adam\n")
+    )
     assert "about 60 s a run, 1 to be run" in printed
 
 

@@ -125,7 +125,8 @@ def render(directory: Path, against: str = "") -> dict[str, str]:
 
 def _contents(bases: Iterable[str]) -> str:
     """The way to each section, as GitHub calls it."""
-    return " · ".join(f"[{base}](#{base})" for base in bases) + "\n"
+    anchors = {b: re.sub(r"[^\w -]", "", b.lower()).replace(" ", "-") for b in bases}
+    return " · ".join(f"[{base}](#{anchor})" for base, anchor in anchors.items()) + "\n"
 
 
 def _links(directory: Path, published: ledger_page.Beside) -> list[str]:

@@ -8,7 +8,7 @@ from torch import nn
 from cl_bnn._builders import import_target
 from cl_bnn.ensembles import Vote, rule_of
 from cl_bnn.strategies.beside import SideBySideEnsemble
-from cl_bnn.strategies.composed import own_classes, says_itself
+from cl_bnn.strategies.composed import keeps_nothing, own_classes, says_itself
 from cl_bnn.strategies.constant import ConstantStrategy
 from cl_bnn.strategies.ensemble import MODES, Ensemble, Mode, PosteriorEnsemble
 from cl_bnn.strategies.joint import AllAtOnce
@@ -32,12 +32,18 @@ def ensemble_of(
 
     Raises:
         ValueError: an unknown mode, members that learn nothing or all tasks at once, that predict
-            by a `forward` of their own, or that cannot be trained side by side.
+            by a `forward` of their own, that cannot be trained side by side, or of a class of the
+            user's that is not `stateless`.
     """
     if issubclass(kind, AllAtOnce | ConstantStrategy):
         raise ValueError(f"member must learn task after task, and {kind.__name__} does not")
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
+    if mode != "posterior" and not keeps_nothing(kind):
+        raise ValueError(
+            f"member: {kind.__name__} does not say that its network and optimiser are all that it "
+            "remembers: add stateless = True to the class if they are, or take mode = 'posterior'"
+        )
     if _overrides(kind, "forward"):
         raise ValueError(
             f"member: {kind.__name__} has a forward of its own, and members are asked by that of "

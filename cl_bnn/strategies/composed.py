@@ -129,6 +129,13 @@ def says_itself(kind: type, name: str) -> bool:
     return not own or name in vars(own[0])
 
 
+def keeps_nothing(kind: Any) -> bool:
+    """Whether a class of the user's says that its network and optimiser are all that it remembers;
+    ours are members of ensembles, whatever they remember.
+    """
+    return not own_classes(kind) or (kind.stateless and says_itself(kind, "stateless"))
+
+
 def own_classes(kind: type) -> list[type]:
     """The classes of the user's that a class is or inherits from, itself first."""
     return [c for c in kind.__mro__ if c.__module__.partition(".")[0] not in KNOWN]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cl_bnn import distributed, metrics
 from cl_bnn.ensembles import VOTES, Vote, bootstrap, disagreement, rule_of, vote
 from cl_bnn.errors import UserError
-from cl_bnn.strategies.composed import asks_weights, own_classes
+from cl_bnn.strategies.composed import asks_weights
 from cl_bnn.strategies.der import DER
 from cl_bnn.strategies.loading import Batches, StreamedBatches, view_behind
 from cl_bnn.strategies.mixin import Mixin
@@ -39,9 +39,8 @@ class Ensemble(Mixin):
     Raises:
         ValueError: a value is outside its range.
         UserError: an unknown rule, several processes, and unless all are samples of one network: a
-            network that grows, a class of the user's that remembers something of a network; when
-            training begins, a plugin that holds, copies or asks one; when a task begins, a plugin
-            that brings a loader of its own.
+            network that grows; when training begins, a plugin that holds, copies or asks one; when
+            a task begins, a plugin that brings a loader of its own.
     """
 
     mode: Mode = "independent"
@@ -63,23 +62,9 @@ class Ensemble(Mixin):
         super().__init__(model=self.arranged(model), **member)
         if not self.objective.of_classes or self.objective.score != "accuracy":
             raise ValueError("members vote for classes: this benchmark has none")
-        if self.mode != "posterior":
-            self._refuse_memories()
         self._alone = self.predictors  # the ways in which a member can predict
         self.predictors, self.predictor = ("ensemble",), "ensemble"
         self._gathered: list[Tensor] = []
-
-    def _refuse_memories(self) -> None:
-        own = own_classes(type(self))
-        if own:
-            kind: Any = own[0]
-            inherited: Any = super(own[-1], self)
-            more = kind.extra_state(self).keys() - inherited.extra_state().keys()
-            if more:
-                raise UserError(
-                    f"{kind.__name__} remembers {', '.join(sorted(more))} of one network, and "
-                    "the members of an ensemble are several: take mode = 'posterior'"
-                )
 
     def generator(self, *where: object) -> torch.Generator:
         """The source of what is drawn in one place (a member, an epoch), the same whenever it is

@@ -17,7 +17,7 @@ from cl_bnn.objectives import CLASSIFICATION, Objective
 from cl_bnn.optim.gaussian import GaussianPosterior
 from cl_bnn.optim.inner import WithInner
 from cl_bnn.optim.weights import require
-from cl_bnn.strategies.composed import Composed, composed, says_itself
+from cl_bnn.strategies.composed import Composed, composed, keeps_nothing, says_itself
 from cl_bnn.strategies.following import FollowsModel, require_all_trained, trained
 from cl_bnn.strategies.loading import Batches, StreamedBatches, batches_of, view_behind
 from cl_bnn.strategies.precision import PRECISIONS, Precision, gpu_arithmetic
@@ -58,6 +58,8 @@ class Template(FollowsModel, SupervisedTemplate):
         elementwise: whether the optimiser treats every weight alone, whatever the shape of its
             parameter.
         gradients_remain: whether parameters have their gradients still after a step.
+        stateless: whether a class of the user's says that its network and optimiser are all that it
+            remembers, so that it may be interrupted, and be a member of an ensemble.
         trains_all: whether every parameter that is not frozen has to be in the groups of
             `optimizer` or of its `inner`; False where a class steps others itself.
     """
@@ -66,6 +68,7 @@ class Template(FollowsModel, SupervisedTemplate):
     eval_seed = 0
     elementwise = True
     gradients_remain = True
+    stateless = False
     trains_all = True
     # Avalanche's own declarations carry no types.
     experience: Any
@@ -251,7 +254,7 @@ class Template(FollowsModel, SupervisedTemplate):
         """
         if grows(self.model) or not all(plugin.can_be_saved for plugin in self._composed()):
             return False
-        return says_itself(type(self), "extra_state")
+        return says_itself(type(self), "extra_state") or keeps_nothing(type(self))
 
     def _compose(self) -> None:
         self.plugins[:] = map(composed, self.plugins)

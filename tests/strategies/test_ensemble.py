@@ -77,44 +77,59 @@ def test_members_draw_their_samples_themselves(beside: bool) -> None:
 
 
 class Penalised(STEStrategy):
-    elementwise = True
+    stateless = elementwise = True
 
     def _before_backward(self, **kwargs: Any) -> None:
         super()._before_backward(**kwargs)
         self.loss = self.loss + 1
 
 
-class Remembering(STEStrategy):
-    def extra_state(self) -> dict[str, Any]:
-        return {**super().extra_state(), "anchor": None}
+class Plain(STEStrategy):
+    """Says nothing of how its optimiser works."""
+
+    stateless = True
 
 
-class Forgetful(STEStrategy):
-    """As the README wants it of a class that remembers nothing."""
+class Silent(STEStrategy):
+    """Might hold whatever it likes, as this one does."""
 
-    def extra_state(self) -> dict[str, Any]:
-        return super().extra_state()
+    def _after_training_exp(self, **kwargs: Any) -> None:
+        super()._after_training_exp(**kwargs)
+        self.anchor = [p.clone() for p in self.model.parameters()]
+
+
+class Below(Plain):
+    """Inherits what it would have to say itself."""
 
 
 class Scaled(STEStrategy):
+    stateless = True
+
     def forward(self) -> Tensor:
         return 2 * super().forward()
 
 
 def test_members_of_ones_own_class_hold_nothing_of_one_network() -> None:
-    with pytest.raises(UserError, match="Remembering remembers anchor of one network, and the mem"):
-        ensemble(Remembering)
+    for kind in (Silent, Below):
+        with pytest.raises(ValueError, match=f"{kind.__name__} does not say that .* stateless ="):
+            ensemble(kind)
     with pytest.raises(ValueError, match="Scaled has a forward of its own"):
         ensemble(Scaled)
-    for kind in (Penalised, Forgetful):  # one adds to the loss, one does not say elementwise
+    ensemble(type("Drawn", (BayesBiNNStrategy,), {"__module__": "mine"}), "posterior")
+    for kind in (Penalised, Plain):  # one adds to the loss, one does not say elementwise
         learn(ensemble(kind))
-        with pytest.raises(
-            ValueError, match=f"got 'independent' and {kind.__name__} .*elementwise"
-        ):
+        with pytest.raises(ValueError, match=f"'independent' and {kind.__name__} .*elementwise"):
             ensemble_of(kind, side_by_side=True)
         member = {"build": f"{__name__}:{kind.__name__}"}
         made = benn(model=network(), member=member, evaluator=Recorder())
         assert type(made).__name__ == f"RoundEnsembleOf{kind.__name__}"
+
+
+def test_an_ensemble_can_be_inherited_from() -> None:
+    class Mine(ensemble_of(STEStrategy)):  # type: ignore[misc]
+        pass
+
+    learn(Mine(model=network(), size=2, train_mb_size=20, evaluator=Recorder()))
 
 
 def test_networks_that_grow_have_no_ensemble() -> None:
