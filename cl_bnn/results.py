@@ -199,7 +199,7 @@ def called(
     labels = {str(label): {str(label), name_of(str(label))} for label in frame[column].unique()}
     for name in names:
         if not any(name in own for own in labels.values()):
-            known = set().union(*labels.values())
+            known = set(labels) if "[" in name else set(map(name_of, labels))
             raise UserError(f"no results of the {column} {name!r} in {where}{near(name, known)}")
     wanted = [label for label, own in labels.items() if own.intersection(names)]
     return frame[frame[column].isin(wanted)]
