@@ -3,7 +3,6 @@ import subprocess
 import sys
 import types
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +16,7 @@ from cl_bnn.cli import COMMANDS, main
 from cl_bnn.errors import UserError
 from cl_bnn.events import Event
 from cl_bnn.progress import line, progress
-
-
-@dataclass(frozen=True)
-class FakeRun:
-    spec: recipes.Spec
-    seed: int
-    out: Path
-
-    @property
-    def name(self) -> str:
-        return f"{self.spec.benchmark}/{self.spec.strategy}/seed{self.seed}"
-
-    @property
-    def path(self) -> Path:
-        return results.csv_path(self.out, self.spec.benchmark, self.spec.strategy, self.seed)
-
-    def on_file(self, data_root: Path | None) -> bool:
-        return results.finished(self.path, self.as_dict())
-
-    def as_dict(self) -> dict[str, Any]:
-        return {**self.spec.as_dict(), "seed": self.seed}
+from cl_bnn.run import EvalEvery, Run
 
 
 class FakeRunner(types.ModuleType):
@@ -54,16 +33,16 @@ class FakeRunner(types.ModuleType):
         strategies: list[str],
         seeds: list[int],
         overrides: dict[str, object],
-        eval_every: str,
+        eval_every: EvalEvery,
         out: Path,
-    ) -> list[FakeRun]:
+    ) -> list[Run]:
         self.planned = benchmark, strategies, seeds, overrides, eval_every, out
         on = recipes.load_benchmark(benchmark)
         specs = [recipes.resolve(on, recipes.load_strategy(n), overrides) for n in strategies]
-        return [FakeRun(spec, seed, out) for spec in specs for seed in seeds]
+        return [Run(spec, seed, eval_every, out) for spec in specs for seed in seeds]
 
     def run_all(
-        self, runs: list[FakeRun], *, on_event: Callable[[Event], None], **options: Any
+        self, runs: list[Run], *, on_event: Callable[[Event], None], **options: Any
     ) -> None:
         self.options = options
         for run in runs:
@@ -74,7 +53,7 @@ class FakeRunner(types.ModuleType):
                 for after in (0, 1)
                 for on in (0, 1)
             ]
-            results.write(run.path, rows, run.spec.as_dict(), {})
+            results.write(run.path, rows, run.as_dict(), {})
             on_event(Event(run.name, "task", task=1, n_tasks=2, accuracy=0.625))
             on_event(Event(run.name, "finished"))
 

@@ -21,7 +21,7 @@ def require_all_trained(model: nn.Module, optimizer: torch.optim.Optimizer) -> N
     Raises:
         ValueError: there is one.
     """
-    held = {id(p) for group in all_groups(optimizer) for p in group["params"]}
+    held = _held(optimizer)
     for name, parameter in trained(model).items():
         if id(parameter) not in held:
             raise ValueError(
@@ -29,6 +29,11 @@ def require_all_trained(model: nn.Module, optimizer: torch.optim.Optimizer) -> N
                 "optimiser: give cl_bnn.nn.real_parameters(model) to one of them, or freeze it "
                 "(requires_grad = False)"
             )
+
+
+def _held(optimizer: torch.optim.Optimizer) -> set[int]:
+    """The identities of what an optimiser and its inner one step."""
+    return {id(p) for group in all_groups(optimizer) for p in group["params"]}
 
 
 class FollowsModel:
@@ -61,7 +66,7 @@ class FollowsModel:
         into its first group.
         """
         binary = {id(p) for p in binary_parameters(self.model)}
-        held = {id(p) for group in all_groups(self.optimizer) for p in group["params"]}
+        held = _held(self.optimizer)
         named = trained(self.model)
         for name, parameter in named.items():
             before = self._named.get(name)
