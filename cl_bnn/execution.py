@@ -1,5 +1,6 @@
 """One run: a strategy on a benchmark with a seed, from its first task to its measurements."""
 
+import gc
 import math
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from cl_bnn.errors import UserError, one_line, out_of_memory, reason
 from cl_bnn.events import Event
 from cl_bnn.objectives import BINARY, CLASSIFICATION, SEGMENTATION
 from cl_bnn.recorder import Recorder
-from cl_bnn.results import Row
+from cl_bnn.results import BEFORE, UNTRAINED, Row
 from cl_bnn.run import Run
 from cl_bnn.strategies import Composed, TaskAware, Template
 from cl_bnn.strategies.loading import view_behind
@@ -66,8 +67,13 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
             UserError: a recipe that does not fit, or training that breaks down.
         """
         self._build()
-        self.meter = cost.Meter(self.device)  # what loading the data costs is no matter of learning
-        self._restore()
+        state = distributed.from_first(lambda: self.checkpoint.load(self._of, self._note))
+        if state is None:
+            self._tell("started")
+            self._measure_untrained()
+        self.meter = cost.Meter(self.device)  # what came before is no matter of learning
+        if state is not None:
+            self._restore(state)
         while self.phase < len(self.phases):
             self._train()
             self._end_of_task()
@@ -99,10 +105,17 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
                 "'layer', or have it given by --scenario task or --set stream.task_labels=true, "
                 "whichever the benchmark knows"
             )
-        network = _made(nn.Module, spec.model, spec, **self._facts())  # that of the whole stream
-        self._check(network)
+        facts = self._facts()  # of the whole stream
         if self.run.tasks_seen is not None:
             self.stream = self.stream.beginning(self.run.tasks_seen)
+        self._start = rng_state(), facts
+        self._make_learner(facts)
+
+    def _make_learner(self, facts: dict[str, Any]) -> None:
+        """The network and the strategy, from what the network's builder wants to know."""
+        spec = self.run.spec
+        network = _made(nn.Module, spec.model, spec, **facts)
+        self._check(network)
         distributed.share_statistics(network)
         self.recorder = Recorder(self.stream.objective)
         plugins = [Composed(_made(BasePlugin, table, spec)) for table in spec.plugins.values()]
@@ -114,7 +127,7 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
             objective=self.stream.objective, stop_after=spec.stop_after,
             precision=spec.precision, channels_last=spec.channels_last,
         )  # fmt: skip
-        self.strategy.eval_seed = seed
+        self.strategy.eval_seed = self.run.seed
         self.phases = self.strategy.phases(self.stream.train)
 
     @torch.no_grad()
@@ -176,6 +189,37 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
     def last_task(self) -> int:
         """The last task of the current phase."""
         return int(self.phases[self.phase][-1].current_experience)
+
+    def _measure_untrained(self) -> None:
+        """The accuracy on every task before the first one, which forward transfer subtracts; not
+        where there is but one phase.
+
+        The network that is asked is thrown away and made again, so that what learns is the same as
+        if nothing had been asked. (The first signs of a posterior over bits are drawn when they are
+        needed, so that its network is not that which learns but another of the same kind.)
+        """
+        if len(self.phases) == 1 or not self.stream.test:
+            return
+        try:
+            measured = self._measure(self.stream.n_tasks)
+        except Exception as error:
+            if out_of_memory(error):
+                raise
+            self._note(
+                f"no forward transfer, as nothing can be predicted untrained: {reason(error)}"
+            )
+            measured = {}
+        where = (self.run.spec.benchmark, self.run.spec.strategy, self.run.seed, BEFORE)
+        self.rows = [
+            Row(*where, task, None, UNTRAINED, values["accuracy"])
+            for task, values in sorted(measured.items())
+            if "accuracy" in values
+        ]
+        del self.strategy, self.recorder, self.phases
+        gc.collect()  # a strategy and its plugins hold each other
+        state, facts = self._start
+        set_rng_state(state)
+        self._make_learner(facts)
 
     def after_training_epoch(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         """Avalanche calls this after every epoch: measure what is wanted, save, tell."""
@@ -283,7 +327,7 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
 
     def _tell(self, kind: Any, **values: Any) -> None:
         while self.stream.notes:
-            self.emit(Event(self.run.name, "note", text=self.stream.notes.pop(0)))
+            self._note(self.stream.notes.pop(0))
         news, self._told = tuple(self.rows[self._told :]), len(self.rows)
         self.emit(
             Event(
@@ -291,6 +335,9 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
                 n_epochs=self.strategy.n_epochs, rows=news, **values,
             )
         )  # fmt: skip
+
+    def _note(self, text: str) -> None:
+        self.emit(Event(self.run.name, "note", text=text))
 
     # Saving and continuing ---------------------------------------------------------------------
 
@@ -334,20 +381,13 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
                 require_plain(state, f"state_dict() of {type(composed.plugin).__name__}")
         except UserError as error:
             if not self._noted:
-                text = f"this run cannot be continued from here on: {error}"
-                self.emit(Event(self.run.name, "note", text=text))
+                self._note(f"this run cannot be continued from here on: {error}")
             self._noted = True
             return False
         return True
 
-    def _restore(self) -> None:
-        def note(text: str) -> None:
-            self.emit(Event(self.run.name, "note", text=text))
-
-        state = distributed.from_first(lambda: self.checkpoint.load(self._of, note))
-        if state is None:
-            self._tell("started")
-            return
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `_save` kept."""
         self.phase = state["phase"]
         self.meter.load_state_dict(state.get("cost", self.meter.state_dict()))
         modes = state["modes"]

@@ -36,6 +36,8 @@ COLUMNS = {
 }
 #: The columns that name a run.
 RUN = ["benchmark", "strategy", "seed"]
+#: What `after` is before the first task, and the accuracy that was measured then.
+BEFORE, UNTRAINED = -1, "accuracy_untrained"
 #: How often a run was measured changes nothing of what was measured at the end.
 MEASURED = "eval_every"
 
@@ -43,9 +45,10 @@ MEASURED = "eval_every"
 class Row(NamedTuple):
     """One measurement: `metric` on task `on` once the tasks 0 to `after` are learned.
 
-    `on` is None for a quantity of the whole network. `epoch` counts from 0 within task `after` and
-    is None at the end of that task. Accuracies, errors and shares are fractions, `nll` is in nats
-    and `entropy` in bits.
+    `after` is -1 for `accuracy_untrained`, that of the network which has learned nothing. `on` is
+    None for a quantity of the whole network. `epoch` counts from 0 within task `after` and is None
+    at the end of that task. Accuracies, errors and shares are fractions, `nll` is in nats and
+    `entropy` in bits.
     """
 
     benchmark: str

@@ -16,7 +16,7 @@ import pytest
 import torch
 from tiny import RECIPE, recipe
 
-from cl_bnn import planning, results, runner
+from cl_bnn import execution, planning, results, runner
 from cl_bnn.errors import UserError
 from cl_bnn.events import Event
 from cl_bnn.run import EvalEvery, Run, digest_of_code
@@ -147,6 +147,65 @@ def test_measuring_every_epoch_changes_nothing_else(tmp_path: Path) -> None:
     assert len(frames[0]) > len(frames[1])
 
 
+# By a strategy's name, what lets it learn nothing; the norm must not learn either.
+STILL = {
+    "adam": {"lr": 1e-30}, "ste": {"lr": 1e-30}, "mesu": {"lr": 1e-30},
+    "benn": {"member__lr": 1e-30}, "ste+lwf": {"lr": 1e-30, "lwf__alpha": 0.0},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("strategy", STILL)
+def test_who_learns_nothing_stays_at_the_accuracy_of_the_untrained_network(
+    tmp_path: Path, strategy: str
+) -> None:
+    (run,) = plan(tmp_path, strategy, model__norm="layer", epochs=1, **STILL[strategy])
+    carry_out([run])
+    frame = results.read(tmp_path / "out")
+    before = frame[frame.metric == "accuracy_untrained"]
+    assert before.after.tolist() == [-1] * 3 and before.on.tolist() == [0, 1, 2]
+    last = frame[(frame.metric == "accuracy") & (frame.after == 2) & frame.epoch.isna()]
+    assert before.value.tolist() == last.value.tolist()
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    ["bayesbinn", "bimu", "pmf", "ste+lwf", "bop+replay", "benn", "vcl_coreset", "metaplastic"],
+)
+def test_to_be_asked_before_learning_changes_nothing_of_what_is_learned(
+    tmp_path: Path, strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (asked,) = plan(tmp_path, strategy, out="asked", epochs=1)
+    (unasked,) = plan(tmp_path, strategy, out="unasked", epochs=1)
+    carry_out([asked])
+    monkeypatch.setattr(execution.Execution, "_measure_untrained", lambda self: None)
+    carry_out([unasked])
+    lines = asked.path.read_text().splitlines()
+    assert [line for line in lines if "untrained" not in line] == (
+        unasked.path.read_text().splitlines()
+    )
+    assert sum("untrained" in line for line in lines) == 3
+
+
+def test_who_cannot_predict_untrained_has_no_forward_transfer(tmp_path: Path) -> None:
+    code = """
+from cl_bnn.strategies import STEStrategy
+
+
+class Mine(STEStrategy):
+    def eval(self, experiences, **kwargs):
+        if not self.clock.train_exp_counter:
+            raise RuntimeError("there are no prototypes yet")
+        return super().eval(experiences, **kwargs)
+"""
+    (run,) = plan(tmp_path, own_code(tmp_path / "mine", "module_of_prototypes", code))
+    events: list[Event] = []
+    carry_out([run], events.append)
+    (note,) = [event.text for event in events if event.kind == "note"]
+    assert "no forward transfer" in note and "there are no prototypes yet" in note
+    frame = results.read(tmp_path / "out")
+    assert events[-1].kind == "finished" and "accuracy_untrained" not in set(frame.metric)
+
+
 def test_single_task_with_held_out_images(tmp_path: Path) -> None:
     """Measured every epoch, augmented, stopped early, interrupted: the same bytes."""
     settings = {"stream__n_experiences": 1, "stream__held_out": True, "epochs": 5}
@@ -264,7 +323,7 @@ def test_rows_of_a_run(tmp_path: Path) -> None:
     }
     doubts = {"aleatoric", "epistemic", "auroc_rotated", "auroc_inverted"}
     named = {m for m in end[end.on.notna()].metric if not m.startswith(("bin_", "auroc_fashion"))}
-    assert named == scores | doubts
+    assert named == scores | doubts | {"accuracy_untrained"}
     capacity = {f"{m}{w}" for m in ("entropy", "saturated") for w in ("", *LAYERS)}
     flips = {f"flipped{w}" for w in ("", *LAYERS)}
     whole = end[end.on.isna()]

@@ -18,7 +18,7 @@ import pandas as pd
 from cl_bnn._labels import name_of, settings_of
 from cl_bnn.errors import UserError
 from cl_bnn.report.selection import AT_BEST, selection
-from cl_bnn.report.summary import MEASURES, Interval, accuracy_matrix, interval
+from cl_bnn.report.summary import MEASURES, Interval, accuracy_matrix, interval, measures
 from cl_bnn.report.tables import NOTHING
 
 #: The evidence of a number that is a lower bound.
@@ -235,10 +235,12 @@ def _values(published: Published, rows: pd.DataFrame) -> Iterable[float]:
 
 def _measure(published: Published, rows: pd.DataFrame, seed: int) -> float:
     """A measure of one run, after the task `published.after` as if that had been the last."""
-    matrix = accuracy_matrix(rows, seed=seed).to_numpy()
-    tasks = len(matrix) if published.after is None else published.after + 1
+    run = rows[rows["seed"] == seed]
+    tasks = None if published.after is None else published.after + 1
+    if published.metric in MEASURES:
+        return measures(run, tasks)[published.metric]
+    matrix = accuracy_matrix(run).to_numpy()
+    tasks = len(matrix) if tasks is None else tasks
     if not 0 < tasks <= len(matrix):
         return math.nan
-    if published.metric in LAST:
-        return float(matrix[tasks - 1, max(0, tasks - LAST[published.metric]) : tasks].mean())
-    return MEASURES[published.metric](matrix[:tasks, :tasks])
+    return float(matrix[tasks - 1, max(0, tasks - LAST[published.metric]) : tasks].mean())

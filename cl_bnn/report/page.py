@@ -52,12 +52,13 @@ the tasks 1 to t are learned, and T tasks:
 | forgetting, max − last | mean over i < T of (max over i ≤ t < T of R[t, i]) − R[T, i] |
 | LA, learning accuracy | mean over i ≤ T of R[i, i] |
 | zero-shot accuracy | mean over 1 < i ≤ T of R[i − 1, i] |
+| FWT, forward transfer | mean over 1 < i ≤ T of R[i − 1, i] − b[i] |
 | NLL, ECE | mean over all tasks after the last one; ECE with 15 equal bins |
 
-`joint` learns all tasks at once, so that ACC is its only measure in the rows above NLL. Zero-shot
-accuracy is the forward transfer of Lopez-Paz and Ranzato (2017) without its baseline, the accuracy
-of the untrained network, which is not on file; between strategies that start from the same network
-the baseline cancels, so that a difference in one is a difference in the other.
+`joint` learns all tasks at once, so that ACC is its only measure in the rows above NLL. BWT and FWT
+are those of Lopez-Paz and Ranzato (2017); b[i] is the accuracy on task i of the network that has
+learned nothing (`accuracy_untrained` in the CSV files), and where it was not measured there is no
+FWT.
 """
 
 

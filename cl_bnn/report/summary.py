@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from cl_bnn.results import RUN
+from cl_bnn.results import BEFORE, RUN, UNTRAINED
 
 #: Level of every interval of the reports and figures.
 CONFIDENCE = 0.95
@@ -131,15 +131,22 @@ def zero_shot_accuracy(matrix: NDArray[np.float64]) -> float:
     """Zero-shot accuracy = mean over 1 < i <= T of R[i - 1, i]: on each task just before it is
     learned.
 
-    The forward transfer of Lopez-Paz and Ranzato (2017), equation 4, is this minus the mean
-    accuracy of the untrained network on the same tasks, which no run measures. NaN for a single
-    task and where R[i - 1, i] is missing.
+    NaN for a single task and where R[i - 1, i] is missing.
     """
     return _mean(np.diag(matrix, 1))
 
 
-#: The measures made from the accuracy matrix, by their names in tables and in `reference.csv`.
-MEASURES = {
+def forward_transfer(matrix: NDArray[np.float64], untrained: NDArray[np.float64]) -> float:
+    """FWT = mean over 1 < i <= T of R[i - 1, i] - b[i], with b[i] the accuracy on task i of the
+    network that has learned nothing: what earlier tasks teach about the next.
+
+    Lopez-Paz and Ranzato (2017), equation 4. NaN for a single task, and where R[i - 1, i] or b[i]
+    is missing.
+    """
+    return zero_shot_accuracy(matrix - untrained)
+
+
+_OF_MATRIX = {
     "ACC": average_accuracy,
     "AAA": anytime_accuracy,
     "BWT": backward_transfer,
@@ -148,21 +155,37 @@ MEASURES = {
     "LA": learning_accuracy,
     "zero_shot": zero_shot_accuracy,
 }
+#: The measures made from accuracies, by their names in tables and in `reference.csv`.
+MEASURES = (*_OF_MATRIX, "FWT")
 #: Metrics of which the mean over all tasks after the last one is reported as well.
 FINAL_MEANS = ("nll", "ece", "accuracy_mode", "nll_mode", "ece_mode")
+
+
+def measures(run: pd.DataFrame, tasks: int | None = None) -> dict[str, float]:
+    """The `MEASURES` of the one run in a frame, as if the stream had ended after its first `tasks`
+    tasks if a number is given; NaN where one does not exist, or the run is shorter.
+    """
+    matrix = accuracy_matrix(run).to_numpy()
+    n = len(matrix) if tasks is None else tasks
+    if not 0 < n <= len(matrix):
+        return dict.fromkeys(MEASURES, math.nan)
+    rows = run[(run["after"] == BEFORE) & (run["metric"] == UNTRAINED)]
+    untrained = rows.set_index("on")["value"].reindex(range(n)).to_numpy(float)
+    matrix = matrix[:n, :n]
+    found = {name: measure(matrix) for name, measure in _OF_MATRIX.items()}
+    return found | {"FWT": forward_transfer(matrix, untrained)}
 
 
 def summary(frame: pd.DataFrame) -> pd.DataFrame:
     """One row a run: `benchmark, strategy, seed`, then the `MEASURES` and the `FINAL_MEANS`.
 
     NaN where a measure does not exist: all but ACC for `joint`, which knows no order of tasks; BWT,
-    forgetting and zero-shot accuracy for one task; the mode of a strategy without a posterior.
+    forgetting, zero-shot accuracy and FWT for one task; FWT where the untrained network was not
+    measured; the mode of a strategy without a posterior.
     """
     rows = []
     for (benchmark, strategy, seed), run in frame.groupby(["benchmark", "strategy", "seed"]):
-        matrix = accuracy_matrix(run).to_numpy()
-        row = {"benchmark": benchmark, "strategy": strategy, "seed": seed}
-        row |= {name: measure(matrix) for name, measure in MEASURES.items() if len(matrix)}
+        row = {"benchmark": benchmark, "strategy": strategy, "seed": seed} | measures(run)
         means = at_end(run).groupby("metric")["value"].mean()
         rows.append(row | {metric: means.get(metric, math.nan) for metric in FINAL_MEANS})
     columns = ["benchmark", "strategy", "seed", *MEASURES, *FINAL_MEANS]

@@ -46,6 +46,7 @@ FORMATS = {
     "forgetting_max_last": Format("forgetting, max − last [points]"),
     "LA": Format("LA [%]"),
     "zero_shot": Format("zero-shot accuracy [%]"),
+    "FWT": Format("FWT [points]"),
     "accuracy": Format("accuracy [%]"),
     "accuracy_top5": Format("top-5 accuracy [%]"),
     "accuracy_mode": Format("ACC of the mode [%]"),

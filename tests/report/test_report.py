@@ -45,7 +45,7 @@ def test_page_of_a_benchmark_has_every_table_and_the_scenario(tmp_path: Path) ->
     ):
         assert text in page
     joint = next(line for line in page.splitlines() if line.startswith("| joint | 2 | 9"))
-    assert joint.count("–") == 6  # AAA, BWT, both forgettings, LA, zero-shot accuracy
+    assert joint.count("–") == 7  # AAA, BWT, both forgettings, LA, zero-shot accuracy, FWT
     for absent in ("figures/", "nan"):
         assert absent not in page
 

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from frames import frame_of, matrix_rows, plausible
 
-from cl_bnn.report.summary import MEASURES, accuracy_matrix, at_end, interval, slug, summary
+from cl_bnn.report.summary import (
+    MEASURES,
+    accuracy_matrix,
+    at_end,
+    interval,
+    measures,
+    slug,
+    summary,
+)
+from cl_bnn.results import Row
 
 #: R[t, i] of three tasks; task 1 is best after task 2, so that the two forgettings differ.
 MATRIX = [[0.8, 0.1, 0.2], [0.9, 0.7, 0.3], [0.5, 0.6, 1.0]]
@@ -25,6 +34,21 @@ def test_measures_of_a_matrix_worked_out_by_hand() -> None:
     assert row["zero_shot"] == pytest.approx((0.1 + 0.3) / 2)
 
 
+def test_forward_transfer_worked_out_by_hand() -> None:
+    untrained = [
+        Row("toy", "ste", 0, -1, on, None, "accuracy_untrained", value)
+        for on, value in enumerate([0.05, 0.08, 0.5])
+    ]
+    row = summary(frame_of([*untrained, *matrix_rows(MATRIX)])).iloc[0]
+    assert row["FWT"] == pytest.approx(((0.1 - 0.08) + (0.3 - 0.5)) / 2)
+    without = summary(frame_of(matrix_rows(MATRIX))).iloc[0]
+    others = [name for name in MEASURES if name != "FWT"]
+    assert math.isnan(without["FWT"]) and row[others].equals(without[others])
+    run = frame_of([*untrained, *matrix_rows(MATRIX)])
+    assert measures(run, 2)["FWT"] == pytest.approx(0.1 - 0.08)
+    assert math.isnan(measures(run, 1)["FWT"]) and math.isnan(measures(run, 4)["ACC"])
+
+
 def test_the_accuracy_before_a_task_is_learned_is_no_maximum_to_forget_from() -> None:
     row = summary(frame_of(matrix_rows([[0.5, 0.9], [0.5, 0.4]]))).iloc[0]
     assert row["forgetting_max_last"] == 0
@@ -35,11 +59,11 @@ def test_the_accuracy_before_a_task_is_learned_is_no_maximum_to_forget_from() ->
 def test_joint_has_only_acc_and_a_single_task_no_transfer() -> None:
     joint = summary(plausible(strategies=["joint"], seeds=[0])).iloc[0]
     assert 0.9 < joint["ACC"] < 1
-    for measure in (*MEASURES.keys() - {"ACC"}, "nll_mode"):
+    for measure in (*set(MEASURES) - {"ACC"}, "nll_mode"):
         assert math.isnan(joint[measure])
     single = summary(frame_of(matrix_rows([[0.75]]))).iloc[0]
     assert single["ACC"] == single["AAA"] == single["LA"] == 0.75
-    for measure in ("BWT", "forgetting_first_last", "forgetting_max_last", "zero_shot"):
+    for measure in ("BWT", "forgetting_first_last", "forgetting_max_last", "zero_shot", "FWT"):
         assert math.isnan(single[measure])
 
 
