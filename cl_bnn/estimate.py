@@ -92,7 +92,8 @@ class Estimate(Execution):
 
     def _evaluations(self) -> int:
         """How many test sets are measured in a run, each time that they are."""
-        at_ends: int = len(self.phases) * self._sets(self.stream.n_tasks)
+        of_all = len(self.phases) + self._asks_untrained
+        at_ends: int = of_all * self._sets(self.stream.n_tasks)
         if not self._every_epoch:
             return at_ends
         times: int = self.strategy.n_epochs // self.stream.every - 1

@@ -190,15 +190,19 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         """The last task of the current phase."""
         return int(self.phases[self.phase][-1].current_experience)
 
+    @property
+    def _asks_untrained(self) -> bool:
+        """Where all is learned in one phase, nothing is transferred."""
+        return len(self.phases) > 1 and bool(self.stream.test)
+
     def _measure_untrained(self) -> None:
-        """The accuracy on every task before the first one, which forward transfer subtracts; not
-        where there is but one phase.
+        """The accuracy on every task before the first one, which forward transfer subtracts.
 
         The network that is asked is thrown away and made again, so that what learns is the same as
         if nothing had been asked. (The first signs of a posterior over bits are drawn when they are
         needed, so that its network is not that which learns but another of the same kind.)
         """
-        if len(self.phases) == 1 or not self.stream.test:
+        if not self._asks_untrained:
             return
         try:
             measured = self._measure(self.stream.n_tasks)

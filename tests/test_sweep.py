@@ -333,9 +333,9 @@ def test_a_test_set_that_all_tasks_share_is_expected_once_a_task(tmp_path: Path)
     (run,) = runner.plan(recipe(tmp_path), ["ste"], [0], {"epochs": 1}, "task", tmp_path / "out")
     found = Estimate(run, find_device("cpu"), None)
     found.expected()
-    assert (found._evaluations(), found._doubts()) == (3 * 3, 2 + 3 + 3)
+    assert (found._evaluations(), found._doubts()) == (4 * 3, 2 + 3 + 3)
     found.stream = replace(found.stream, same_test=True)
-    assert (found._evaluations(), found._doubts()) == (3, 3)
+    assert (found._evaluations(), found._doubts()) == (4, 3)
 
 
 def test_an_estimate_adds_up_steps_ends_of_tasks_and_evaluations(
@@ -375,7 +375,7 @@ def test_an_estimate_adds_up_steps_ends_of_tasks_and_evaluations(
     expected = found.expected()
     assert ends == [7, 7]  # batches of an epoch, of which 6 have more than are timed
     training = (6 * 7 + estimate.WARM_STEPS) * (2.0 + 3 * 3.0) + 4 * 7.0
-    assert expected == training + 4 * 4 * 5.0 + (2 + 3 + 4 + 4) * 1.0
+    assert expected == training + 5 * 4 * 5.0 + (2 + 3 + 4 + 4) * 1.0
 
 
 @pytest.mark.parametrize(
