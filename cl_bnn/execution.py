@@ -1,5 +1,6 @@
 """One run: a strategy on a benchmark with a seed, from its first task to its measurements."""
 
+import copy
 import gc
 import math
 import time
@@ -67,13 +68,9 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
             UserError: a recipe that does not fit, or training that breaks down.
         """
         self._build()
-        state = distributed.from_first(lambda: self.checkpoint.load(self._of, self._note))
-        if state is None:
+        if not self._restored():
             self._tell("started")
             self._measure_untrained()
-        self.meter = cost.Meter(self.device)  # what came before is no matter of learning
-        if state is not None:
-            self._restore(state)
         while self.phase < len(self.phases):
             self._train()
             self._end_of_task()
@@ -95,7 +92,7 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
     # Building ----------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        spec, seed = self.run.spec, self.run.seed
+        spec, seed = copy.deepcopy(self.run.spec), self.run.seed  # builders get lists of it
         seed_all(seed + 1)  # as the BayesBiNN authors do
         self.stream: Stream = _made(Stream, spec.stream, spec, seed=seed, data_root=self.data_root)
         if spec.model.get("norm") == "per_task" and not self.stream.task_labels:
@@ -112,8 +109,10 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         self._make_learner(facts)
 
     def _make_learner(self, facts: dict[str, Any]) -> None:
-        """The network and the strategy, from what the network's builder wants to know."""
-        spec = self.run.spec
+        """The network and the strategy, from what the network's builder wants to know; what they
+        cost is counted from here on.
+        """
+        spec = copy.deepcopy(self.run.spec)
         network = _made(nn.Module, spec.model, spec, **facts)
         self._check(network)
         distributed.share_statistics(network)
@@ -129,6 +128,7 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         )  # fmt: skip
         self.strategy.eval_seed = self.run.seed
         self.phases = self.strategy.phases(self.stream.train)
+        self.meter = cost.Meter(self.device)
 
     @torch.no_grad()
     def _check(self, network: nn.Module) -> None:
@@ -200,23 +200,15 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
 
         The network that is asked is thrown away and made again, so that what learns is the same as
         if nothing had been asked. (The first signs of a posterior over bits are drawn when they are
-        needed, so that its network is not that which learns but another of the same kind.)
+        needed, so that its network is not that which learns but another of the same kind. Of an
+        ensemble that learns in rounds the first member is asked.)
         """
         if not self._asks_untrained:
             return
-        try:
-            measured = self._measure(self.stream.n_tasks)
-        except Exception as error:
-            if out_of_memory(error):
-                raise
-            self._note(
-                f"no forward transfer, as nothing can be predicted untrained: {reason(error)}"
-            )
-            measured = {}
         where = (self.run.spec.benchmark, self.run.spec.strategy, self.run.seed, BEFORE)
         self.rows = [
             Row(*where, task, None, UNTRAINED, values["accuracy"])
-            for task, values in sorted(measured.items())
+            for task, values in sorted(self._untrained().items())
             if "accuracy" in values
         ]
         del self.strategy, self.recorder, self.phases
@@ -224,6 +216,19 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         state, facts = self._start
         set_rng_state(state)
         self._make_learner(facts)
+
+    def _untrained(self) -> dict[int, dict[str, float]]:
+        """What is measured before the first task; nothing, and a note, where a class of the user's
+        cannot predict yet.
+        """
+        try:
+            return self._measure(self.stream.n_tasks)
+        except Exception as error:
+            several = distributed.size() > 1  # which would wait for this one
+            if several or isinstance(error, UserError) or out_of_memory(error):
+                raise
+            self._note(f"no forward transfer: untrained, it cannot predict: {reason(error)}")
+            return {}
 
     def after_training_epoch(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         """Avalanche calls this after every epoch: measure what is wanted, save, tell."""
@@ -390,8 +395,11 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
             return False
         return True
 
-    def _restore(self, state: dict[str, Any]) -> None:
-        """Go on from what `_save` kept."""
+    def _restored(self) -> bool:
+        """Go on from what `_save` kept, if there is such a file."""
+        state = distributed.from_first(lambda: self.checkpoint.load(self._of, self._note))
+        if state is None:
+            return False
         self.phase = state["phase"]
         self.meter.load_state_dict(state.get("cost", self.meter.state_dict()))
         modes = state["modes"]
@@ -403,6 +411,7 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         self.strategy.resume(state["epoch"], lambda: set_rng_state(state["rng"]))
         if self.phase < len(self.phases):
             self._tell("resumed", epoch=state["epoch"])
+        return True
 
 
 def _made(kind: type, table: dict[str, Any], spec: recipes.Spec, **given: Any) -> Any:

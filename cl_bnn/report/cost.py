@@ -16,8 +16,8 @@ COSTS = {
     STATE: "state = bits that this implementation holds from one task to the next, for each weight "
     "of the network: a prior that equals lambda and a momentum that is not used count as well, and "
     "images of a memory at their size there",
-    "seconds": "time = wall time of learning and measuring, on the machine it ran on (of older "
-    "runs with the loading of the data)",
+    "seconds": "time = wall time of learning and measuring from the first task on, on the machine "
+    "it ran on (of older runs with the loading of the data)",
     "train_seconds": "training = the part of it that training took",
     "eval_seconds": "evaluation = the part of it that evaluation took",
     "train_peak_memory": "memory of training and of evaluation = the most that the process, or the "

@@ -123,14 +123,22 @@ def cell(value: Interval, metric: str) -> str:
 
 
 def measure_table(runs: pd.DataFrame, measures: Sequence[str], title: str) -> Table:
-    """Strategies by measures, of the rows of `summary` of one benchmark; mean ± interval."""
+    """Strategies by measures, of the rows of `summary` of one benchmark; mean ± interval, and the
+    number of seeds behind it where they are not all.
+    """
     head = ["strategy", "seeds", *(FORMATS[name].heading for name in measures)]
     rows = [
-        [strategy, str(len(group)), *(cell(interval(group[m]), m) for m in measures)]
+        [strategy, str(len(group)), *(_of_seeds(group[m], m) for m in measures)]
         for strategy, group in by_strategy(runs)
         if not group[list(measures)].isna().all(axis=None)
     ]
     return Table(title, head, rows)
+
+
+def _of_seeds(values: pd.Series[float], measure: str) -> str:
+    value = interval(values)
+    several = f" ({value.n} of {len(values)} seeds)" if 0 < value.n < len(values) else ""
+    return f"{cell(value, measure)}{several}"
 
 
 def matrix_table(frame: pd.DataFrame, title: str, most: int = MOST_COLUMNS) -> Table:

@@ -36,14 +36,16 @@ class ConstantStrategy(Template):
     def _before_training_exp(self, **kwargs: Any) -> None:
         """Count the labels; how many classes there are is read off all tasks of the stream."""
         super()._before_training_exp(**kwargs)
-        labels = [_labels(e.dataset) for e in self.experience.origin_stream]
-        n_classes = 1 + max(int(values.max()) for values in labels)
-        task = int(self.experience.current_experience)
+        task, n_classes = int(self.experience.current_experience), self._n_classes()
         self.counts[task] = torch.bincount(_labels(self.adapted_dataset), minlength=n_classes)
+
+    def _n_classes(self) -> int:
+        return 1 + max(int(_labels(e.dataset).max()) for e in self.experience.origin_stream)
 
     def forward(self) -> Tensor:
         """Log-probabilities (batch, C) or (batch, C, height, width), all the same."""
-        counts = torch.stack([*self.counts.values()]).sum(0) + 1
+        known = [*self.counts.values()] or [torch.zeros(self._n_classes())]
+        counts = torch.stack(known).sum(0) + 1
         log_p = (counts / counts.sum()).log().to(self.device)
         batch, *pixels = self.mb_y.shape
         return log_p.view(1, -1, *(1 for _ in pixels)).expand(batch, -1, *pixels)

@@ -9,6 +9,7 @@ from rich.console import Console
 from cl_bnn.report import tables
 from cl_bnn.report.summary import Interval, summary
 from cl_bnn.report.tables import Table
+from cl_bnn.results import Row
 
 MATRIX = [[0.8, 0.1], [0.5, 0.9]]
 
@@ -58,6 +59,16 @@ def test_variants_stand_side_by_side_with_a_dash_where_not_run() -> None:
     assert table.head == ["strategy", "scenario=task", "scenario=class"]
     assert table.rows == [["ste", "70.0 ± –", "–"], ["adam", "–", "70.0 ± –"]]
     assert table.title.endswith("seeds: 1")
+
+
+def test_a_number_that_some_seeds_lack_says_of_how_many_it_is() -> None:
+    rows = [row for seed in (0, 1, 2) for row in matrix_rows([[0.5, 0.1], [0.5, 0.9]], seed=seed)]
+    untrained = [
+        Row("toy", "ste", seed, -1, on, None, "accuracy_untrained", 0.2)
+        for seed in (0, 1) for on in (0, 1)
+    ]  # fmt: skip
+    table = tables.measure_table(summary(frame_of([*rows, *untrained])), ["ACC", "FWT"], "title")
+    assert table.rows == [["ste", "3", "70.0 ± 0.0", "-10.0 ± 0.0 (2 of 3 seeds)"]]
 
 
 def test_terminal_tables_are_every_matrix_and_one_summary() -> None:

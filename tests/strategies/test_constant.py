@@ -36,6 +36,7 @@ def test_constant_has_the_share_of_the_majority_class(tmp_path: Path) -> None:
     (run,) = runner.plan(recipe, ["constant"], (0,), {}, "task", tmp_path / "out")
     runner.run_all([run], jobs=1, device="cpu", data_root=None, on_event=lambda event: None)
     frame = results.read(tmp_path / "out")
+    before = frame[frame["metric"] == "accuracy_untrained"]["value"].tolist()
     frame = frame[(frame["metric"] == "accuracy") & frame["epoch"].isna()]
     found = frame.sort_values(["after", "on"])["value"].tolist()
     stream = tiny.stream()
@@ -47,6 +48,9 @@ def test_constant_has_the_share_of_the_majority_class(tmp_path: Path) -> None:
         expected += [(targets == majority).double().mean().item() for targets in test]
     assert found == pytest.approx(expected, abs=1e-6)
     assert len(set(expected)) > 1
+    # Without a count all classes are alike, and the first is said.
+    first = [(targets == 0).double().mean().item() for targets in test]
+    assert before == pytest.approx(first, abs=1e-6)
 
 
 @pytest.mark.parametrize("count", [1, 2])
