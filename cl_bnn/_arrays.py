@@ -12,7 +12,7 @@ from cl_bnn.data.dataset import Split
 from cl_bnn.data.task import TaskView
 from cl_bnn.errors import one_line
 from cl_bnn.objectives import Objective
-from cl_bnn.optim.weights import require
+from cl_bnn.optim.weights import evaluating, require
 
 # Samples shown to the network before anything is trained; some norms need two.
 PROBE = 2
@@ -42,17 +42,13 @@ def outputs_of(model: nn.Module, inputs: Tensor, device: torch.device, name: str
     Raises:
         ValueError: the inputs do not fit the network, or it returns no (batch, outputs, ...).
     """
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     try:
-        outputs = model(inputs[:PROBE].to(device))
+        with evaluating(model):
+            outputs = model(inputs[:PROBE].to(device))
     except MISFITS as error:
         raise ValueError(
             f"{name} of shape {_shape(inputs)} does not fit the network: {one_line(error)}"
         ) from error
-    finally:
-        for module, mode in modes:
-            module.training = mode
     right = isinstance(outputs, Tensor) and outputs.dim() >= 2
     require(right, f"the network's output for {name}", _shape(outputs), "(batch, outputs, ...)")
     found: Tensor = outputs
@@ -76,6 +72,11 @@ def targets_for(values: Any, n: int, outputs: Tensor, objective: Objective, name
         targets = floating(values, outputs, name)
         _check_shape(targets, (n, *outputs.shape[1:]), name)
     else:
+        if objective.of_classes and outputs.dim() > 2:
+            raise ValueError(
+                f"loss is that of one label a sample, and the network says {_shape(outputs)}: take "
+                "cl_bnn.objectives.SEGMENTATION, or dataclasses.replace(SEGMENTATION, loss=...)"
+            )
         targets = _labels(values, n, objective.average([outputs], "probabilities"), name)
     _try_loss(objective, outputs, targets[:PROBE].to(outputs.device))
     return targets

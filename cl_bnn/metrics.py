@@ -149,7 +149,13 @@ def segmentation(log_probabilities: Tensor, targets: Tensor) -> dict[str, float]
     class 0, each over all pixels of the set at once; `iou_mean` of the two; `one_minus_iou`, the
     score published in prateekstark/training-binary-neural-network: 1 - (I + 1) / (U + 1) with the
     intersection I and the union U of class 1 (less is better).
+
+    Raises:
+        ValueError: there are not two classes.
     """
+    if log_probabilities.shape[1] != 2:
+        count = log_probabilities.shape[1]
+        raise ValueError(f"a segmentation is measured for 2 classes, and there are {count}")
     predicted = log_probabilities.argmax(1)
     foreground = iou(predicted == 1, targets == 1)
     membrane = iou(predicted == 0, targets == 0)

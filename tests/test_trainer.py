@@ -288,6 +288,52 @@ def test_maps_of_labels() -> None:
     assert "iou_mean" in trainer.evaluate(x, y)
 
 
+def test_what_a_map_needs_is_said() -> None:
+    x = torch.randn(12, 1, 4, 5)
+    y = (x[:, 0] > 0).long()
+    model = BinaryConv2d(1, 3, 1)
+    with pytest.raises(ValueError, match=r"of one label a sample, .* take cl_bnn\.objectives\.SEG"):
+        Trainer(model, STE(model.parameters())).fit(x, y)
+    with pytest.raises(
+        ValueError, match="a segmentation is measured for 2 classes, and there are 3"
+    ):
+        Trainer(model, STE(model.parameters()), SEGMENTATION).evaluate(x, y)
+
+
+@pytest.mark.parametrize("make", [ste, bayesbinn, bop])
+def test_an_interrupted_fit_leaves_what_was_learned(make: Callable[[nn.Module], Any]) -> None:
+    calls = []
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        calls.append(len(outputs))
+        if len(calls) == 9:
+            raise KeyboardInterrupt
+        return F.cross_entropy(outputs, targets)
+
+    model = network()
+    trainer = Trainer(model, make(model), loss)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(*blobs(), epochs=2, batch_size=30)
+    whole = copy.deepcopy(model), copy.deepcopy(trainer.optimizer.state_dict())
+    before = trainer.predict(blobs()[0])
+    again = network()
+    again.load_state_dict(whole[0].state_dict())
+    optimizer = make(again) if make is not ste else STE(
+        [{"params": binary_parameters(again)},
+         {"params": real_parameters(again), "binary": False}], 1e-2,
+    )  # fmt: skip
+    optimizer.load_state_dict(whole[1])
+    assert torch.equal(Trainer(again, optimizer).predict(blobs()[0]), before)
+    if make is ste:  # latent weights, not their signs
+        assert not bool((model[0].weight.abs() == 1).all())
+
+
+def test_a_schedule_needs_a_learning_rate() -> None:
+    model = network()
+    with pytest.raises(ValueError, match="schedule 'cosine' has no learning rate .* Bop has none"):
+        Trainer(model, bop(model)).fit(X, Y, schedule="cosine")
+
+
 def test_a_loss_of_the_users_own_is_trained_on() -> None:
     def smoothed(outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs, targets, label_smoothing=0.3)

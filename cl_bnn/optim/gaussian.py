@@ -1,5 +1,6 @@
 """A Gaussian posterior for every parameter: full-precision counterparts of a Bernoulli one."""
 
+import copy
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -155,8 +156,7 @@ class GaussianPosterior(Optimizer):
         """
         loss = None
         if closure is not None:
-            loss = sum(sampled_loss(self, closure) for _ in range(self.mc_samples))
-            loss = loss / self.mc_samples
+            loss = sampled_loss(self, closure, self.mc_samples)
         elif self._drawn or not self._n_samples:
             self.accumulate()
         for parameter, mean in self._means.items():
@@ -168,6 +168,14 @@ class GaussianPosterior(Optimizer):
                 self._update(group, parameter.data, state, *slopes)
         self._n_samples = 0
         return loss
+
+    def undraw(self) -> None:
+        """Put the means back where a step was begun and not ended, and forget its gradients."""
+        for parameter, mean in self._means.items():
+            parameter.data = mean
+        self._means.clear()
+        self._gradient.clear()
+        self._drawn, self._n_samples = False, 0
 
     # Predicting ----------------------------------------------------------------------------------
 
@@ -260,10 +268,9 @@ class GaussianPosterior(Optimizer):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` returned; weights drawn but not yet used are forgotten."""
-        super().load_state_dict(state_dict)
+        super().load_state_dict(copy.deepcopy(state_dict))  # torch shares what it is given
         self._means.clear()
-        self._gradient.clear()
-        self._drawn, self._n_samples = False, 0
+        self.undraw()
 
     def _parameters(self) -> Iterator[Parameter]:
         for group in self.param_groups:

@@ -1,5 +1,6 @@
 """An optimiser of binary weights beside an inner one for the real-valued parameters."""
 
+import copy
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
@@ -51,6 +52,10 @@ class WithInner(Optimizer):
         self.inner = inner
         self._drawn = False  # whether the parameters hold weights that no gradient was taken at
 
+    def undraw(self) -> None:
+        """Forget weights drawn since the last step, which was not ended."""
+        self._drawn = False
+
     def _real_parameters(self) -> list[Tensor]:
         groups = [] if self.inner is None else self.inner.param_groups
         return [parameter for group in groups for parameter in group["params"]]
@@ -92,7 +97,8 @@ class WithInner(Optimizer):
         """
         if ("inner" in state_dict) != (self.inner is not None):
             raise ValueError("one of state_dict and this optimiser has no inner optimiser")
+        state_dict = copy.deepcopy(state_dict)  # torch shares what it is given, and lambda moves
         super().load_state_dict(state_dict)
         if self.inner is not None:
             self.inner.load_state_dict(state_dict["inner"])
-        self._drawn = False
+        self.undraw()

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cl_bnn.optim.weights import evaluating
+
 __all__ = [
     "FactorMeter", "Factors", "factors_of", "grown", "kronecker_factors", "layers_of", "mean_pull",
     "owners", "remembered",
@@ -212,16 +214,14 @@ def factors_of(
     Raises:
         ValueError: a layer of which the factors are not known.
     """
-    meter, count, training = FactorMeter(layers_of(model, weights)), 0, model.training
-    model.eval()
+    meter, count = FactorMeter(layers_of(model, weights)), 0
     loaded = nullcontext(range(len(passes))) if networks is None else networks(len(passes))
-    with loaded as held, meter.listening():
+    with evaluating(model), loaded as held, meter.listening():
         for outputs, _ in zip(passes, held, strict=True):
             log_p = outputs().log_softmax(1)
             labels = torch.multinomial(log_p.detach().exp(), 1)
             (-log_p.gather(1, labels).sum()).backward()  # type: ignore[no-untyped-call]
             count += len(log_p)
-    model.train(training)
     model.zero_grad()
     return meter.factors(count)
 

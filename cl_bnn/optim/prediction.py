@@ -31,6 +31,8 @@ def averaged_prediction(outputs: Iterable[Tensor], average: Average = "probabili
     require(average in AVERAGES, "average", average, f"one of {', '.join(AVERAGES)}")
     total, count = torch.zeros(()), 0
     for logits in outputs:
+        if logits.dtype in (torch.float16, torch.bfloat16):  # too coarse for a sum of many
+            logits = logits.float()
         total = total.to(logits) + (_softmax(logits) if average == "probabilities" else logits)
         count += 1
     require(count > 0, "outputs", "nothing", "those of at least one network")

@@ -117,7 +117,7 @@ class RelaxedPosterior(BernoulliPosterior):
         """
         loss = None
         if closure is not None:
-            loss = sum(sampled_loss(self, closure) for _ in range(self._draws)) / self._draws
+            loss = sampled_loss(self, closure, max(self.mc_samples, 1))
         elif self._drawn or not self._n_samples:
             self.accumulate()
         if self._n_samples > 1:
@@ -135,9 +135,11 @@ class RelaxedPosterior(BernoulliPosterior):
         self._n_samples = 0
         return loss
 
-    @property
-    def _draws(self) -> int:
-        return max(self.mc_samples, 1)
+    def undraw(self) -> None:
+        """Forget weights drawn and gradients taken since the last step, which was not ended."""
+        self._fresh.clear()
+        self._gradient.clear()
+        self._drawn, self._n_samples = False, 0
 
     def _add_fresh(self) -> None:
         """Add what the last sample says to the sum."""
@@ -156,10 +158,3 @@ class RelaxedPosterior(BernoulliPosterior):
         on a GPU, which would have to wait for the number of such weights.
         """
         return self.uniform is None and natural.device.type == "cpu"
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned; weights drawn but not yet used are forgotten."""
-        super().load_state_dict(state_dict)
-        self._fresh.clear()
-        self._gradient.clear()
-        self._n_samples = 0

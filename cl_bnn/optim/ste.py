@@ -1,5 +1,6 @@
 """Straight-through estimator: real latent weights, their signs in the network."""
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -160,7 +161,13 @@ class STE(Adam):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` returned; signs drawn but not yet used are forgotten."""
-        super().load_state_dict(state_dict)
+        super().load_state_dict(copy.deepcopy(state_dict))  # torch shares what it is given
+        self._latent.clear()
+
+    def undraw(self) -> None:
+        """Put the latent weights back where a step was begun and not ended."""
+        for parameter, latent in self._latent.items():
+            parameter.data = latent
         self._latent.clear()
 
     @contextmanager

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
@@ -36,8 +36,8 @@ PRECISE = (torch.float32, torch.float64)
 
 
 def refuse_vectors(group: dict[str, Any]) -> None:
-    """Raise `ValueError` if a group of binary weights holds a bias or a gain unasked, or weights of
-    16 bits.
+    """Raise `ValueError` if a group of binary weights holds a bias or a gain unasked, weights of 16
+    bits, or frozen ones, which would be overwritten.
 
     These are parameters with fewer than two dimensions, and a network seldom survives them as +-1.
     A group whose key `"binary_vectors"` is true may hold them.
@@ -48,6 +48,11 @@ def refuse_vectors(group: dict[str, Any]) -> None:
     for given in group["params"]:
         parameter = given[1] if isinstance(given, tuple) else given  # (name, parameter)
         require(parameter.dtype in PRECISE, "params", parameter.dtype, "float32 or float64")
+        if not parameter.requires_grad:
+            raise ValueError(
+                f"params holds a frozen weight, of shape {tuple(parameter.shape)}, which would "
+                "become binary: leave it out (cl_bnn.nn.binary_parameters)"
+            )
         if parameter.dim() < 2 and not group.get("binary_vectors", False):
             raise ValueError(
                 f"params holds a bias or a gain, of shape {tuple(parameter.shape)}, which would "
@@ -98,13 +103,37 @@ def require_drawn(optimizer: Any) -> None:
         raise RuntimeError(f"{name} has gradients at weights it did not draw: call draw() first")
 
 
-def sampled_loss(optimizer: Any, closure: Callable[[], Any]) -> Any:
-    """The loss of a closure at weights drawn for it, whose gradients `optimizer` accumulates."""
-    optimizer.draw()
-    with torch.enable_grad():
-        loss = closure()
-    optimizer.accumulate()
-    return loss.detach() if isinstance(loss, Tensor) else loss
+def sampled_loss(optimizer: Any, closure: Callable[[], Any], count: int) -> Any:
+    """The mean of the losses of a closure at weights drawn for it `count` times, whose gradients
+    `optimizer` accumulates; of a closure that returns no number, what it returned last.
+    """
+    found = []
+    try:
+        for _ in range(count):
+            optimizer.draw()
+            with torch.enable_grad():
+                loss = closure()
+            optimizer.accumulate()
+            found.append(loss.detach() if isinstance(loss, Tensor) else loss)
+    except BaseException:
+        optimizer.undraw()
+        raise
+    numbers = all(isinstance(loss, Tensor | float | int) for loss in found)
+    return sum(found) / count if numbers else found[-1]
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Inside, a network predicts instead of learning; on leaving, each of its modules does what it
+    did.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 @contextmanager

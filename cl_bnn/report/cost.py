@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from cl_bnn.report.order import by_strategy
-from cl_bnn.report.summary import at_end, interval
-from cl_bnn.report.tables import Table, cell, format_of
+from cl_bnn.report.summary import at_end
+from cl_bnn.report.tables import Table, format_of, of_seeds
 from cl_bnn.results import RUN
 
 STATE = "state_bits"
@@ -38,7 +38,7 @@ def table(frame: pd.DataFrame, info: pd.DataFrame) -> Table:
     runs = frame[RUN].drop_duplicates().merge(bits, on=RUN, how="left")
     runs = runs.merge(here[[*RUN, *known]], on=RUN, how="left")
     rows = [
-        [name, str(len(group)), *(cell(interval(group[column]), column) for column in columns)]
+        [name, str(len(group)), *(of_seeds(group[column], column) for column in columns)]
         for name, group in by_strategy(runs)
         if not group[columns].isna().all(axis=None)
     ]

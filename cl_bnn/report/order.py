@@ -80,6 +80,8 @@ def shown_tasks(n_tasks: int, most: int) -> list[int]:
     return next(numbers for numbers in choices if len(numbers) <= most)
 
 
-def _rank(strategy: str) -> tuple[int, list[int], str, str]:
+def _rank(strategy: str) -> tuple[int, list[int], str, int, str]:
+    """Of the variants of a name those with fewer settings changed come first."""
     places = [_PLACES.get(part, len(_PLACES)) for part in parts_of(strategy)]
-    return list(FAMILIES).index(family(strategy)), places, name_of(strategy), strategy
+    place, name = list(FAMILIES).index(family(strategy)), name_of(strategy)
+    return place, places, name, strategy.count("="), strategy

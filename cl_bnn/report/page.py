@@ -160,7 +160,7 @@ def _overview(
         tables = []
         for name in names:
             rows, own = (table[table["benchmark"] == name] for table in (frame, compared))
-            tables += [f"`{name}`:\n"] if len(names) > 1 else []
+            tables += [f"`{name}`:\n"] if len(names) > 1 or name != base else []
             tables += benchmark_page.headline(rows, own)
     links = [f"- [`{n}`]({benchmark_page.place(n)})" for n in in_order(runs["benchmark"])]
     links += [f"- [what single settings change]({path})" for path in changed]

@@ -26,6 +26,8 @@ from cl_bnn.report.summary import (
 if TYPE_CHECKING:
     import rich.table
 
+#: Decimals to which a mean is cut before it is shown: sums in another order agree so far.
+EXACT = 9
 #: What stands where there is no number.
 NOTHING = "–"
 
@@ -119,23 +121,24 @@ def cell(value: Interval, metric: str) -> str:
     if math.isnan(value.mean):
         return NOTHING
     half = NOTHING if math.isnan(value.half) else f"{factor * value.half:.{decimals}f}"
-    return f"{factor * value.mean:z.{decimals}f} ± {half}"
+    return f"{round(factor * value.mean, EXACT):z.{decimals}f} ± {half}"
 
 
 def measure_table(runs: pd.DataFrame, measures: Sequence[str], title: str) -> Table:
-    """Strategies by measures, of the rows of `summary` of one benchmark; mean ± interval, and the
-    number of seeds behind it where they are not all.
-    """
+    """Strategies by measures, of the rows of `summary` of one benchmark; mean ± interval."""
     head = ["strategy", "seeds", *(FORMATS[name].heading for name in measures)]
     rows = [
-        [strategy, str(len(group)), *(_of_seeds(group[m], m) for m in measures)]
+        [strategy, str(len(group)), *(of_seeds(group[m], m) for m in measures)]
         for strategy, group in by_strategy(runs)
         if not group[list(measures)].isna().all(axis=None)
     ]
     return Table(title, head, rows)
 
 
-def _of_seeds(values: pd.Series[float], measure: str) -> str:
+def of_seeds(values: pd.Series[float], measure: str) -> str:
+    """The cell of the mean over seeds; where some of them have no value, with the number of those
+    that have.
+    """
     value = interval(values)
     several = f" ({value.n} of {len(values)} seeds)" if 0 < value.n < len(values) else ""
     return f"{cell(value, measure)}{several}"

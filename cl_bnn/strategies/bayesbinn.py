@@ -46,6 +46,7 @@ class DrawWeights(SupervisedPlugin):
 
     def before_training(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         """Avalanche calls this when training begins."""
+        self._leave_mode()
         require_verbs(self, strategy, "draw", "mode")
         if getattr(strategy.optimizer, "mc_samples", 1) > 1:
             raise ValueError("a stock strategy draws once a step: take mc_samples = 1")
@@ -63,7 +64,8 @@ class DrawWeights(SupervisedPlugin):
         inner = getattr(optimizer, "inner", None)
         real = {id(p) for group in (inner.param_groups if inner else ()) for p in group["params"]}
         for group in optimizer.param_groups:
-            group["params"] = [p for p in group["params"] if id(p) not in real]
+            own = [p for p in group["params"] if p.requires_grad and id(p) not in real]
+            group["params"] = own
             if group.get("binary", True):
                 refuse_vectors(group)
 
@@ -73,12 +75,19 @@ class DrawWeights(SupervisedPlugin):
 
     def before_eval(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         """Avalanche calls this before an evaluation."""
+        self._leave_mode()
         self._mode = strategy.optimizer.mode()
         self._mode.__enter__()
 
     def after_eval(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         """Avalanche calls this after an evaluation."""
-        self._mode.__exit__(None, None, None)
+        self._leave_mode()
+
+    def _leave_mode(self) -> None:
+        """Also that of an evaluation which broke down."""
+        mode, self._mode = self._mode, None
+        if mode is not None:
+            mode.__exit__(None, None, None)
 
 
 class PosteriorStrategy(GrowsBesideInner, Template):

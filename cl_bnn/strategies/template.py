@@ -90,6 +90,9 @@ class Template(FollowsModel, SupervisedTemplate):
             raise ValueError(f"schedule 'cosine_early' {reason}")
         require(precision in PRECISIONS, "precision", precision, f"one of {', '.join(PRECISIONS)}")
         template.setdefault("criterion", objective.loss)
+        if schedule != "constant" and not any("lr" in group for group in optimizer.param_groups):
+            name = type(optimizer).__name__
+            raise ValueError(f"schedule {schedule!r} has no learning rate to vary: {name} has none")
         if self.trains_all:
             require_all_trained(model, optimizer)
         super().__init__(model=model, optimizer=optimizer, **template)
@@ -142,8 +145,12 @@ class Template(FollowsModel, SupervisedTemplate):
             )
         for plugin in self._composed():
             plugin.accept(self)
-        with gpu_arithmetic(self.precision == "tf32"):
-            return super().train(experiences, eval_streams, **kwargs)
+        try:
+            with gpu_arithmetic(self.precision == "tf32"):
+                return super().train(experiences, eval_streams, **kwargs)
+        finally:  # interrupted, a step may have been begun
+            if hasattr(self.optimizer, "undraw"):
+                self.optimizer.undraw()
 
     def resume(self, epoch: int, restore_rng: Callable[[], None]) -> None:
         """The next call of `train` begins at this epoch, after calling `restore_rng`."""

@@ -361,6 +361,72 @@ def test_closure_and_draw_then_step_agree(build: Build) -> None:
     assert same(centres(first, [by_hand.model.weight]), centres(second, [by_closure.model.weight]))
 
 
+def test_a_step_that_was_begun_can_be_left(build: Build) -> None:
+    left, whole = Toy(seed=5), Toy(seed=5)
+    first, second = build(left.model.parameters()), build(whole.model.parameters())
+    for seed in (6, 7, 8):
+        torch.manual_seed(seed)
+        left.step(first)
+        torch.manual_seed(seed)
+        whole.step(second)
+        first.draw()
+        left.loss().backward()
+        if hasattr(first, "accumulate"):
+            first.accumulate()
+            first.draw()
+        first.undraw()
+        with first.mode(), second.mode():
+            torch.testing.assert_close(left.model.weight, whole.model.weight)
+        if not isinstance(first, XNOR):  # which centres its latent weights when it draws
+            assert same(centres(first, [left.model.weight]), centres(second, [whole.model.weight]))
+        with pytest.raises(RuntimeError, match=r"call draw\(\) first"):
+            first.step()
+
+
+def test_a_closure_may_return_what_it_wants_and_break_down(build: Build) -> None:
+    toy, other = Toy(seed=5), Toy(seed=5)
+    first, second = build(toy.model.parameters()), build(other.model.parameters())
+
+    def told() -> Any:
+        return toy.closure(first)(), "and more"
+
+    def breaks() -> Any:
+        toy.closure(first)()
+        raise KeyboardInterrupt
+
+    torch.manual_seed(6)
+    assert first.step(told)[1] == "and more"
+    with pytest.raises(KeyboardInterrupt):
+        first.step(breaks)
+    torch.manual_seed(7)
+    first.step(toy.closure(first))
+    torch.manual_seed(6)
+    second.step(other.closure(second))
+    torch.manual_seed(7)
+    second.step(other.closure(second))
+    assert same(centres(first, [toy.model.weight]), centres(second, [other.model.weight]))
+
+
+def test_what_was_loaded_is_left_as_it_was(build: Build) -> None:
+    toy = Toy(seed=5)
+    optimiser = build(toy.model.parameters())
+    toy.step(optimiser)
+    start = copy.deepcopy(optimiser.state_dict())
+    held = copy.deepcopy(start)
+    optimiser.load_state_dict(start)
+    for _ in range(3):
+        toy.step(optimiser)
+    for mine, kept in zip(start["state"].values(), held["state"].values(), strict=True):
+        tensors = [key for key, value in kept.items() if isinstance(value, Tensor)]
+        assert all(torch.equal(mine[key], kept[key]) for key in tensors)
+
+
+def test_a_frozen_weight_is_not_made_binary(build: Build) -> None:
+    frozen = nn.Linear(3, 2, bias=False).requires_grad_(False)
+    with pytest.raises(ValueError, match=r"a frozen weight, of shape \(2, 3\), which would become"):
+        build(frozen.parameters())
+
+
 def test_state_may_be_wiped_before_the_first_step(build: Build) -> None:
     """As Avalanche does when training begins: what follows is what a new optimiser would do."""
     losses = []

@@ -252,6 +252,22 @@ def test_closure_and_draw_then_step_agree(build: Build) -> None:
     assert same(by_hand.centres(), by_closure.centres())
 
 
+def test_a_step_that_was_begun_can_be_left(build: Build) -> None:
+    left, whole = Toy(seed=5), Toy(seed=5)
+    first, second = build(left.model.parameters()), build(whole.model.parameters())
+    for seed in (6, 7):
+        torch.manual_seed(seed)
+        left.step(first)
+        torch.manual_seed(seed)
+        whole.step(second)
+        first.draw()
+        left.loss().backward()
+        first.accumulate()
+        first.draw()
+        first.undraw()
+        assert same(left.centres(), whole.centres())
+
+
 def test_state_may_be_wiped_before_the_first_step(build: Build) -> None:
     """As Avalanche does when training begins: what follows is what a new optimiser would do."""
     losses = []

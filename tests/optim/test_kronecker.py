@@ -12,7 +12,7 @@ from bayes import LR, N, linear_step, optimiser_at, parameter
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cl_bnn.optim import BayesBiNN
+from cl_bnn.optim import BayesBiNN, kronecker_factors
 from cl_bnn.optim.kronecker import FactorMeter, Factors, layers_of, mean_pull
 
 
@@ -53,6 +53,20 @@ def network() -> nn.Sequential:
         nn.Conv2d(2, 3, 3, stride=2, padding=1, bias=False), nn.Tanh(), nn.Flatten(),
         nn.Linear(12, 4), nn.Tanh(), nn.Linear(4, 3, bias=False),
     ).double()  # fmt: skip
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_modules_learn_or_predict_as_before_when_factors_were_measured(fits: bool) -> None:
+    norm = nn.BatchNorm1d(4)
+    model = nn.Sequential(nn.Linear(4, 4, bias=False), norm, nn.Linear(4, 2, bias=False))
+    norm.eval()  # its statistics are frozen
+    optimiser = BayesBiNN([model[0].weight, model[2].weight], train_set_size=9)
+    if fits:
+        kronecker_factors(model, optimiser, torch.randn(9, 4))
+    else:
+        with pytest.raises(RuntimeError):
+            kronecker_factors(model, optimiser, torch.randn(9, 5))
+    assert [module.training for module in model] == [True, False, True]
 
 
 def test_factors_of_linear_layers_are_means_over_samples() -> None:

@@ -24,6 +24,12 @@ def test_logits_are_averaged_if_wanted() -> None:
     torch.testing.assert_close(found, torch.tensor([[odds, 1.0]]) / (1 + odds))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_many_networks_of_16_bits_are_summed_up_in_32(dtype: torch.dtype) -> None:
+    found = averaged_prediction(NINE_TO_ONE.to(dtype) for _ in range(1000)).exp()
+    torch.testing.assert_close(found, torch.tensor([[0.9, 0.1]]), atol=2e-3, rtol=0)
+
+
 def test_a_class_without_any_probability_stays_finite() -> None:
     found = averaged_prediction([torch.tensor([[0.0, 200.0]])] * 3)
     assert torch.isfinite(found).all() and found[0, 0] < -80 and found[0, 1] == 0

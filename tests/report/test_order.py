@@ -19,6 +19,8 @@ def test_variants_come_right_after_their_name_and_doubles_once() -> None:
     assert order.ordered(mixed) == [
         "bayesbinn", "bayesbinn[lr=1]", "bayesbinn[lr=2]", "ste", "ste[lr=1]", "bop",
     ]  # fmt: skip
+    fewer = ["bayesbinn[eval_samples=5,prior_power=0.9]", "bayesbinn[eval_samples=5]"]
+    assert order.ordered(fewer) == fewer[::-1]
 
 
 def test_plugins_stand_in_their_own_order_by_what_they_are_beside() -> None:

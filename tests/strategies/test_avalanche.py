@@ -126,6 +126,41 @@ def test_stock_naive_trains_binary_weights(optimiser: str) -> None:
     assert seen and all(seen), "evaluation did not see binary weights"
 
 
+def test_draw_weights_leaves_frozen_weights_alone() -> None:
+    model = nn.Sequential(nn.Linear(10, 30, bias=False), nn.ReLU(), nn.Linear(30, 6, bias=False))
+    model[0].requires_grad_(False)
+    before = model[0].weight.clone()
+    chosen = BayesBiNN(binary_parameters(model), 1e-2, train_set_size=60)
+    strategy = Naive(
+        model=model, optimizer=chosen, plugins=[DrawWeights()], evaluator=quiet(), **settings()
+    )
+    strategy.train(two_blobs.benchmark(1, new_classes=True).train_stream[0], eval_streams=[])
+    assert torch.equal(model[0].weight, before)
+
+
+def test_an_evaluation_that_breaks_down_costs_no_training() -> None:
+    model = nn.Sequential(nn.Linear(10, 30, bias=False), nn.ReLU(), nn.Linear(30, 6, bias=False))
+    left = [True]
+
+    class Breaks(SupervisedPlugin):
+        def before_eval_iteration(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+            if left and left.pop():
+                raise KeyboardInterrupt
+
+    strategy = Naive(
+        model=model, optimizer=STE(model.parameters(), 1e-2),
+        plugins=[DrawWeights(), Breaks()], evaluator=quiet(), **settings(),
+    )  # fmt: skip
+    benchmark = two_blobs.benchmark(1, new_classes=True)
+    with pytest.raises(KeyboardInterrupt):
+        strategy.eval(benchmark.test_stream)
+    strategy.train(benchmark.train_stream[0], eval_streams=[])
+    learned = model[0].weight.detach().clone()
+    assert not bool((learned.abs() == 1).all())
+    strategy.eval(benchmark.test_stream)
+    assert torch.equal(model[0].weight, learned)
+
+
 @pytest.mark.parametrize(
     ("plugin", "verb"), [(DrawWeights(), "draw"), (PosteriorAsPrior(), "posterior_to_prior")]
 )
