@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cl_bnn import metrics
@@ -50,7 +50,7 @@ def _hits(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 CLASSIFICATION = Objective(
-    loss=F.cross_entropy,
+    loss=nn.CrossEntropyLoss(),  # whose reduction some plugins of Avalanche set for a while
     average=averaged_prediction,
     measure=_measure_classes,
     hits=_hits,

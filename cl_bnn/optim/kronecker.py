@@ -157,6 +157,8 @@ class FactorMeter:
 
     def _listen(self, weight: Tensor, layer: nn.Module) -> torch.utils.hooks.RemovableHandle:
         def forward(_: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+            if not output.requires_grad:  # frozen, and nothing before it learns
+                return
             patches = _patches(layer, given[0].detach())
 
             def backward(gradient: Tensor) -> None:

@@ -147,6 +147,8 @@ def _forward(strategy: Any, rows: Tensor) -> tuple[Tensor, Tensor, Seen]:
 
     def watch(layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
         assert isinstance(layer, nn.Linear)
+        if not output.requires_grad:  # nothing before it learns
+            return
         seen.append((layer, given[0].detach(), output))
 
     x, y, task = samples_of(strategy.experience.dataset, rows, strategy.device)

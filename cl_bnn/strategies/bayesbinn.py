@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from cl_bnn.errors import UserError
 from cl_bnn.nn import binary_group, real_parameters
+from cl_bnn.objectives import CLASSIFICATION
 from cl_bnn.optim import BayesBiNN
 from cl_bnn.optim.bayesbinn import Mode
 from cl_bnn.optim.prediction import AVERAGES, Average
@@ -18,12 +19,19 @@ from cl_bnn.strategies.binary import GrowsBesideInner
 from cl_bnn.strategies.composed import asks_weights
 from cl_bnn.strategies.priors import KroneckerPrior, PosteriorAsPrior, require_verbs
 from cl_bnn.strategies.schedules import Schedule
+from cl_bnn.strategies.task_aware import grows
 from cl_bnn.strategies.template import Template
 
 Likelihood = Literal["task", "batch"]
 LIKELIHOODS: tuple[Likelihood, ...] = ("task", "batch")
 Prior = Literal["independent", "kronecker"]
 PRIORS: tuple[Prior, ...] = ("independent", "kronecker")
+
+
+# Losses of outputs that are no logits of one class among several.
+NO_CLASSES = (
+    nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCELoss, nn.BCEWithLogitsLoss,
+)  # fmt: skip
 
 
 class DrawWeights(SupervisedPlugin):
@@ -35,7 +43,8 @@ class DrawWeights(SupervisedPlugin):
 
     Raises:
         TypeError: when training begins, an optimiser without `draw` and `mode`.
-        UserError: when training begins, a plugin that holds weights or writes gradients beside it.
+        UserError: when training begins, a plugin that holds weights or writes gradients beside it,
+            or a network that grows.
         ValueError: when a task begins, a bias or gain that no optimiser was given, or an optimiser
             that makes its gradient of several samples.
     """
@@ -50,6 +59,11 @@ class DrawWeights(SupervisedPlugin):
         require_verbs(self, strategy, "draw", "mode")
         if getattr(strategy.optimizer, "mc_samples", 1) > 1:
             raise ValueError("a stock strategy draws once a step: take mc_samples = 1")
+        if grows(strategy.model):
+            raise UserError(
+                "DrawWeights cannot keep what a network that grows has learned: take the strategy "
+                "of the optimiser, such as STEStrategy or BayesBiNNStrategy"
+            )
         for plugin in strategy.plugins:
             if asks_weights(plugin):
                 raise UserError(
@@ -64,10 +78,13 @@ class DrawWeights(SupervisedPlugin):
         inner = getattr(optimizer, "inner", None)
         real = {id(p) for group in (inner.param_groups if inner else ()) for p in group["params"]}
         for group in optimizer.param_groups:
-            own = [p for p in group["params"] if p.requires_grad and id(p) not in real]
-            group["params"] = own
-            if group.get("binary", True):
-                refuse_vectors(group)
+            group["params"] = [
+                p for p in group["params"]
+                if id(p) not in real and (p.requires_grad or optimizer.state.get(p))
+            ]  # fmt: skip
+            if group.get("binary", True):  # what was frozen after it had learned stays binary
+                learning = [p for p in group["params"] if p.requires_grad]
+                refuse_vectors({**group, "params": learning})
 
     def before_forward(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         """Avalanche calls this before a forward pass of training."""
@@ -119,6 +136,12 @@ class PosteriorStrategy(GrowsBesideInner, Template):
             raise ValueError(f"eval_samples must be >= 0, got {eval_samples!r}")
         if average not in AVERAGES:
             raise ValueError(f"average must be one of {', '.join(AVERAGES)}, got {average!r}")
+        loss, objective = template.get("criterion"), template.get("objective", CLASSIFICATION)
+        if eval_samples and objective is CLASSIFICATION and isinstance(loss, NO_CLASSES):
+            raise ValueError(
+                f"criterion {type(loss).__name__} is none of classes, whose probabilities are "
+                "averaged: give objective=REGRESSION (cl_bnn.objectives), or eval_samples=0"
+            )
         self.predictors = ("posterior", "mode") if eval_samples else ("mode",)
         super().__init__(model=model, optimizer=optimizer, **template)
         self.eval_samples, self.average, self.eval_seed = eval_samples, average, eval_seed
@@ -140,7 +163,7 @@ class PosteriorStrategy(GrowsBesideInner, Template):
             self.optimizer.accumulate()
             self.optimizer.draw()
             self.mb_output = self.forward()
-            self.loss = self._criterion(self.mb_output, self.mb_y)
+            self.loss = self._make_empty_loss() + self.criterion()
             self._before_backward()
             super().backward()
         self.mb_output, self.loss = seen

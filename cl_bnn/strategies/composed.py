@@ -7,11 +7,22 @@ import torch
 from avalanche.core import SupervisedPlugin
 from avalanche.training.plugins import (
     AGEMPlugin,
+    CurrentDataFeCAMUpdate,
+    CurrentDataNCMUpdate,
+    CWRStarPlugin,
+    EarlyStoppingPlugin,
     EWCPlugin,
+    FeatureDistillationPlugin,
+    FeCAMOracle,
+    FromScratchTrainingPlugin,
+    GDumbPlugin,
     GEMPlugin,
     LFLPlugin,
     LwFPlugin,
     MASPlugin,
+    MemoryFeCAMUpdate,
+    MemoryNCMUpdate,
+    NCMOracle,
     RWalkPlugin,
     SynapticIntelligencePlugin,
 )
@@ -29,8 +40,12 @@ from cl_bnn.strategies.mas import MAS
 # the model.
 OF_WEIGHTS = (
     Anchored, KroneckerLaplace, EWCPlugin, LFLPlugin, LwFPlugin, MASPlugin, RWalkPlugin,
-    SynapticIntelligencePlugin,
+    SynapticIntelligencePlugin, FeatureDistillationPlugin, CurrentDataNCMUpdate, MemoryNCMUpdate,
+    NCMOracle, CurrentDataFeCAMUpdate, MemoryFeCAMUpdate, FeCAMOracle,
 )  # fmt: skip
+# Plugins that put other weights into the model, of which an optimiser that has a state of its own
+# for what it learns knows nothing.
+REWRITERS = (EarlyStoppingPlugin, FromScratchTrainingPlugin, GDumbPlugin, CWRStarPlugin)
 # Plugins of weights whose penalty is on those that the loss reaches without it.
 PENALTIES = (Anchored, KroneckerLaplace)
 # Plugins that read the gradients of a step once it has been made.
@@ -74,6 +89,10 @@ class Composed(SupervisedPlugin, supports_distributed=True):  # type: ignore[cal
                 if type(plugin).__module__.partition(".")[0] == "avalanche":
                     hook = _in_a_line(hook, type(plugin).__name__)
                 setattr(self, name, _on_network(hook) if name in BETWEEN_STEPS else hook)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy has a plugin of its own."""
+        return type(self), (self.plugin,)
 
     def accept(self, strategy: Any) -> None:
         """Refuse a strategy whose optimiser the plugin cannot work with.

@@ -35,7 +35,7 @@ class DER(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg
 
     Attributes:
         x, outputs, y, tasks: the memory: inputs, z, targets and task labels, one row a sample.
-        grown: whether some z lack outputs that the network has got since; they are NaN.
+        grown: whether some z may lack outputs that the network has got since; they are NaN.
         seen: samples that have come by.
 
     Raises:
@@ -87,7 +87,7 @@ class DER(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg
         """Offer the samples of the mini-batch to the memory (Vitter 1985, algorithm R)."""
         known = strategy.mbatch[2:]  # the task label, where the benchmark has any
         tasks = known[-1] if known else torch.zeros_like(strategy.mb_y)
-        own = strategy.mb_x, strategy.mb_output.detach(), strategy.mb_y, tasks
+        own = strategy.mb_x, self._unmasked(strategy), strategy.mb_y, tasks
         batch = [distributed.gather(column) for column in own]
         numbers = torch.arange(self.seen, self.seen + len(batch[0]))
         drawn = (torch.rand(len(numbers), dtype=torch.float64) * (numbers + 1)).long()
@@ -95,6 +95,15 @@ class DER(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg
         kept = {place: row for row, place in enumerate(places) if place < self.memory}
         self._store(list(kept), [column[list(kept.values())] for column in batch])
         self.seen += len(numbers)
+
+    def _unmasked(self, strategy: Any) -> Tensor:
+        """The outputs of the mini-batch; NaN where a head that grows masks them."""
+        found: Tensor = strategy.mb_output.detach()
+        for head in strategy.model.modules():
+            if getattr(head, "masking", False):
+                masked = found == head.mask_value
+                found, self.grown = found.masked_fill(masked, math.nan), True
+        return found
 
     def _store(self, places: list[int], rows: list[Tensor]) -> None:
         if not self.seen:

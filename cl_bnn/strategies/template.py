@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from avalanche.benchmarks import CLExperience
-from avalanche.training.plugins import EarlyStoppingPlugin
+from avalanche.training.plugins import EarlyStoppingPlugin, LRSchedulerPlugin
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 
@@ -17,7 +17,13 @@ from cl_bnn.objectives import CLASSIFICATION, Objective
 from cl_bnn.optim.gaussian import GaussianPosterior
 from cl_bnn.optim.inner import WithInner
 from cl_bnn.optim.weights import require
-from cl_bnn.strategies.composed import Composed, composed, keeps_nothing, says_itself
+from cl_bnn.strategies.composed import (
+    REWRITERS,
+    Composed,
+    composed,
+    keeps_nothing,
+    says_itself,
+)
 from cl_bnn.strategies.following import FollowsModel, require_all_trained, trained
 from cl_bnn.strategies.loading import Batches, StreamedBatches, batches_of, view_behind
 from cl_bnn.strategies.precision import PRECISIONS, Precision, gpu_arithmetic
@@ -26,7 +32,7 @@ from cl_bnn.strategies.task_aware import adapt, grows
 
 
 class Template(FollowsModel, SupervisedTemplate):
-    """A strategy whose learning rate restarts with every task.
+    """A strategy whose schedule of the learning rate restarts with every task.
 
     Batches come ready from memory or from disk where the data are ours (`TaskView`, `FolderView`);
     all other data, and plugins that bring their own loader, take Avalanche's ordinary way. A
@@ -99,7 +105,7 @@ class Template(FollowsModel, SupervisedTemplate):
         self.objective = objective
         self.stop_after, self.precision, self.channels_last = stop_after, precision, channels_last
         self._stop_training = False
-        self._factor = SCHEDULES[schedule]
+        self._factor, self._varies = SCHEDULES[schedule], schedule != "constant"
         self._initial_lr = [group.get("lr") for group in optimizer.param_groups]  # Bop has none
         self._named = trained(model)
         self.predictor = self.predictors[0]
@@ -137,12 +143,7 @@ class Template(FollowsModel, SupervisedTemplate):
                 "weights hold: leave it out"
             )
         self._compose()
-        own_state = isinstance(self.optimizer, WithInner | GaussianPosterior)
-        if own_state and any(isinstance(plugin, EarlyStoppingPlugin) for plugin in self.plugins):
-            raise UserError(
-                "EarlyStoppingPlugin brings back the best model, and what "
-                f"{type(self).__name__} learns is in its optimiser: use stop_after instead"
-            )
+        self._refuse_plugins()
         for plugin in self._composed():
             plugin.accept(self)
         try:
@@ -151,6 +152,22 @@ class Template(FollowsModel, SupervisedTemplate):
         finally:  # interrupted, a step may have been begun
             if hasattr(self.optimizer, "undraw"):
                 self.optimizer.undraw()
+
+    def _refuse_plugins(self) -> None:
+        own_state = isinstance(self.optimizer, WithInner | GaussianPosterior)
+        for plugin in self.plugins:
+            name = type(plugin).__name__
+            if own_state and isinstance(plugin, REWRITERS):
+                instead = ": use stop_after instead" * isinstance(plugin, EarlyStoppingPlugin)
+                raise UserError(
+                    f"{name} puts other weights into the model, and what {type(self).__name__} "
+                    f"learns is in its optimiser{instead}"
+                )
+            if isinstance(plugin, LRSchedulerPlugin) and self._varies:
+                raise UserError(
+                    f"{name} and a schedule of {type(self).__name__} would both set the learning "
+                    "rate: take schedule='constant' beside it"
+                )
 
     def resume(self, epoch: int, restore_rng: Callable[[], None]) -> None:
         """The next call of `train` begins at this epoch, after calling `restore_rng`."""
@@ -180,8 +197,7 @@ class Template(FollowsModel, SupervisedTemplate):
         self.epoch += 1
 
     def _before_training_epoch(self, **kwargs: Any) -> None:
-        varies = self._factor is not SCHEDULES["constant"]
-        if self.epoch == 0 or varies:  # else the rate may be that of a plugin
+        if self._varies:  # else the rate may be that of a plugin
             factor = self._factor(self.epoch, self.train_epochs)
             for group, lr in zip(self.optimizer.param_groups, self._initial_lr, strict=True):
                 if lr is not None:

@@ -65,9 +65,17 @@ def frozen() -> nn.Module:
     return model
 
 
+def wholly_frozen() -> nn.Module:
+    model = plain()
+    for parameter in [*model.parameters()][:2]:
+        parameter.requires_grad_(False)
+    return model
+
+
 MODELS: dict[str, tuple[Callable[[], nn.Module], bool]] = {  # and whether layer by layer
     "plain": (plain, True),
     "frozen": (frozen, True),
+    "wholly frozen": (wholly_frozen, True),
     "dropout": (lambda: nn.Sequential(nn.Dropout(), plain()), True),
     "layer norm": (
         lambda: mlp(in_features=N_INPUTS, out_features=3, width=8, norm="layer"), True,

@@ -134,8 +134,24 @@ def test_draw_weights_leaves_frozen_weights_alone() -> None:
     strategy = Naive(
         model=model, optimizer=chosen, plugins=[DrawWeights()], evaluator=quiet(), **settings()
     )
-    strategy.train(two_blobs.benchmark(1, new_classes=True).train_stream[0], eval_streams=[])
+    experience = two_blobs.benchmark(1, new_classes=True).train_stream[0]
+    strategy.train(experience, eval_streams=[])
     assert torch.equal(model[0].weight, before)
+    model[2].requires_grad_(False)  # frozen once it has learned, it stays binary
+    model[0].requires_grad_(True)
+    strategy.train(experience, eval_streams=[])
+    with chosen.mode():
+        assert all(bool((p.abs() == 1).all()) for p in model.parameters())
+
+
+def test_draw_weights_does_not_take_a_head_that_grows() -> None:
+    model = nn.Sequential(nn.Linear(10, 8, bias=False), IncrementalClassifier(8, 2))
+    strategy = Naive(
+        model=model, optimizer=STE([model[0].weight]), plugins=[DrawWeights()], evaluator=quiet(),
+        **settings(),
+    )  # fmt: skip
+    with pytest.raises(UserError, match="DrawWeights cannot keep what a network that grows has"):
+        strategy.train(two_blobs.benchmark(2, new_classes=True).train_stream, eval_streams=[])
 
 
 def test_an_evaluation_that_breaks_down_costs_no_training() -> None:

@@ -283,6 +283,12 @@ def test_a_scheduler_of_avalanche_changes_the_rate_within_a_task() -> None:
     strategy.plugins.append(Look())
     strategy.train(benchmark(1).train_stream[0], eval_streams=[])
     assert list(dict.fromkeys(rates)) == [0.5, 0.25, 0.125, 0.0625]
+    rates.clear()
+    warming: Any = AdamStrategy(model=network(), lr=0.5, **settings())
+    linear = torch.optim.lr_scheduler.LinearLR(warming.optimizer, 0.25, total_iters=3)
+    warming.plugins += [LRSchedulerPlugin(linear, reset_scheduler=False), Look()]
+    warming.train(benchmark(1).train_stream[0], eval_streams=[])
+    assert list(dict.fromkeys(rates)) == pytest.approx([0.125, 0.25, 0.375, 0.5])
 
 
 def test_pmf_is_measured_binary_and_fractional() -> None:

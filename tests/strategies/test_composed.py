@@ -1,5 +1,6 @@
 """Plugins beside optimisers of binary weights: what they see, and our own EWC, MAS and DER."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,17 @@ import torch
 from avalanche.benchmarks import class_incremental_benchmark
 from avalanche.benchmarks.utils import as_classification_dataset
 from avalanche.core import SupervisedPlugin
-from avalanche.training.plugins import AGEMPlugin, EarlyStoppingPlugin, RWalkPlugin
+from avalanche.models import IncrementalClassifier
+from avalanche.training.plugins import (
+    AGEMPlugin,
+    EarlyStoppingPlugin,
+    FromScratchTrainingPlugin,
+    GDumbPlugin,
+    LRSchedulerPlugin,
+    MemoryNCMUpdate,
+    MIRPlugin,
+    RWalkPlugin,
+)
 from test_execution import Stop, carry_out, plan, stop_at
 from test_synthetic import write_snelson
 from tiny import stream
@@ -20,6 +31,7 @@ from torch.nn import functional as F
 from cl_bnn import recipes, runner
 from cl_bnn.errors import UserError
 from cl_bnn.nn import mlp
+from cl_bnn.objectives import REGRESSION
 from cl_bnn.recorder import Recorder
 from cl_bnn.strategies import (
     DER,
@@ -163,11 +175,62 @@ def test_a_plugin_of_weights_holds_the_network_also_where_nobody_composed_it(kin
     assert ewc.anchor and all(bool((c.abs() == 1).all()) for c in ewc.anchor.values())
 
 
-def test_a_model_brought_back_is_not_what_was_learned() -> None:
-    with pytest.raises(
-        UserError, match="what BopStrategy learns is in its optimiser: use stop_aft"
-    ):
-        learner(BopStrategy, EarlyStoppingPlugin(1, "test"))
+@pytest.mark.parametrize("kind", [BopStrategy, BayesBiNNStrategy])
+def test_other_weights_in_the_model_are_not_what_was_learned(kind: Any) -> None:
+    with pytest.raises(UserError, match="gy learns is in its optimiser: use stop_after instead"):
+        learner(kind, EarlyStoppingPlugin(1, "test"))
+    for plugin in (GDumbPlugin(), FromScratchTrainingPlugin()):
+        with pytest.raises(UserError, match="puts other weights into the model, and what"):
+            learner(kind, plugin)
+
+
+def test_a_copy_of_a_strategy_has_plugins_of_its_own() -> None:
+    ewc = EWC(strength=1.0, samples=20)
+    strategy = learner(STEStrategy, ewc)
+    held = {name: value.clone() for name, value in ewc.anchor.items()}
+    other = copy.deepcopy(strategy)
+    other.train(stream(n_experiences=2).train[1], eval_streams=[])
+    (mine,) = [p.plugin for p in other.plugins if isinstance(p, Composed)]
+    assert mine is not ewc and all(torch.equal(ewc.anchor[k], held[k]) for k in held)
+    assert not all(torch.equal(mine.anchor[k], held[k]) for k in held)
+
+
+def test_class_means_are_those_of_the_binary_network() -> None:
+    assert isinstance(composed.composed(MemoryNCMUpdate(20)), Composed)
+
+
+def test_a_schedule_and_a_scheduler_are_one_too_many() -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], 0.1)
+    plugin = LRSchedulerPlugin(torch.optim.lr_scheduler.StepLR(optimizer, 1))
+    with pytest.raises(UserError, match="take schedule='constant' beside it"):
+        learner(STEStrategy, plugin, schedule="cosine")
+
+
+def test_a_criterion_of_ones_own_counts_at_every_sample() -> None:
+    calls: list[int] = []
+
+    class Mine(BayesBiNNStrategy):
+        stateless = True
+
+        def criterion(self) -> Tensor:
+            calls.append(len(self.mb_y))
+            return cast(Tensor, super().criterion())
+
+    strategy = learner(Mine, mc_samples=3)
+    assert len(calls) == 3 * strategy.clock.train_iterations
+
+
+def test_avalanches_mir_sets_the_reduction_of_our_loss() -> None:
+    learner(STEStrategy, MIRPlugin(batch_size_mem=10, mem_size=40), n_tasks=2)
+
+
+@pytest.mark.parametrize("loss", [nn.MSELoss(), nn.BCEWithLogitsLoss()])
+def test_a_loss_of_no_classes_needs_its_objective(loss: nn.Module) -> None:
+    given = {"model": nn.Linear(3, 1), "criterion": loss}
+    with pytest.raises(ValueError, match="is none of classes, .* give objective=REGRESSION"):
+        BayesBiNNStrategy(**given)
+    BayesBiNNStrategy(**given, eval_samples=0)
+    BayesBiNNStrategy(**given, objective=REGRESSION)
 
 
 def test_penalties_come_after_what_else_adds_to_the_loss() -> None:
@@ -443,7 +506,9 @@ def fed(der: DER, batches: int, size: int = 5) -> list[int]:
         x, y, task = numbers[:, None].float(), numbers % 2, numbers * 0 + 3
         outputs = numbers[:, None].repeat(1, 2) / 10
         der.after_training_iteration(
-            SimpleNamespace(mb_x=x, mb_output=outputs, mb_y=y, mbatch=[x, y, task])
+            SimpleNamespace(
+                mb_x=x, mb_output=outputs, mb_y=y, mbatch=[x, y, task], model=nn.Identity()
+            )
         )
     kept = [int(x) for x in der.x.flatten()]
     assert torch.equal(der.outputs[:, 0], der.x[:, 0] / 10)
@@ -481,6 +546,19 @@ def test_outputs_that_a_stored_sample_did_not_have_are_not_compared(tasks: Tasks
     squares = [(f[:7, :3] - z).square().flatten(), (f[7:] - wide).square().flatten()]
     for plugin in (der, again):
         assert tasks.penalty(plugin).item() == pytest.approx(torch.cat(squares).mean().item())
+
+
+def test_outputs_that_a_head_masks_are_not_compared() -> None:
+    head = IncrementalClassifier(4, 3)
+    head.active_units[:2] = 1
+    der, x, y = DER(alpha=1.0, beta=0.0), torch.randn(5, 4), torch.zeros(5, dtype=torch.int64)
+    der.after_training_iteration(
+        SimpleNamespace(mb_x=x, mb_output=head(x), mb_y=y, mbatch=[x, y, y], model=head)
+    )
+    stored = der.outputs
+    assert stored[:, 2].isnan().all() and torch.equal(stored[:, :2], head(x).detach()[:, :2])
+    head.active_units[2] = 1
+    assert der._distance(head(x), stored) == 0
 
 
 def test_a_head_that_has_grown_is_compared_where_it_was(tasks: Tasks) -> None:
