@@ -137,7 +137,7 @@ def _load(name_or_path: str, above: tuple[Path, ...] = ()) -> StrategyRecipe:
         return _of_a_class(name_or_path, path, table)
     if path.resolve() in above:
         raise UserError(f"{path}: it is its own optimizer")
-    base = _load(_beside(table["optimizer"], path), (*above, path.resolve()))
+    base = _load(beside(table["optimizer"], path), (*above, path.resolve()))
     plugins: tuple[PluginRecipe, ...]
     if "plugin" in table:
         plugins = (*base.plugins, _plugin(path, table))
@@ -146,7 +146,7 @@ def _load(name_or_path: str, above: tuple[Path, ...] = ()) -> StrategyRecipe:
         for name in table["plugins"]:
             if not isinstance(name, str):
                 raise UserError(f"{path}: plugins holds {name!r}: expected names, as in ['ewc']")
-        found = [load_plugin(_beside(name, path)) for name in table["plugins"]]
+        found = [load_plugin(beside(name, path)) for name in table["plugins"]]
         plugins = tuple(_told(plugin, table, path) for plugin in (*base.plugins, *found))
         mine = _without(table, {plugin.name for plugin in plugins})
     _beside_one(base, plugins, path)
@@ -160,7 +160,7 @@ def _load(name_or_path: str, above: tuple[Path, ...] = ()) -> StrategyRecipe:
     )  # fmt: skip
 
 
-def _beside(name_or_path: str, path: Path) -> str:
+def beside(name_or_path: str, path: Path) -> str:
     """What a recipe names: a file is looked for beside that one, then in the current folder."""
     there = path.parent / name_or_path
     return str(there) if name_or_path.endswith(".toml") and there.is_file() else name_or_path

@@ -218,13 +218,17 @@ def _source(path: Path, search: Search) -> str:
 
 def _with_origin(toml: str, section: Section, origin: str) -> str:
     """The text with the origin of the settings below the header of their table; an older one goes
-    away.
+    away, there or in the comment above the header.
     """
     header = re.escape(f"[{_dotted(section)}]")
     old = re.escape(FOUND_BY)
     line = f"{FOUND_BY}{origin}\n"
+    above = rf"(?:{old}[^\n]*\n(?:#[^\n]*\n)*)?"
     found, count = re.subn(
-        rf"^({header}[^\n]*\n)({old}[^\n]*\n)?", lambda m: m[1] + line, toml, flags=re.M
+        rf"^{above}({header}[^\n]*\n)({old}[^\n]*\n)?",
+        lambda m: m[1] + line,
+        toml,
+        flags=re.M,
     )
     return found if count else f"{toml}\n{line}"
 

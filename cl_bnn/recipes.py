@@ -18,7 +18,7 @@ from cl_bnn._builders import bind, import_target, importable, keywords
 from cl_bnn._labels import name_of
 from cl_bnn._recipe_files import TYPE_NAMES, Kind, find, is_count, names, read
 from cl_bnn._spec import ARITHMETIC, Spec
-from cl_bnn._strategy_recipes import PluginRecipe, StrategyRecipe, load_strategy
+from cl_bnn._strategy_recipes import PluginRecipe, StrategyRecipe, beside, load_strategy
 from cl_bnn.errors import UserError, near, one_line
 
 __all__ = [
@@ -155,7 +155,7 @@ def _judge_sections(strategy: StrategyRecipe, benchmark: BenchmarkRecipe) -> Non
             if any((folder / f"{name}.toml").is_file() for folder in folders):
                 continue
             base = name_of(name)
-            close = get_close_matches(base, known, n=1, cutoff=0.9)
+            close = get_close_matches(base, [*known, benchmark.name], n=1, cutoff=0.9)
             if base != name or close:
                 raise UserError(
                     f"{recipe.path}: on.{name}: no name of a benchmark; did you mean "
@@ -169,9 +169,10 @@ def _part_of(
     """The recipe that a strategy's part names, if it has one."""
     if not strategy.part:
         return None
-    settings = strategy.defaults | strategy.on.get(benchmark.name, {}) | dict(overrides)
-    named = str(settings.get(strategy.part, ""))
-    found = load_strategy(named)
+    written = strategy.defaults | strategy.on.get(benchmark.name, {})
+    named = str({**written, **overrides}.get(strategy.part, ""))
+    told = strategy.part in overrides
+    found = load_strategy(named if told else beside(named, strategy.path))
     if found.plugins:
         raise UserError(
             f"{strategy.part} = {named!r} has plugins, which no part of {strategy.name} takes: "

@@ -7,9 +7,11 @@ that a run counts as finished only when every byte is on disk, and an edited CSV
 from __future__ import annotations
 
 import csv
+import fnmatch
 import hashlib
 import io
 import json
+import os
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -138,13 +140,15 @@ def load(directory: Path) -> Loaded:
 
     Raises:
         UserError: a file is damaged or edited, a JSON is no record of a run, there are two files of
-            one run, or none at all.
+            one run, or none at all; seeds of one label have other settings or were made of other
+            code, or runs on one benchmark of other data.
     """
     import pandas as pd  # 0.5 s, and a run that only writes does not need it
 
     runs: dict[tuple[Hashable, ...], tuple[Path, pd.DataFrame]] = {}
     info: list[dict[Hashable, object]] = []
     specs = {}
+    made_of: dict[tuple[str, ...], tuple[Path, object]] = {}
     for path in _files(directory):
         record = _checked_record(path) if _json_path(path).is_file() else {}
         for run, frame in _read_csv(path).groupby(RUN):
@@ -161,11 +165,13 @@ def load(directory: Path) -> Loaded:
             name = str(spec.pop("benchmark")), str(spec.pop("strategy")), int(str(spec.pop("seed")))
             spec |= {**_table(spec.pop("settings", {})), **_table(spec.pop("plugins", {}))}
             specs[name] = dict(_flat(spec))
+            _check_made_alike(path, name[:2], record, made_of)
     if not runs:
         raise UserError(
             f"no results in {directory}: expected <benchmark>/<strategy>/seed<k>.csv; `cl-bnn run` "
             "writes them into runs/, unless told otherwise"
         )
+    _check_alike(specs)
     whole = pd.concat([frame for _, (_, frame) in sorted(runs.items())], ignore_index=True)
     keys = sorted({str(key) for numbers in info for key in numbers} - set(RUN))
     return Loaded(whole, pd.DataFrame(info, columns=[*RUN, *keys]), specs)
@@ -208,7 +214,25 @@ def called(
     return frame[frame[column].isin(wanted)]
 
 
-def check_alike(specs: Mapping[tuple[str, str, int], Mapping[str, object]]) -> None:
+def _check_made_alike(
+    path: Path, label: tuple[str, str], record: Mapping[str, Mapping[str, object]],
+    made_of: dict[tuple[str, ...], tuple[Path, object]],
+) -> None:  # fmt: skip
+    """Raise `UserError` if a file of the user's own has changed since a run before: data between
+    any two on a benchmark, code between two of one label. `made_of` holds what was found so far.
+    """
+    own = record.get("info", {}).get("own_files", {})
+    for file, digest in own.items() if isinstance(own, dict) else ():
+        shared = label[:1] if file.endswith(".npz") else label
+        before, other = made_of.setdefault((*shared, file), (path, digest))
+        if other != digest:
+            raise UserError(
+                f"{path} and {before} were made of another {file} each: make them anew with one, "
+                "or keep them in folders of their own"
+            )
+
+
+def _check_alike(specs: Mapping[tuple[str, str, int], Mapping[str, object]]) -> None:
     """Raise `UserError` if seeds of one label have other settings, as when a recipe was changed."""
     first: dict[tuple[str, str], tuple[int, Mapping[str, object]]] = {}
     for (benchmark, strategy, seed), spec in specs.items():
@@ -241,8 +265,20 @@ def _flat(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, 
 
 def _files(directory: Path) -> list[Path]:
     """The CSVs of runs below a folder, without the hidden ones."""
-    found = sorted(directory.rglob("seed*.csv"))
+    found = walked(directory, "seed*.csv")
     return [path for path in found if not is_hidden(path, directory)]
+
+
+def walked(directory: Path, pattern: str) -> list[Path]:
+    """What has a name that fits a pattern below a folder, in order; links to folders are followed,
+    each folder once.
+    """
+    found, seen = [], set()
+    for folder, inner, files in os.walk(directory, followlinks=True):
+        seen.add(os.path.realpath(folder))
+        found += [Path(folder, name) for name in fnmatch.filter([*files, *inner], pattern)]
+        inner[:] = [n for n in inner if os.path.realpath(os.path.join(folder, n)) not in seen]
+    return sorted(found)
 
 
 def is_hidden(path: Path, directory: Path) -> bool:

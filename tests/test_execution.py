@@ -459,6 +459,15 @@ def test_own_data_that_have_changed_are_noticed(tmp_path: Path) -> None:
     assert go(1) == ["skipped"]  # the same arrays, written again
     with pytest.raises(UserError, match=r"seed0.csv was made of another mine\.npz, which has cha"):
         go(0)
+    own_data(tmp_path, 1)
+    (run,) = runner.plan(str(tmp_path / "mine.toml"), ["ste"], [5], {}, "task", tmp_path / "out")
+    runner.run_all([run], jobs=1, device="cpu", data_root=tmp_path, on_event=lambda event: None)
+    assert set(results.read(tmp_path / "out").strategy) == {"adam", "ste"}
+    own_data(tmp_path, 2)  # other arrays
+    (run,) = runner.plan(str(tmp_path / "mine.toml"), ["ste"], [6], {}, "task", tmp_path / "out")
+    runner.run_all([run], jobs=1, device="cpu", data_root=tmp_path, on_event=lambda event: None)
+    with pytest.raises(UserError, match=r"were made of another mine\.npz each: make them anew"):
+        results.read(tmp_path / "out")
     (tmp_path / "mine.npz").unlink()
     (run,) = runner.plan(str(tmp_path / "mine.toml"), ["adam"], [0], {}, "task", tmp_path / "out")
     assert run.own_files(tmp_path) == {}
@@ -491,6 +500,9 @@ def test_own_code_that_has_changed_is_noticed(tmp_path: Path) -> None:
     digest_of_code.cache_clear()
     with pytest.raises(UserError, match=r"was made of another module_of_mine\.py, which has"):
         go()
+    carry_out(plan(tmp_path, mine, seeds=(1,)))
+    with pytest.raises(UserError, match=r"seed1\.csv and .*seed0\.csv were made of another module"):
+        results.read(tmp_path / "out")
 
 
 REMEMBERS = """

@@ -195,6 +195,15 @@ def test_copies_in_hidden_folders_are_no_runs(tmp_path: Path) -> None:
     assert len(results.load(tmp_path / ".runs").info) == 1
 
 
+def test_links_to_folders_are_followed_and_circles_are_not(tmp_path: Path) -> None:
+    written(tmp_path / "disk")
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    (runs / "split_mnist").symlink_to(tmp_path / "disk" / "split_mnist")
+    (tmp_path / "disk" / "split_mnist" / "back").symlink_to(runs)
+    assert len(results.read(runs)) == 3
+
+
 def test_read_refuses_an_empty_folder_and_a_missing_one(tmp_path: Path) -> None:
     for directory in (tmp_path, tmp_path / "missing"):
         with pytest.raises(UserError, match="no results in"):

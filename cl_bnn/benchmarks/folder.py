@@ -8,7 +8,7 @@ from cl_bnn.benchmarks.held_out import held_out
 from cl_bnn.benchmarks.split import ClassOrder, Part, Scenario, check_scenario, dealt, split_classes
 from cl_bnn.benchmarks.stream import Stream
 from cl_bnn.data.folder import FolderView
-from cl_bnn.errors import UserError
+from cl_bnn.errors import Absent, UserError
 
 # More processes that decode bring nothing where one trains.
 MOST_WORKERS = 16
@@ -51,7 +51,7 @@ def folder(
     check_scenario(scenario)
     root = datasets.data_root(data_root) / data
     if not root.is_dir():
-        raise UserError(
+        raise Absent(
             f"{root} is missing: it must hold {train}/ and {test}/, each with one folder for each "
             "class; give the folder above it as --data-root or in CL_BNN_DATA"
         )

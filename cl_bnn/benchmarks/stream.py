@@ -67,6 +67,12 @@ class Stream:
         n_classes = max(self.out_features, 2)
         for name, stream in self.benchmark.streams.items():
             for k, experience in enumerate(stream):
+                if not hasattr(experience, "classes_in_this_experience"):
+                    raise UserError(
+                        f"{name} data of task {k} do not name their classes: make the benchmark "
+                        "with cl_bnn.benchmarks.stream.build_benchmark, or pass Avalanche's "
+                        "through with_classes_timeline"
+                    )
                 for label in experience.classes_in_this_experience:
                     if not 0 <= label < n_classes:
                         raise UserError(

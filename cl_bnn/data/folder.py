@@ -229,7 +229,7 @@ class _Reader(data.Dataset[Any]):
             # Of metadata that nobody asks for, as broken EXIF.
             warnings.filterwarnings("ignore", module="PIL")
             with Image.open(path) as file:
-                if file.mode.partition(";")[0] in ("I", "F"):  # which Pillow would cut at 255
+                if _is_deep(file):
                     raise ValueError(
                         f"its pixels have more than 8 bits (mode {file.mode}): convert it, or put "
                         "the images into an .npz"
@@ -240,6 +240,14 @@ class _Reader(data.Dataset[Any]):
             return torch.from_numpy(np.array(image)).permute(2, 0, 1)
         changed: Tensor = self.change(image)
         return changed
+
+
+def _is_deep(file: Any) -> bool:
+    """Whether the channels of an image, opened and not yet read, have more than the 8 bits that are
+    kept: the mode says so, or what the decoder is told (`RGB;16B`).
+    """
+    told = [str(tile[3]) for tile in getattr(file, "tile", [])]
+    return file.mode.partition(";")[0] in ("I", "F") or any(";16" in args for args in told)
 
 
 def _as_it_is(batch: Any) -> Any:

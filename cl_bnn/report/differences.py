@@ -15,7 +15,7 @@ from cl_bnn.report.scenarios import in_order
 from cl_bnn.report.statistics import Comparison, against_yardstick
 from cl_bnn.report.summary import FINAL_MEANS, MEASURES, summary
 from cl_bnn.report.tables import Table
-from cl_bnn.results import called, check_alike, load, some
+from cl_bnn.results import called, load, some
 
 
 class Differences(NamedTuple):
@@ -51,9 +51,8 @@ def of_directory(
     if measure not in known:
         raise UserError(f"unknown measure {measure!r}{near(measure, known)}")
     against = against or (strategies or [""])[0]
-    loaded = load(directory)
-    check_alike(loaded.specs)
-    frame = some(loaded.frame, benchmark, [against, *strategies] if strategies else [], directory)
+    frame = load(directory).frame
+    frame = some(frame, benchmark, [against, *strategies] if strategies else [], directory)
     called(frame, "strategy", [against] if against else [], directory)  # refuses an unknown one
     found = list(_found(summary(frame), strategies, against, measure))
     if not found:

@@ -112,7 +112,7 @@ def read(path: Path) -> list[Published]:
     if not path.is_file():
         return []
     try:
-        with open(path, encoding="utf-8", newline="") as file:
+        with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             missing = [name for name in Published._fields if name not in (reader.fieldnames or ())]
             if missing:

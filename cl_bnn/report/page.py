@@ -21,7 +21,7 @@ from cl_bnn.report.benchmark_page import TABLES, figure
 from cl_bnn.report.scenarios import DEFAULT_SCENARIOS, in_order, of_studies
 from cl_bnn.report.summary import slug, summary
 from cl_bnn.report.tables import markdown, variants_table
-from cl_bnn.results import called, check_alike, load
+from cl_bnn.results import called, load
 
 README, REFERENCE, COMMANDS = "README.md", "reference.csv", "COMMANDS.md"
 #: The page of the published numbers.
@@ -103,7 +103,6 @@ def render(directory: Path, against: str = "") -> dict[str, str]:
     """
     frame, info, specs = load(directory)
     called(frame, "strategy", [against] if against else [], directory)  # refuses what is not there
-    check_alike(specs)
     runs = summary(frame)
     published = ledger_page.beside(directory / REFERENCE, frame)
     pages = {PUBLISHED: ledger_page.render(published)} if published else {}

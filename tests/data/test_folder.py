@@ -1,6 +1,8 @@
 """Images in folders: how they are cut, that batches can be repeated, and files that are broken."""
 
 import os
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -135,6 +137,17 @@ def test_more_than_eight_bits_are_not_cut(tmp_path: Path, mode: str) -> None:
     (tmp_path / "a").mkdir()
     Image.new(mode, (30, 20)).save(tmp_path / "a" / "x.tiff")
     with pytest.raises(UserError, match=rf"its pixels have more than 8 bits \(mode {mode}"):
+        FolderView(tmp_path, size=12)[0]
+
+
+def test_colours_of_16_bits_are_not_cut(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    rows = b"".join(b"\0" + b"\x0f\xff" * 3 * 30 for _ in range(20))
+    parts = [b"IHDR" + struct.pack(">IIBBBBB", 30, 20, 16, 2, 0, 0, 0)]
+    parts += [b"IDAT" + zlib.compress(rows), b"IEND"]
+    chunks = [struct.pack(">I", len(p) - 4) + p + struct.pack(">I", zlib.crc32(p)) for p in parts]
+    (tmp_path / "a" / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    with pytest.raises(UserError, match=r"its pixels have more than 8 bits \(mode RGB\)"):
         FolderView(tmp_path, size=12)[0]
 
 

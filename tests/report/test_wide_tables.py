@@ -110,7 +110,7 @@ def test_cost_from_rows_and_from_the_json(tmp_path: Path) -> None:
         "memory, training [MB]",
     ]  # fmt: skip
     assert table.rows == [
-        ["ste", "2", f"33.0 ± {HALF:.1f}", f"12.0 ± {2 * HALF:.1f}", "–", "4 ± –"],
+        ["ste", "2", f"33.0 ± {HALF:.1f}", f"12.0 ± {2 * HALF:.1f}", "–", "4 ± – (1 of 2 seeds)"],
         ["sgd", "1", "64.0 ± –", "–", "2.0 ± –", "–"],
     ]
 
