@@ -11,10 +11,11 @@ import torch
 from avalanche.training.plugins import EvaluationPlugin
 from tiny import stream
 
-from cl_bnn import cli, data, recipes
+from cl_bnn import cli, data, recipes, results, runner
 from cl_bnn.arguments import parse
 from cl_bnn.nn import MLP
 from cl_bnn.recorder import Recorder
+from cl_bnn.report.summary import accuracy_matrix
 from cl_bnn.strategies import TaskAware
 
 ROOT = Path(__file__).parents[1]
@@ -79,6 +80,21 @@ def test_an_optimiser_of_ones_own() -> None:
             assert p.dim() == 1 or set(p.flatten().tolist()) == {-1.0, 1.0}
     (found,) = mine.evaluator.measure(mine, tasks.test).values()
     assert found["accuracy"] > 0.9
+
+
+def test_a_stream_of_ones_own(tmp_path: Path) -> None:
+    (code,) = blocks("python", (ROOT / "benchmarks" / "README.md").read_text())
+    (tmp_path / "flips.py").write_text(code)
+    (tmp_path / "mine.toml").write_text(
+        'title = "Signs of features"\nepochs = 5\nbatch_size = 20\n'
+        'stream = {build = "flips:flipped", n_experiences = 3}\n'
+        'model = {build = "cl_bnn.nn:mlp", width = 16, norm = "layer"}\n'
+    )
+    out = tmp_path / "out"
+    runs = runner.plan(str(tmp_path / "mine.toml"), ["adam"], [0], {}, "task", out)
+    runner.run_all(runs, jobs=1, device="cpu", data_root=None, on_event=lambda event: None)
+    matrix = accuracy_matrix(results.read(out)).to_numpy()
+    assert (matrix.diagonal() > 0.85).all() and matrix[0, 1:].max() < 0.85
 
 
 def test_differences_for_a_paper(

@@ -70,7 +70,7 @@ class Stream:
                 if not hasattr(experience, "classes_in_this_experience"):
                     raise UserError(
                         f"{name} data of task {k} do not name their classes: make the benchmark "
-                        "with cl_bnn.benchmarks.stream.build_benchmark, or pass Avalanche's "
+                        "with cl_bnn.benchmarks.build_benchmark, or pass Avalanche's "
                         "through with_classes_timeline"
                     )
                 for label in experience.classes_in_this_experience:
