@@ -65,7 +65,9 @@ def _measurements(runs: Sequence["Run"]) -> pd.DataFrame:
 
 
 def _read_all(folders: Iterable[Path]) -> pd.DataFrame:
-    return pd.concat([results.read(folder) for folder in sorted(folders)], ignore_index=True)
+    return pd.concat(
+        [results.read(folder, alike=False) for folder in sorted(folders)], ignore_index=True
+    )
 
 
 def draw(

@@ -155,7 +155,7 @@ def _judge_sections(strategy: StrategyRecipe, benchmark: BenchmarkRecipe) -> Non
             if any((folder / f"{name}.toml").is_file() for folder in folders):
                 continue
             base = name_of(name)
-            close = get_close_matches(base, [*known, benchmark.name], n=1, cutoff=0.9)
+            close = get_close_matches(base, known, n=1, cutoff=0.9)
             if base != name or close:
                 raise UserError(
                     f"{recipe.path}: on.{name}: no name of a benchmark; did you mean "

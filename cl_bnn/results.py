@@ -42,6 +42,8 @@ RUN = ["benchmark", "strategy", "seed"]
 BEFORE, UNTRAINED = -1, "accuracy_untrained"
 #: How often a run was measured changes nothing of what was measured at the end.
 MEASURED = "eval_every"
+#: What of a run its benchmark alone says.
+OF_BENCHMARK = ("epochs", "batch_size", "stop_after", "stream", "model")
 
 
 class Row(NamedTuple):
@@ -133,15 +135,16 @@ class Loaded(NamedTuple):
     specs: dict[tuple[str, str, int], dict[str, object]]
 
 
-def load(directory: Path) -> Loaded:
+def load(directory: Path, *, alike: bool = True) -> Loaded:
     """All runs below `directory`: every `seed*.csv`, and the JSON beside it.
 
-    A CSV without a JSON is taken as it is; one whose JSON disagrees with it is refused.
+    A CSV without a JSON is taken as it is; one whose JSON disagrees with it is refused. So are,
+    unless `alike` is false, runs that are no comparison with each other.
 
     Raises:
         UserError: a file is damaged or edited, a JSON is no record of a run, there are two files of
             one run, or none at all; seeds of one label have other settings or were made of other
-            code, or runs on one benchmark of other data.
+            code, or strategies on one benchmark learned other streams, networks or data.
     """
     import pandas as pd  # 0.5 s, and a run that only writes does not need it
 
@@ -165,21 +168,23 @@ def load(directory: Path) -> Loaded:
             name = str(spec.pop("benchmark")), str(spec.pop("strategy")), int(str(spec.pop("seed")))
             spec |= {**_table(spec.pop("settings", {})), **_table(spec.pop("plugins", {}))}
             specs[name] = dict(_flat(spec))
-            _check_made_alike(path, name[:2], record, made_of)
+            if alike:
+                _check_made_alike(path, name[:2], record, made_of)
     if not runs:
         raise UserError(
             f"no results in {directory}: expected <benchmark>/<strategy>/seed<k>.csv; `cl-bnn run` "
             "writes them into runs/, unless told otherwise"
         )
-    _check_alike(specs)
+    if alike:
+        _check_alike(specs)
     whole = pd.concat([frame for _, (_, frame) in sorted(runs.items())], ignore_index=True)
     keys = sorted({str(key) for numbers in info for key in numbers} - set(RUN))
     return Loaded(whole, pd.DataFrame(info, columns=[*RUN, *keys]), specs)
 
 
-def read(directory: Path) -> pd.DataFrame:
+def read(directory: Path, *, alike: bool = True) -> pd.DataFrame:
     """The measurements of all runs below `directory`: the `frame` of `load`, which raises alike."""
-    return load(directory).frame
+    return load(directory, alike=alike).frame
 
 
 def some(
@@ -218,12 +223,15 @@ def _check_made_alike(
     path: Path, label: tuple[str, str], record: Mapping[str, Mapping[str, object]],
     made_of: dict[tuple[str, ...], tuple[Path, object]],
 ) -> None:  # fmt: skip
-    """Raise `UserError` if a file of the user's own has changed since a run before: data between
-    any two on a benchmark, code between two of one label. `made_of` holds what was found so far.
+    """Raise `UserError` if a file of the user's own has changed since a run before: data, and the
+    code of stream and network, between any two on a benchmark, other code between two of one label.
+    `made_of` holds what was found so far.
     """
-    own = record.get("info", {}).get("own_files", {})
+    own, spec = record.get("info", {}).get("own_files", {}), record["spec"]
+    builders = [str(_table(spec.get(table)).get("build")) for table in OF_BENCHMARK[-2:]]
+    modules = {f"{builder.partition(':')[0].rpartition('.')[2]}.py" for builder in builders}
     for file, digest in own.items() if isinstance(own, dict) else ():
-        shared = label[:1] if file.endswith(".npz") else label
+        shared = label[:1] if file.endswith(".npz") or file in modules else label
         before, other = made_of.setdefault((*shared, file), (path, digest))
         if other != digest:
             raise UserError(
@@ -233,17 +241,24 @@ def _check_made_alike(
 
 
 def _check_alike(specs: Mapping[tuple[str, str, int], Mapping[str, object]]) -> None:
-    """Raise `UserError` if seeds of one label have other settings, as when a recipe was changed."""
-    first: dict[tuple[str, str], tuple[int, Mapping[str, object]]] = {}
+    """Raise `UserError` if seeds of one label have other settings, as when a recipe was changed, or
+    strategies another stream or network.
+    """
+    first: dict[tuple[str, ...], tuple[str, Mapping[str, object]]] = {}
     for (benchmark, strategy, seed), spec in specs.items():
         told = {key: value for key, value in spec.items() if key != MEASURED}
-        known, other = first.setdefault((benchmark, strategy), (seed, told))
-        unlike = difference(other, told)
-        if unlike is not None:
-            raise UserError(
-                f"{benchmark}/{strategy}: seed {known} has {unlike[0]} = {unlike[1]!r}, and "
-                f"seed {seed} {unlike[2]!r}: make them anew with one recipe"
-            )
+        shared = {key: told[key] for key in told if key.partition(".")[0] in OF_BENCHMARK}
+        for place, mine, name in (
+            ((benchmark, strategy), told, f"seed {seed}"),
+            ((benchmark,), shared, f"{strategy}, seed {seed},"),
+        ):
+            known, other = first.setdefault(place, (name, mine))
+            unlike = difference(other, mine)
+            if unlike is not None:
+                raise UserError(
+                    f"{'/'.join(place)}: {known} has {unlike[0]} = {unlike[1]!r}, and {name} "
+                    f"{unlike[2]!r}: make them anew with one recipe"
+                )
 
 
 def _numbers(record: Mapping[str, Mapping[str, object]]) -> dict[Hashable, object]:
@@ -271,13 +286,19 @@ def _files(directory: Path) -> list[Path]:
 
 def walked(directory: Path, pattern: str) -> list[Path]:
     """What has a name that fits a pattern below a folder, in order; links to folders are followed,
-    each folder once.
+    each folder once, and hidden ones left out.
     """
     found, seen = [], set()
     for folder, inner, files in os.walk(directory, followlinks=True):
-        seen.add(os.path.realpath(folder))
+        here = os.path.realpath(folder)
+        if here in seen:
+            inner.clear()
+            continue
+        seen.add(here)
         found += [Path(folder, name) for name in fnmatch.filter([*files, *inner], pattern)]
-        inner[:] = [n for n in inner if os.path.realpath(os.path.join(folder, n)) not in seen]
+        # Folders before links to them, which may have other names.
+        kept = (name for name in inner if not name.startswith("."))
+        inner[:] = sorted(kept, key=lambda n: (os.path.islink(os.path.join(folder, n)), n))
     return sorted(found)
 
 

@@ -148,6 +148,21 @@ def test_a_builder_without_a_signature_is_one_line(folder: Path) -> None:
         recipes.check(spec_of(folder))
 
 
+def test_a_member_is_looked_for_beside_the_recipe_that_names_it(tmp_path: Path) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    head = 'title = "Mine"\nbuild = "cl_bnn.strategies:'
+    (inner / "one.toml").write_text(f'{head}AdamStrategy"\n[defaults]\nlr = 0.5\n')
+    text = recipes.load_strategy("benn").path.read_text()
+    (inner / "several.toml").write_text(text.replace('member = "ste"', 'member = "./one.toml"'))
+    on = recipes.load_benchmark("split_mnist")
+    spec = recipes.resolve(on, recipes.load_strategy(str(inner / "several.toml")), {})
+    assert spec.settings["member"]["lr"] == 0.5
+    with pytest.raises(UserError, match=r"one\.toml: cannot read the recipe"):
+        several = recipes.load_strategy(str(inner / "several.toml"))
+        recipes.resolve(on, several, {"member": "./one.toml"})
+
+
 def test_a_member_of_an_ensemble_has_no_plugins() -> None:
     on, benn = recipes.load_benchmark("mnist_small"), recipes.load_strategy("benn")
     with pytest.raises(UserError, match=r"member = 'ste\+ewc' has plugins, which no part of benn"):

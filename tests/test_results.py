@@ -202,6 +202,29 @@ def test_links_to_folders_are_followed_and_circles_are_not(tmp_path: Path) -> No
     (runs / "split_mnist").symlink_to(tmp_path / "disk" / "split_mnist")
     (tmp_path / "disk" / "split_mnist" / "back").symlink_to(runs)
     assert len(results.read(runs)) == 3
+    disk = tmp_path / "disk"
+    (disk / ".old").mkdir()
+    (disk / ".old" / "all").symlink_to(disk / "split_mnist")
+    (disk / "split_mnist" / "back").unlink()
+    (disk / "split_mnist" / "latest").symlink_to(disk / "split_mnist" / "ste")
+    assert results.walked(disk, "seed*.csv") == [disk / "split_mnist" / "ste" / "seed0.csv"]
+    assert len(results.read(disk)) == 3
+
+
+@pytest.mark.parametrize("changed", [{"epochs": 2}, {"model": {"width": 3}}])
+def test_strategies_of_one_benchmark_have_one_stream_and_network(
+    tmp_path: Path, changed: dict[str, object]
+) -> None:
+    for strategy, other in (("ste", {}), ("adam", changed)):
+        spec = {"benchmark": "toy", "strategy": strategy, "seed": 0, "epochs": 1, "model": {}}
+        rows = [Row("toy", strategy, 0, 0, 0, None, "accuracy", 0.5)]
+        path = results.csv_path(tmp_path, "toy", strategy, 0)
+        results.write(path, rows, {**spec, **other}, {})
+    with pytest.raises(
+        UserError, match=r"toy: adam, seed 0, has .* and ste, seed 0, .*: make them"
+    ):
+        results.read(tmp_path)
+    assert len(results.read(tmp_path, alike=False)) == 2
 
 
 def test_read_refuses_an_empty_folder_and_a_missing_one(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Images in folders, one folder a class: read from disk whenever a batch needs them."""
 
 import copy
+import re
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -244,10 +245,14 @@ class _Reader(data.Dataset[Any]):
 
 def _is_deep(file: Any) -> bool:
     """Whether the channels of an image, opened and not yet read, have more than the 8 bits that are
-    kept: the mode says so, or what the decoder is told (`RGB;16B`).
+    kept: the mode says so, or what the decoder is told, as `RGB;16B`, or `RGB` up to 65535.
     """
-    told = [str(tile[3]) for tile in getattr(file, "tile", [])]
-    return file.mode.partition(";")[0] in ("I", "F") or any(";16" in args for args in told)
+    if file.mode.partition(";")[0] in ("I", "F"):
+        return True
+    told = [(tile[0], tile[3]) for tile in getattr(file, "tile", [])]
+    return any(re.search(";16[BLN]", str(args)) for _, args in told) or any(
+        codec == "ppm" and isinstance(args, tuple) and args[-1] > 255 for codec, args in told
+    )
 
 
 def _as_it_is(batch: Any) -> Any:

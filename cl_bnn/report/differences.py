@@ -15,7 +15,7 @@ from cl_bnn.report.scenarios import in_order
 from cl_bnn.report.statistics import Comparison, against_yardstick
 from cl_bnn.report.summary import FINAL_MEANS, MEASURES, summary
 from cl_bnn.report.tables import Table
-from cl_bnn.results import called, load, some
+from cl_bnn.results import called, read, some
 
 
 class Differences(NamedTuple):
@@ -51,8 +51,9 @@ def of_directory(
     if measure not in known:
         raise UserError(f"unknown measure {measure!r}{near(measure, known)}")
     against = against or (strategies or [""])[0]
-    frame = load(directory).frame
-    frame = some(frame, benchmark, [against, *strategies] if strategies else [], directory)
+    frame = some(
+        read(directory), benchmark, [against, *strategies] if strategies else [], directory
+    )
     called(frame, "strategy", [against] if against else [], directory)  # refuses an unknown one
     found = list(_found(summary(frame), strategies, against, measure))
     if not found:

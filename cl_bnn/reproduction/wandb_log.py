@@ -88,7 +88,7 @@ class Live:
 
 
 def _rows_on_file(run: Run) -> list[Row]:
-    frame = results.read(run.path.parent)
+    frame = results.read(run.path.parent, alike=False)
     mine = frame[frame["seed"] == run.seed].astype(object)
     return [Row(*values) for values in mine.where(mine.notna(), None).itertuples(index=False)]
 

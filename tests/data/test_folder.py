@@ -151,6 +151,16 @@ def test_colours_of_16_bits_are_not_cut(tmp_path: Path) -> None:
         FolderView(tmp_path, size=12)[0]
 
 
+def test_a_channel_that_goes_beyond_255_is_deep_and_one_of_5_bits_is_not(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    (folder / "x.ppm").write_bytes(b"P6 30 20 65535\n" + bytes(30 * 20 * 6))
+    with pytest.raises(UserError, match="its pixels have more than 8 bits"):
+        FolderView(tmp_path, size=12)[0]
+    (folder / "x.ppm").write_bytes(b"P6 30 20 255\n" + bytes(30 * 20 * 3))
+    assert FolderView(tmp_path, size=12)[0][0].shape == (3, 12, 12)
+
+
 @pytest.mark.parametrize("augment", [False, True])
 def test_batches_are_the_same_whatever_the_number_of_processes(
     pictures: Path, augment: bool
