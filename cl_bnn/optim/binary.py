@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from cl_bnn.optim.inner import WithInner
-from cl_bnn.optim.weights import carry_over, replace_in_groups, require_drawn, restored
+from cl_bnn.optim.weights import asked, carry_over, replace_in_groups, require_drawn, restored
 
 
 class BinaryOptimizer(WithInner):
@@ -61,8 +61,7 @@ class BinaryOptimizer(WithInner):
         loss = None
         if closure is not None:
             self.draw()
-            with torch.enable_grad():
-                loss = closure()
+            loss = asked(self, closure)
         else:
             require_drawn(self)
         for group, parameter in self._binary():

@@ -17,6 +17,7 @@ from cl_bnn.optim.weights import (
     WeightSamples,
     carry_over,
     group_of,
+    refuse_frozen,
     replace_in_groups,
     require,
     require_drawn,
@@ -87,9 +88,10 @@ class GaussianPosterior(Optimizer):
         """Take in a group of parameters, its settings checked.
 
         Raises:
-            ValueError: a setting is outside its range.
+            ValueError: a setting is outside its range, or a parameter is frozen.
         """
         check(self.ranges, {**self.defaults, **param_group})
+        refuse_frozen(param_group)
         super().add_param_group(param_group)
 
     # What a subclass says ------------------------------------------------------------------------

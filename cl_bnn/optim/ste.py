@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
-from cl_bnn.optim.weights import refuse_vectors, require, restored, some, whole
+from cl_bnn.optim.weights import asked, refuse_vectors, require, restored, some, whole
 
 Backward = Literal["identity", "hard_tanh"]
 BACKWARDS: tuple[Backward, ...] = ("identity", "hard_tanh")
@@ -133,8 +133,7 @@ class STE(Adam):
         loss = None
         if closure is not None:
             self.draw()
-            with torch.enable_grad():
-                loss = closure()
+            loss = asked(self, closure)
         elif not self._latent and any(True for _ in self._binary()):
             name = type(self).__name__
             raise RuntimeError(f"{name} has gradients at latent weights: call draw() first")

@@ -35,6 +35,26 @@ def some(params: Iterable[Any]) -> list[Any]:
 PRECISE = (torch.float32, torch.float64)
 
 
+def refuse_frozen(group: dict[str, Any]) -> list[Tensor]:
+    """The parameters of a group, which is left with a list of them, as torch makes one.
+
+    Raises:
+        ValueError: one of them is frozen, and would be overwritten by what is drawn.
+    """
+    params = group["params"]
+    # A generator would be empty when torch comes to it.
+    group["params"] = [params] if isinstance(params, Tensor) else list(params)
+    # (name, parameter) is allowed.
+    found = [given[1] if isinstance(given, tuple) else given for given in group["params"]]
+    for parameter in found:
+        if not parameter.requires_grad:
+            raise ValueError(
+                f"params holds a frozen parameter, of shape {tuple(parameter.shape)}, which would "
+                "be overwritten: leave it out (cl_bnn.nn.binary_parameters does)"
+            )
+    return found
+
+
 def refuse_vectors(group: dict[str, Any]) -> None:
     """Raise `ValueError` if a group of binary weights holds a bias or a gain unasked, weights of 16
     bits, or frozen ones, which would be overwritten.
@@ -42,17 +62,8 @@ def refuse_vectors(group: dict[str, Any]) -> None:
     These are parameters with fewer than two dimensions, and a network seldom survives them as +-1.
     A group whose key `"binary_vectors"` is true may hold them.
     """
-    params = group["params"]
-    # As torch does it; a generator would be empty when torch comes to it.
-    group["params"] = [params] if isinstance(params, Tensor) else list(params)
-    for given in group["params"]:
-        parameter = given[1] if isinstance(given, tuple) else given  # (name, parameter)
+    for parameter in refuse_frozen(group):
         require(parameter.dtype in PRECISE, "params", parameter.dtype, "float32 or float64")
-        if not parameter.requires_grad:
-            raise ValueError(
-                f"params holds a frozen weight, of shape {tuple(parameter.shape)}, which would "
-                "become binary: leave it out (cl_bnn.nn.binary_parameters)"
-            )
         if parameter.dim() < 2 and not group.get("binary_vectors", False):
             raise ValueError(
                 f"params holds a bias or a gain, of shape {tuple(parameter.shape)}, which would "
@@ -103,21 +114,26 @@ def require_drawn(optimizer: Any) -> None:
         raise RuntimeError(f"{name} has gradients at weights it did not draw: call draw() first")
 
 
+def asked(optimizer: Any, closure: Callable[[], Any]) -> Any:
+    """What a closure returns; if it breaks down, the step that was begun is left."""
+    try:
+        with torch.enable_grad():
+            return closure()
+    except BaseException:
+        optimizer.undraw()
+        raise
+
+
 def sampled_loss(optimizer: Any, closure: Callable[[], Any], count: int) -> Any:
     """The mean of the losses of a closure at weights drawn for it `count` times, whose gradients
     `optimizer` accumulates; of a closure that returns no number, what it returned last.
     """
     found = []
-    try:
-        for _ in range(count):
-            optimizer.draw()
-            with torch.enable_grad():
-                loss = closure()
-            optimizer.accumulate()
-            found.append(loss.detach() if isinstance(loss, Tensor) else loss)
-    except BaseException:
-        optimizer.undraw()
-        raise
+    for _ in range(count):
+        optimizer.draw()
+        loss = asked(optimizer, closure)
+        optimizer.accumulate()
+        found.append(loss.detach() if isinstance(loss, Tensor) else loss)
     numbers = all(isinstance(loss, Tensor | float | int) for loss in found)
     return sum(found) / count if numbers else found[-1]
 

@@ -13,6 +13,8 @@ from cl_bnn.nn import binary_group, real_parameters
 from cl_bnn.objectives import CLASSIFICATION
 from cl_bnn.optim import BayesBiNN
 from cl_bnn.optim.bayesbinn import Mode
+from cl_bnn.optim.gaussian import GaussianPosterior
+from cl_bnn.optim.inner import WithInner
 from cl_bnn.optim.prediction import AVERAGES, Average
 from cl_bnn.optim.weights import WeightSamples, refuse_vectors
 from cl_bnn.strategies.binary import GrowsBesideInner
@@ -59,7 +61,8 @@ class DrawWeights(SupervisedPlugin):
         require_verbs(self, strategy, "draw", "mode")
         if getattr(strategy.optimizer, "mc_samples", 1) > 1:
             raise ValueError("a stock strategy draws once a step: take mc_samples = 1")
-        if grows(strategy.model):
+        apart = isinstance(strategy.optimizer, WithInner | GaussianPosterior)
+        if apart and grows(strategy.model):  # what is learned is not in the parameters
             raise UserError(
                 "DrawWeights cannot keep what a network that grows has learned: take the strategy "
                 "of the optimiser, such as STEStrategy or BayesBiNNStrategy"
@@ -78,9 +81,10 @@ class DrawWeights(SupervisedPlugin):
         inner = getattr(optimizer, "inner", None)
         real = {id(p) for group in (inner.param_groups if inner else ()) for p in group["params"]}
         for group in optimizer.param_groups:
+            kept = not group.get("binary", True) and not isinstance(optimizer, GaussianPosterior)
             group["params"] = [
                 p for p in group["params"]
-                if id(p) not in real and (p.requires_grad or optimizer.state.get(p))
+                if id(p) not in real and (kept or p.requires_grad or optimizer.state.get(p))
             ]  # fmt: skip
             if group.get("binary", True):  # what was frozen after it had learned stays binary
                 learning = [p for p in group["params"] if p.requires_grad]
@@ -138,9 +142,12 @@ class PosteriorStrategy(GrowsBesideInner, Template):
             raise ValueError(f"average must be one of {', '.join(AVERAGES)}, got {average!r}")
         loss, objective = template.get("criterion"), template.get("objective", CLASSIFICATION)
         if eval_samples and objective is CLASSIFICATION and isinstance(loss, NO_CLASSES):
+            other = (
+                "BINARY" if isinstance(loss, nn.BCELoss | nn.BCEWithLogitsLoss) else "REGRESSION"
+            )
             raise ValueError(
                 f"criterion {type(loss).__name__} is none of classes, whose probabilities are "
-                "averaged: give objective=REGRESSION (cl_bnn.objectives), or eval_samples=0"
+                f"averaged: give objective={other} (cl_bnn.objectives), or eval_samples=0"
             )
         self.predictors = ("posterior", "mode") if eval_samples else ("mode",)
         super().__init__(model=model, optimizer=optimizer, **template)

@@ -8,10 +8,12 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
+from avalanche.training.plugins import LRSchedulerPlugin
 from torch import Tensor
 
 from cl_bnn.data.folder import View
 from cl_bnn.ensembles import resample, weighted_error
+from cl_bnn.errors import UserError
 from cl_bnn.optim.weights import restored
 from cl_bnn.strategies.ensemble import Ensemble
 from cl_bnn.strategies.loading import view_behind
@@ -89,6 +91,14 @@ class RoundEnsemble(Ensemble):
     def progress(self) -> int:
         """The number of epochs done in the current task, by all members."""
         return self.round * super().n_epochs + self.epoch
+
+    def _refuse_plugins(self) -> None:
+        super()._refuse_plugins()
+        if any(isinstance(getattr(p, "plugin", p), LRSchedulerPlugin) for p in self.plugins):
+            raise UserError(
+                "LRSchedulerPlugin counts the epochs of a task, and members learn one after the "
+                "other: take a schedule of the strategy"
+            )
 
     def _before_training(self, **kwargs: Any) -> None:
         super()._before_training(**kwargs)

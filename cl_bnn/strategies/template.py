@@ -1,5 +1,6 @@
 """What all strategies share: Avalanche's supervised template, fed with tensors and resumable."""
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -95,7 +96,9 @@ class Template(FollowsModel, SupervisedTemplate):
             reason = "learns nothing in the last epoch of a task: it needs at least 2 epochs"
             raise ValueError(f"schedule 'cosine_early' {reason}")
         require(precision in PRECISIONS, "precision", precision, f"one of {', '.join(PRECISIONS)}")
-        template.setdefault("criterion", objective.loss)
+        template.setdefault(
+            "criterion", copy.copy(objective.loss)
+        )  # a plugin may set its reduction
         if schedule != "constant" and not any("lr" in group for group in optimizer.param_groups):
             name = type(optimizer).__name__
             raise ValueError(f"schedule {schedule!r} has no learning rate to vary: {name} has none")
@@ -155,7 +158,8 @@ class Template(FollowsModel, SupervisedTemplate):
 
     def _refuse_plugins(self) -> None:
         own_state = isinstance(self.optimizer, WithInner | GaussianPosterior)
-        for plugin in self.plugins:
+        for given in self.plugins:
+            plugin = getattr(given, "plugin", given)
             name = type(plugin).__name__
             if own_state and isinstance(plugin, REWRITERS):
                 instead = ": use stop_after instead" * isinstance(plugin, EarlyStoppingPlugin)

@@ -252,6 +252,12 @@ def test_closure_and_draw_then_step_agree(build: Build) -> None:
     assert same(by_hand.centres(), by_closure.centres())
 
 
+def test_a_frozen_parameter_gets_no_noise(build: Build) -> None:
+    frozen = nn.Linear(3, 2, bias=False).requires_grad_(False)
+    with pytest.raises(ValueError, match=r"a frozen parameter, of shape \(2, 3\), which would be"):
+        build(frozen.parameters())
+
+
 def test_a_step_that_was_begun_can_be_left(build: Build) -> None:
     left, whole = Toy(seed=5), Toy(seed=5)
     first, second = build(left.model.parameters()), build(whole.model.parameters())

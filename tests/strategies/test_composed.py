@@ -19,7 +19,6 @@ from avalanche.training.plugins import (
     GDumbPlugin,
     LRSchedulerPlugin,
     MemoryNCMUpdate,
-    MIRPlugin,
     RWalkPlugin,
 )
 from test_execution import Stop, carry_out, plan, stop_at
@@ -28,10 +27,10 @@ from tiny import stream
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cl_bnn import recipes, runner
+from cl_bnn import objectives, recipes, runner
 from cl_bnn.errors import UserError
 from cl_bnn.nn import mlp
-from cl_bnn.objectives import REGRESSION
+from cl_bnn.objectives import CLASSIFICATION
 from cl_bnn.recorder import Recorder
 from cl_bnn.strategies import (
     DER,
@@ -179,7 +178,7 @@ def test_a_plugin_of_weights_holds_the_network_also_where_nobody_composed_it(kin
 def test_other_weights_in_the_model_are_not_what_was_learned(kind: Any) -> None:
     with pytest.raises(UserError, match="gy learns is in its optimiser: use stop_after instead"):
         learner(kind, EarlyStoppingPlugin(1, "test"))
-    for plugin in (GDumbPlugin(), FromScratchTrainingPlugin()):
+    for plugin in (GDumbPlugin(), FromScratchTrainingPlugin(), Composed(GDumbPlugin())):
         with pytest.raises(UserError, match="puts other weights into the model, and what"):
             learner(kind, plugin)
 
@@ -220,17 +219,21 @@ def test_a_criterion_of_ones_own_counts_at_every_sample() -> None:
     assert len(calls) == 3 * strategy.clock.train_iterations
 
 
-def test_avalanches_mir_sets_the_reduction_of_our_loss() -> None:
-    learner(STEStrategy, MIRPlugin(batch_size_mem=10, mem_size=40), n_tasks=2)
+def test_every_strategy_has_a_loss_of_its_own_whose_reduction_may_be_set() -> None:
+    one, other = (learner(STEStrategy, n_tasks=0) for _ in range(2))
+    one._criterion.reduction = "none"  # as Avalanche's MIR does for a while
+    assert other._criterion.reduction == CLASSIFICATION.loss.reduction == "mean"  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("loss", [nn.MSELoss(), nn.BCEWithLogitsLoss()])
-def test_a_loss_of_no_classes_needs_its_objective(loss: nn.Module) -> None:
+@pytest.mark.parametrize(
+    ("loss", "objective"), [(nn.MSELoss(), "REGRESSION"), (nn.BCEWithLogitsLoss(), "BINARY")]
+)
+def test_a_loss_of_no_classes_needs_its_objective(loss: nn.Module, objective: str) -> None:
     given = {"model": nn.Linear(3, 1), "criterion": loss}
-    with pytest.raises(ValueError, match="is none of classes, .* give objective=REGRESSION"):
+    with pytest.raises(ValueError, match=f"is none of classes, .* give objective={objective} "):
         BayesBiNNStrategy(**given)
     BayesBiNNStrategy(**given, eval_samples=0)
-    BayesBiNNStrategy(**given, objective=REGRESSION)
+    BayesBiNNStrategy(**given, objective=getattr(objectives, objective))
 
 
 def test_penalties_come_after_what_else_adds_to_the_loss() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from avalanche.core import SupervisedPlugin
 from avalanche.models import IncrementalClassifier
-from avalanche.training.plugins import ReplayPlugin
+from avalanche.training.plugins import LRSchedulerPlugin, ReplayPlugin
 from test_execution import Stop, carry_out, plan, stop_at
 from tiny import stream
 from torch import Tensor, nn
@@ -61,6 +61,14 @@ def learn(strategy: Any, n_tasks: int = 1) -> Any:
 
 def weights_of(member: Any) -> Tensor:
     return torch.cat([t.flatten() for name, t in member.weights.items() if name.endswith("weight")])
+
+
+def test_members_in_rounds_have_no_scheduler_of_the_task() -> None:
+    strategy = ensemble(schedule="constant")
+    steps = torch.optim.lr_scheduler.StepLR(strategy.optimizer, 1)
+    strategy.plugins.append(LRSchedulerPlugin(steps))
+    with pytest.raises(UserError, match="LRSchedulerPlugin counts the epochs of a task, and memb"):
+        learn(strategy)
 
 
 @pytest.mark.parametrize("plugin", [lambda: EWC(), lambda: DER(), lambda: Composed(DER())])
