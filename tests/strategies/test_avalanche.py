@@ -147,8 +147,8 @@ def test_draw_weights_leaves_frozen_weights_alone() -> None:
 def test_draw_weights_does_not_take_a_head_that_grows() -> None:
     model = nn.Sequential(nn.Linear(10, 8, bias=False), IncrementalClassifier(8, 2))
     strategy = Naive(
-        model=model, optimizer=BayesBiNN([model[0].weight], train_set_size=60), plugins=[DrawWeights()], evaluator=quiet(),
-        **settings(),
+        model=model, optimizer=BayesBiNN([model[0].weight], train_set_size=60),
+        plugins=[DrawWeights()], evaluator=quiet(), **settings(),
     )  # fmt: skip
     with pytest.raises(UserError, match="DrawWeights cannot keep what a network that grows has"):
         strategy.train(two_blobs.benchmark(2, new_classes=True).train_stream, eval_streams=[])
