@@ -99,9 +99,9 @@ def finished(
     if not (path.is_file() and _json_path(path).is_file()):
         return False
     record = _checked_record(path)
-    on_file, made_of = record["spec"], record.get("info", {}).get("own_files")
+    on_file, made_of = record["spec"], _table(record.get("info", {}).get("own_files"))
     for name, digest in (own_files or {}).items():
-        if isinstance(made_of, dict) and made_of.get(name, digest) != digest:
+        if made_of.get(name, digest) != digest:
             raise UserError(
                 f"{path} was made of another {name}, which has changed since: use another --out, "
                 "or delete the file"
@@ -152,7 +152,7 @@ def load(directory: Path, *, alike: bool = True) -> Loaded:
     info: list[dict[Hashable, object]] = []
     specs = {}
     made_of: dict[tuple[str, ...], tuple[Path, object]] = {}
-    for path in _files(directory):
+    for path in walked(directory, "seed*.csv"):
         record = _checked_record(path) if _json_path(path).is_file() else {}
         for run, frame in _read_csv(path).groupby(RUN):
             if run in runs:
@@ -227,10 +227,10 @@ def _check_made_alike(
     code of stream and network, between any two on a benchmark, other code between two of one label.
     `made_of` holds what was found so far.
     """
-    own, spec = record.get("info", {}).get("own_files", {}), record["spec"]
-    builders = [str(_table(spec.get(table)).get("build")) for table in OF_BENCHMARK[-2:]]
+    spec = record["spec"]
+    builders = [str(_table(spec.get(table)).get("build")) for table in ("stream", "model")]
     modules = {f"{builder.partition(':')[0].rpartition('.')[2]}.py" for builder in builders}
-    for file, digest in own.items() if isinstance(own, dict) else ():
+    for file, digest in _table(record.get("info", {}).get("own_files")).items():
         shared = label[:1] if file.endswith(".npz") or file in modules else label
         before, other = made_of.setdefault((*shared, file), (path, digest))
         if other != digest:
@@ -278,15 +278,9 @@ def _flat(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{key}", value
 
 
-def _files(directory: Path) -> list[Path]:
-    """The CSVs of runs below a folder, without the hidden ones."""
-    found = walked(directory, "seed*.csv")
-    return [path for path in found if not is_hidden(path, directory)]
-
-
 def walked(directory: Path, pattern: str) -> list[Path]:
     """What has a name that fits a pattern below a folder, in order; links to folders are followed,
-    each folder once, and hidden ones left out.
+    each folder once, and hidden ones, as editors make them, left out.
     """
     found, seen = [], set()
     for folder, inner, files in os.walk(directory, followlinks=True):
@@ -300,11 +294,6 @@ def walked(directory: Path, pattern: str) -> list[Path]:
         kept = (name for name in inner if not name.startswith("."))
         inner[:] = sorted(kept, key=lambda n: (os.path.islink(os.path.join(folder, n)), n))
     return sorted(found)
-
-
-def is_hidden(path: Path, directory: Path) -> bool:
-    """Whether a path below `directory` is hidden or in a hidden folder, as editors' copies are."""
-    return any(name.startswith(".") for name in path.relative_to(directory).parts)
 
 
 def _json_path(path: Path) -> Path:

@@ -161,9 +161,7 @@ class GaussianPosterior(Optimizer):
             loss = sampled_loss(self, closure, self.mc_samples)
         elif self._drawn or not self._n_samples:
             self.accumulate()
-        for parameter, mean in self._means.items():
-            parameter.data = mean
-        self._means.clear()
+        self._put_back()
         for group, parameter, state in self._posteriors():
             if parameter in self._gradient:
                 slopes = (total.div_(self._n_samples) for total in self._gradient.pop(parameter))
@@ -173,11 +171,14 @@ class GaussianPosterior(Optimizer):
 
     def undraw(self) -> None:
         """Put the means back where a step was begun and not ended, and forget its gradients."""
+        self._put_back()
+        self._gradient.clear()
+        self._drawn, self._n_samples = False, 0
+
+    def _put_back(self) -> None:
         for parameter, mean in self._means.items():
             parameter.data = mean
         self._means.clear()
-        self._gradient.clear()
-        self._drawn, self._n_samples = False, 0
 
     # Predicting ----------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from cl_bnn.plots.looks import BLUE, RED
 from cl_bnn.predictions import DATA, PREFIX, read
 from cl_bnn.report.order import ordered
 from cl_bnn.report.summary import slug
-from cl_bnn.results import is_hidden, walked
+from cl_bnn.results import walked
 
 #: Blue for class 0, white for one half, red for class 1: told apart with every colour vision. The
 #: dark ends of the map are left out, so that points are seen on it.
@@ -130,7 +130,7 @@ def _found(runs: Path, known: set[tuple[str, ...]]) -> dict[str, list[Shown]]:
     for path in walked(runs, f"{PREFIX}seed*.csv"):
         run = path.parents[1].name, path.parent.name
         number = path.stem.removeprefix(f"{PREFIX}seed")
-        if run not in known or not number.isdecimal() or is_hidden(path, runs):
+        if run not in known or not number.isdecimal():
             continue  # a copy that someone, or an editor, has made
         if run not in first or int(number) < first[run][0]:
             first[run] = int(number), path

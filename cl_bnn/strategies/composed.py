@@ -167,6 +167,11 @@ def composed(plugin: Any) -> Any:
     return Composed(plugin) if asks_weights(plugin) else plugin
 
 
+def bare(plugin: Any) -> Any:
+    """A plugin itself, whether it is composed or not."""
+    return plugin.plugin if isinstance(plugin, Composed) else plugin
+
+
 def asks_weights(plugin: Any) -> bool:
     """Whether a plugin holds, copies or asks weights, or changes their gradients."""
     return isinstance(plugin, (*OF_WEIGHTS, *GRADIENT_WRITERS))

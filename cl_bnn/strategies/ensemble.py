@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cl_bnn import distributed, metrics
 from cl_bnn.ensembles import VOTES, Vote, bootstrap, disagreement, rule_of, vote
 from cl_bnn.errors import UserError
-from cl_bnn.strategies.composed import asks_weights
+from cl_bnn.strategies.composed import asks_weights, bare
 from cl_bnn.strategies.der import DER
 from cl_bnn.strategies.loading import Batches, StreamedBatches, view_behind
 from cl_bnn.strategies.mixin import Mixin
@@ -89,7 +89,7 @@ class Ensemble(Mixin):
     def train(self, experiences: Any, eval_streams: Any = None, **kwargs: Any) -> Any:
         """As `Template.train`; no plugin is told of which member it sees the weights."""
         for plugin in self.plugins:
-            inner = getattr(plugin, "plugin", plugin)
+            inner = bare(plugin)
             of_one = asks_weights(inner) or isinstance(inner, DER)
             if of_one and self.mode != "posterior":
                 raise UserError(

@@ -15,6 +15,7 @@ from cl_bnn.data.folder import View
 from cl_bnn.ensembles import resample, weighted_error
 from cl_bnn.errors import UserError
 from cl_bnn.optim.weights import restored
+from cl_bnn.strategies.composed import bare
 from cl_bnn.strategies.ensemble import Ensemble
 from cl_bnn.strategies.loading import view_behind
 from cl_bnn.strategies.priors import PosteriorAsPrior
@@ -94,7 +95,7 @@ class RoundEnsemble(Ensemble):
 
     def _refuse_plugins(self) -> None:
         super()._refuse_plugins()
-        if any(isinstance(getattr(p, "plugin", p), LRSchedulerPlugin) for p in self.plugins):
+        if any(isinstance(bare(p), LRSchedulerPlugin) for p in self.plugins):
             raise UserError(
                 "LRSchedulerPlugin counts the epochs of a task, and members learn one after the "
                 "other: take a schedule of the strategy"

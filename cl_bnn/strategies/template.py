@@ -21,6 +21,7 @@ from cl_bnn.optim.weights import require
 from cl_bnn.strategies.composed import (
     REWRITERS,
     Composed,
+    bare,
     composed,
     keeps_nothing,
     says_itself,
@@ -96,9 +97,8 @@ class Template(FollowsModel, SupervisedTemplate):
             reason = "learns nothing in the last epoch of a task: it needs at least 2 epochs"
             raise ValueError(f"schedule 'cosine_early' {reason}")
         require(precision in PRECISIONS, "precision", precision, f"one of {', '.join(PRECISIONS)}")
-        template.setdefault(
-            "criterion", copy.copy(objective.loss)
-        )  # a plugin may set its reduction
+        # A loss of its own: Avalanche's MIR sets its reduction for a while.
+        template.setdefault("criterion", copy.copy(objective.loss))
         if schedule != "constant" and not any("lr" in group for group in optimizer.param_groups):
             name = type(optimizer).__name__
             raise ValueError(f"schedule {schedule!r} has no learning rate to vary: {name} has none")
@@ -159,7 +159,7 @@ class Template(FollowsModel, SupervisedTemplate):
     def _refuse_plugins(self) -> None:
         own_state = isinstance(self.optimizer, WithInner | GaussianPosterior)
         for given in self.plugins:
-            plugin = getattr(given, "plugin", given)
+            plugin = bare(given)
             name = type(plugin).__name__
             if own_state and isinstance(plugin, REWRITERS):
                 instead = ": use stop_after instead" * isinstance(plugin, EarlyStoppingPlugin)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from begun import step_and_begin
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
@@ -365,16 +366,7 @@ def test_a_step_that_was_begun_can_be_left(build: Build) -> None:
     left, whole = Toy(seed=5), Toy(seed=5)
     first, second = build(left.model.parameters()), build(whole.model.parameters())
     for seed in (6, 7, 8):
-        torch.manual_seed(seed)
-        left.step(first)
-        torch.manual_seed(seed)
-        whole.step(second)
-        first.draw()
-        left.loss().backward()
-        if hasattr(first, "accumulate"):
-            first.accumulate()
-            first.draw()
-        first.undraw()
+        step_and_begin(left, first, whole, second, seed)
         with first.mode(), second.mode():
             torch.testing.assert_close(left.model.weight, whole.model.weight)
         if not isinstance(first, XNOR):  # which centres its latent weights when it draws

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from begun import step_and_begin
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 from torch.nn import functional as F
@@ -262,15 +263,7 @@ def test_a_step_that_was_begun_can_be_left(build: Build) -> None:
     left, whole = Toy(seed=5), Toy(seed=5)
     first, second = build(left.model.parameters()), build(whole.model.parameters())
     for seed in (6, 7):
-        torch.manual_seed(seed)
-        left.step(first)
-        torch.manual_seed(seed)
-        whole.step(second)
-        first.draw()
-        left.loss().backward()
-        first.accumulate()
-        first.draw()
-        first.undraw()
+        step_and_begin(left, first, whole, second, seed)
         assert same(left.centres(), whole.centres())
 
 
