@@ -109,9 +109,10 @@ def first_weights(run: Run, device: str) -> list[torch.Tensor]:
 def test_a_seed_begins_with_the_weights_of_a_processor(
     tmp_path: Path, strategy: str, settings: dict[str, object]
 ) -> None:
+    """But for the last digit of XNOR's scale, a mean whose sum a GPU takes in another order."""
     (run,) = plan(tmp_path, strategy, **settings)
     for ours, theirs in zip(first_weights(run, "cuda"), first_weights(run, "cpu"), strict=True):
-        assert torch.equal(ours, theirs)
+        torch.testing.assert_close(ours, theirs, rtol=1e-6 if strategy == "xnor" else 0, atol=0)
 
 
 @pytest.mark.parametrize("strategy", ["ste", "bop", "adam"])
