@@ -42,6 +42,8 @@ RUN = ["benchmark", "strategy", "seed"]
 BEFORE, UNTRAINED = -1, "accuracy_untrained"
 #: How often a run was measured changes nothing of what was measured at the end.
 MEASURED = "eval_every"
+#: What the spec of a trial of `cl-bnn search` says besides.
+TRIAL = "tasks_seen"
 #: What of a run its benchmark alone says.
 OF_BENCHMARK = ("epochs", "batch_size", "stop_after", "stream", "model")
 
@@ -135,16 +137,17 @@ class Loaded(NamedTuple):
     specs: dict[tuple[str, str, int], dict[str, object]]
 
 
-def load(directory: Path, *, alike: bool = True) -> Loaded:
+def load(directory: Path, *, alike: bool = True, trials: bool = False) -> Loaded:
     """All runs below `directory`: every `seed*.csv`, and the JSON beside it.
 
-    A CSV without a JSON is taken as it is; one whose JSON disagrees with it is refused. So are,
-    unless `alike` is false, runs that are no comparison with each other.
+    A CSV without a JSON is taken as it is, if it is whole; one whose JSON disagrees with it is
+    refused. So are, unless `alike` is false, runs that are no comparison with each other. Trials of
+    `cl-bnn search`, which learn the beginning of a stream, are left out unless `trials` is true.
 
     Raises:
-        UserError: a file is damaged or edited, a JSON is no record of a run, there are two files of
-            one run, or none at all; seeds of one label have other settings or were made of other
-            code, or strategies on one benchmark learned other streams, networks or data.
+        UserError: a file is damaged, cut or edited, a JSON is no record of a run, there are two
+            files of one run, or none at all; seeds of one label have other settings or were made of
+            other code, or strategies on one benchmark learned other streams, networks or data.
     """
     import pandas as pd  # 0.5 s, and a run that only writes does not need it
 
@@ -152,9 +155,10 @@ def load(directory: Path, *, alike: bool = True) -> Loaded:
     info: list[dict[Hashable, object]] = []
     specs = {}
     made_of: dict[tuple[str, ...], tuple[Path, object]] = {}
-    for path in walked(directory, "seed*.csv"):
-        record = _checked_record(path) if _json_path(path).is_file() else {}
+    for path, record in _files(directory, trials):
         for run, frame in _read_csv(path).groupby(RUN):
+            if not record:
+                _check_whole(path, frame)
             if run in runs:
                 raise UserError(
                     f"{run[0]}/{run[1]}, seed {run[2]}, is in {runs[run][0]} and in {path}: "
@@ -172,8 +176,8 @@ def load(directory: Path, *, alike: bool = True) -> Loaded:
                 _check_made_alike(path, name[:2], record, made_of)
     if not runs:
         raise UserError(
-            f"no results in {directory}: expected <benchmark>/<strategy>/seed<k>.csv; `cl-bnn run` "
-            "writes them into runs/, unless told otherwise"
+            f"no results in {directory}: expected <benchmark>/<strategy>/seed<k>.csv, other than "
+            "those of `cl-bnn search`; `cl-bnn run` writes them into runs/, unless told otherwise"
         )
     if alike:
         _check_alike(specs)
@@ -182,9 +186,9 @@ def load(directory: Path, *, alike: bool = True) -> Loaded:
     return Loaded(whole, pd.DataFrame(info, columns=[*RUN, *keys]), specs)
 
 
-def read(directory: Path, *, alike: bool = True) -> pd.DataFrame:
+def read(directory: Path, *, alike: bool = True, trials: bool = False) -> pd.DataFrame:
     """The measurements of all runs below `directory`: the `frame` of `load`, which raises alike."""
-    return load(directory, alike=alike).frame
+    return load(directory, alike=alike, trials=trials).frame
 
 
 def some(
@@ -217,6 +221,27 @@ def called(
             raise UserError(f"no results of the {column} {name!r} in {where}{near(name, known)}")
     wanted = [label for label, own in labels.items() if own.intersection(names)]
     return frame[frame[column].isin(wanted)]
+
+
+def _files(directory: Path, trials: bool) -> Iterator[tuple[Path, dict[str, dict[str, object]]]]:
+    """The CSV of every run below a directory, or trial too, and what its JSON holds, if any."""
+    for path in walked(directory, "seed*.csv"):
+        record = _checked_record(path) if _json_path(path).is_file() else {}
+        if trials or TRIAL not in record.get("spec", {}):
+            yield path, record
+
+
+def _check_whole(path: Path, frame: pd.DataFrame) -> None:
+    """Raise `UserError` if not every task was measured after the last one: rows are missing."""
+    ends = frame[(frame["metric"] == "accuracy") & frame["epoch"].isna() & frame["on"].notna()]
+    if ends.empty:
+        return
+    tasks = set(range(int(ends["on"].max()) + 1))
+    if set(ends["on"][ends["after"] == max(tasks)]) != tasks:
+        raise UserError(
+            f"{path} is cut short: not all of its {len(tasks)} tasks were measured after the last: "
+            "restore it, or delete it and run again"
+        )
 
 
 def _check_made_alike(

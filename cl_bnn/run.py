@@ -56,7 +56,7 @@ class Run:
     def as_dict(self) -> dict[str, Any]:
         """Everything that determines the measurements, ready for JSON."""
         found = {**self.spec.as_dict(), "seed": self.seed, "eval_every": self.eval_every}
-        return found if self.tasks_seen is None else found | {"tasks_seen": self.tasks_seen}
+        return found if self.tasks_seen is None else found | {results.TRIAL: self.tasks_seen}
 
 
 def digests_of_code(paths: Iterable[Path]) -> dict[str, str]:

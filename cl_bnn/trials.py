@@ -272,5 +272,5 @@ def accuracy(run: Run) -> float:
     """The validation accuracy of the preferred way to predict, averaged over the tasks seen after
     the last of them.
     """
-    frame = results.read(run.path.parent)
+    frame = results.read(run.path.parent, trials=True)
     return float(at_end(frame[frame["seed"] == run.seed], MEASURE)["value"].mean())

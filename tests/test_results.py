@@ -173,8 +173,32 @@ def test_read_returns_the_rows_with_nullable_columns(tmp_path: Path) -> None:
 def test_read_takes_a_csv_without_json_and_orders_seeds_as_numbers(tmp_path: Path) -> None:
     for seed in (10, 9):
         path = tmp_path / f"seed{seed}.csv"
-        path.write_bytes(CSV.replace(b"ste,0,", f"ste,{seed},".encode()))
+        text = CSV.replace(b"ste,0,", f"ste,{seed},".encode()).replace(b"accuracy", b"nll")
+        path.write_bytes(text)
     assert list(results.read(tmp_path)["seed"]) == [9, 9, 9, 10, 10, 10]
+
+
+@pytest.mark.parametrize("kept", [1, 3, 4, 6, 7, 8])
+def test_read_refuses_a_csv_without_json_that_is_cut(tmp_path: Path, kept: int) -> None:
+    """Of three tasks after each; a stream learned at once is measured after its last task alone."""
+    matrix = [f"toy,ste,0,{after},{on},,accuracy,0.5\n" for after in range(3) for on in range(3)]
+    head = CSV.decode().splitlines(keepends=True)[0]
+    for whole in (matrix, matrix[6:]):
+        (tmp_path / "seed0.csv").write_text(head + "".join(whole))
+        assert len(results.read(tmp_path)) == len(whole)
+    (tmp_path / "seed0.csv").write_text(head + "".join(matrix[:kept]))
+    if kept == 1:  # looks as one task does
+        assert len(results.read(tmp_path)) == 1
+        return
+    with pytest.raises(UserError, match=r"seed0\.csv is cut short: not all of its [23] tasks"):
+        results.read(tmp_path)
+
+
+def test_trials_of_a_search_are_left_out_unless_asked_for(tmp_path: Path) -> None:
+    written(tmp_path, tasks_seen=2)
+    with pytest.raises(UserError, match="no results in .* other than those of `cl-bnn search`"):
+        results.read(tmp_path)
+    assert len(results.read(tmp_path, trials=True)) == len(ROWS)
 
 
 def test_a_recipe_may_be_called_as_pandas_writes_what_is_missing(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
-from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from cl_bnn.nn.layers import binary_parameters
 
@@ -81,11 +81,18 @@ def init_normal(model: nn.Module, std: float | None) -> None:
 
     Args:
         model: the network.
-        std: standard deviation; None: 1 / (weights of a filter), as for BENN's ResNet.
+        std: standard deviation; None: 1 / `fan_in`, as for BENN's ResNet.
     """
     for layer in _layers(model):
-        nn.init.normal_(layer.weight, std=1 / layer.weight[0].numel() if std is None else std)
+        nn.init.normal_(layer.weight, std=1 / fan_in(layer) if std is None else std)
         _zero_bias(layer)
+
+
+def fan_in(layer: nn.Linear | _ConvNd) -> int:
+    """The number of weights of one filter."""
+    if isinstance(layer, _ConvTransposeNd):  # its inputs come first
+        return layer.weight[:, 0].numel() // layer.groups
+    return layer.weight[0].numel()
 
 
 T = TypeVar("T", bound=nn.Module)

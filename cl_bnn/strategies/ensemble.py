@@ -38,9 +38,10 @@ class Ensemble(Mixin):
 
     Raises:
         ValueError: a value is outside its range.
-        UserError: an unknown rule, several processes, and unless all are samples of one network: a
-            network that grows; when training begins, a plugin that holds, copies or asks one; when
-            a task begins, a plugin that brings a loader of its own.
+        UserError: an unknown rule, several processes, independent members that begin at real
+            weights, and unless all are samples of one network: a network that grows; when training
+            begins, a plugin that holds, copies or asks one; when a task begins, a plugin that
+            brings a loader of its own.
     """
 
     mode: Mode = "independent"
@@ -55,6 +56,11 @@ class Ensemble(Mixin):
             raise ValueError(f"vote must be one of {', '.join(VOTES)}, got {vote!r}")
         if distributed.size() > 1:
             raise UserError("an ensemble is trained by a single process")
+        if self.mode == "independent" and member.get("start") == "real":
+            raise UserError(
+                "independent members begin at signs: leave out start = 'real', or take mode = "
+                "'sequential'"
+            )
         if self.mode != "posterior" and grows(model):
             raise UserError("the members of an ensemble cannot grow: give the network all outputs")
         self.rule, self.size, self.vote = rule_of(rule), size, vote

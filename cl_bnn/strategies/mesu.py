@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from cl_bnn.nn.init import on_the_processor
+from cl_bnn.nn.init import fan_in, on_the_processor
 from cl_bnn.optim import MESU
 from cl_bnn.optim.prediction import Average
 from cl_bnn.strategies.following import trained
@@ -90,7 +90,7 @@ class MESUStrategy(GaussianStrategy):
         with on_the_processor(model):
             for layer in model.modules():
                 if isinstance(layer, (nn.Linear, _ConvNd)) and layer.weight.requires_grad:
-                    bound = MEAN_BOUND / math.sqrt(layer.weight[0].numel())
+                    bound = MEAN_BOUND / math.sqrt(fan_in(layer))
                     layer.weight.uniform_(-bound, bound)
                     if layer.bias is not None:
                         layer.bias.uniform_(-bound, bound)

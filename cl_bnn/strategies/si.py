@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from cl_bnn.optim.weights import require
-from cl_bnn.strategies.anchored import Anchored, State
+from cl_bnn.strategies.anchored import Anchored, State, within
 from cl_bnn.strategies.following import trained
 
 
@@ -42,15 +42,12 @@ class SI(Anchored):
         self.damping = damping
         self.start: State = {}  # w_0, while a task is learned
         self.path: State = {}  # omega, while a task is learned
-        self._before: State = {}  # the weights where the step under way began
+        self._before: State = {}  # the weights where the step under way sets out
         self._gradients: State = {}  # g at it
 
-    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Set out; a run that was interrupted is on its way already."""
-        if not self.path:
-            self.start = _weights(strategy)
-            self.path = {name: torch.zeros_like(w) for name, w in self.start.items()}
-        self._before = _weights(strategy)
+    def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        """Note where the step sets out from."""
+        self._before = self._weights(strategy)
 
     @torch.no_grad()
     def after_backward(self, strategy: Any, **kwargs: Any) -> None:
@@ -67,15 +64,14 @@ class SI(Anchored):
     @torch.no_grad()
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Add what the step has done."""
-        after = _weights(strategy)
-        for name, g in self._gradients.items():
-            self.path[name] -= g * (after[name] - self._before[name])
-        self._before = after
+        for name, w in trained(strategy.model).items():
+            if name in self._gradients:
+                self.path[name] -= self._gradients[name] * (w - self._before[name])
 
     @torch.no_grad()
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Make important what brought the loss down."""
-        for name, w in _weights(strategy).items():
+        for name, w in self._weights(strategy).items():
             moved = (w - self.start[name]).square()
             found = self.path[name].clamp_min(0) / (moved + self.damping)
             if name in self.importance:
@@ -94,7 +90,17 @@ class SI(Anchored):
         super().load_state_dict(state)
         self.start, self.path = state["start"], state["path"]
 
-
-def _weights(strategy: Any) -> State:
-    """Copies of the trained weights that the model holds, by name."""
-    return {name: w.detach().clone() for name, w in trained(strategy.model).items()}
+    def _weights(self, strategy: Any) -> State:
+        """Copies of the trained weights that the model holds, by name. Those that have come since
+        the last step, as where an evaluation lets a head grow, set out here.
+        """
+        found = {name: w.detach().clone() for name, w in trained(strategy.model).items()}
+        for name, w in found.items():
+            old = self.start.get(name)
+            if old is not None and old.shape == w.shape:
+                continue
+            start, path = w.clone(), torch.zeros_like(w)
+            if old is not None:
+                start[within(old)], path[within(old)] = old, self.path[name]
+            self.start[name], self.path[name] = start, path
+        return found

@@ -15,6 +15,7 @@ from cl_bnn.nn import (
     nin,
     resnet18,
 )
+from cl_bnn.nn.init import fan_in
 
 
 def spread(weight: torch.Tensor) -> tuple[float, float]:
@@ -55,3 +56,11 @@ def test_initial_latent_weights_are_for_binary_layers_only() -> None:
     same = [torch.equal(old, p) for old, p in zip(before, model.parameters(), strict=True)]
     assert same == [False, False, True, True, True]
     assert not model[0].bias.any()
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_the_filter_of_a_transposed_convolution_spans_its_inputs(groups: int) -> None:
+    """As many weights as make up a weight of the convolution that it transposes."""
+    assert fan_in(nn.Conv2d(4, 6, 3, groups=groups)) == 4 // groups * 9
+    assert fan_in(nn.ConvTranspose2d(4, 6, 3, groups=groups)) == 4 // groups * 9
+    assert fan_in(nn.Linear(4, 6)) == 4

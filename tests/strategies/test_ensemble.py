@@ -147,6 +147,13 @@ def test_networks_that_grow_have_no_ensemble() -> None:
     ensemble(BayesBiNNStrategy, "posterior", model=model)  # samples of one network, which can
 
 
+def test_independent_members_begin_at_signs() -> None:
+    """Only the first would begin at the real weights of the Bop authors."""
+    with pytest.raises(UserError, match="independent members begin at signs: leave out start"):
+        ensemble(BopStrategy, start="real")
+    learn(ensemble(BopStrategy, "sequential", start="real"))  # stages of one network
+
+
 def test_rounds_may_be_evaluated_within() -> None:
     learn(ensemble(eval_every=1, peval_mode="iteration"))
 

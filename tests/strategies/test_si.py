@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 import torch
-from avalanche.models import SimpleMLP
+from avalanche.core import SupervisedPlugin
+from avalanche.models import IncrementalClassifier, SimpleMLP
 from avalanche.training.plugins import SynapticIntelligencePlugin
 from avalanche.training.supervised import Naive
 from tiny import stream
@@ -118,6 +119,55 @@ def test_real_weights_are_held_where_avalanches_plugin_lets_go(strength: float) 
     ours, theirs = learned(SI(strength=strength)), learned(SynapticIntelligencePlugin(strength))
     assert torch.equal(theirs, free)
     assert torch.equal(ours, free) if strength == 0 else ours < 0.5 * free
+
+
+class Growing(nn.Module):
+    """A head that grows with the classes, in evaluations too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = IncrementalClassifier(10, 2, masking=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(x)
+        return logits
+
+
+def test_a_head_may_grow_while_a_task_is_learned() -> None:
+    """As where a test set of classes to come is evaluated after an epoch: the way goes on, and what
+    is new sets out where it came.
+    """
+    data, model, plugin = benchmark(3, new_classes=True), Growing(), SI(damping=0.05)
+    steps: list[tuple[Tensor, Tensor, Tensor]] = []  # before, after, gradient
+
+    class Watch(SupervisedPlugin):  # type: ignore[misc]
+        def before_update(self, strategy: Any, **kwargs: Any) -> None:
+            w = model.head.classifier.weight
+            self.found = w.detach().clone(), w.grad.clone()
+
+        def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+            before, g = self.found
+            steps.append((before, model.head.classifier.weight.detach().clone(), g))
+
+        def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+            inside = strategy._save_train_state()
+            strategy.eval(data.test_stream)
+            strategy._load_train_state(inside)
+
+    strategy = SGDStrategy(
+        model=model, lr=0.3, momentum=0.0, plugins=[Watch(), Composed(plugin)], train_mb_size=60,
+        train_epochs=3, evaluator=quiet(),
+    )  # fmt: skip
+    strategy.train(data.train_stream[0], eval_streams=[])
+    shapes = [len(after) for _, after, _ in steps]
+    assert shapes == [2, 6, 6]
+    omega, start = torch.zeros(6, 10), steps[1][0].clone()
+    start[:2] = steps[0][0]
+    for before, after, g in steps:
+        omega[: len(g)] -= g * (after - before)
+    expected = omega.clamp_min(0) / ((steps[-1][1] - start).square() + 0.05)
+    torch.testing.assert_close(plugin.importance["head.classifier.weight"], expected)
+    strategy.train(data.train_stream[1], eval_streams=[])
 
 
 def test_stock_strategies_take_it() -> None:
