@@ -154,10 +154,13 @@ def _parts(value: Any) -> list[Any]:
 
 
 def _sample_bits(data: AvalancheDataset[Any]) -> int:
-    """Bits of a sample as the data set holds it; as the network sees it where that is unknown."""
+    """Bits of a sample as the data set holds it; as the network sees it where that is unknown. With
+    what the network said of it, where that is kept.
+    """
+    said = 32 * len(data.logits[0]) if hasattr(data, "logits") else 0
     for leaf in data._flat_data._datasets:
         if isinstance(leaf, TaskView):
             x = leaf.split.x
-            return 8 * x[0].numel() * x.element_size()
+            return 8 * x[0].numel() * x.element_size() + said
     x = torch.as_tensor(data[0][0])
-    return 8 * x.numel() * x.element_size()
+    return 8 * x.numel() * x.element_size() + said

@@ -23,6 +23,7 @@ from cl_bnn.recorder import Recorder
 from cl_bnn.strategies import (
     DER,
     EWC,
+    AvalancheDER,
     BayesBiNNStrategy,
     BopStrategy,
     Composed,
@@ -99,6 +100,12 @@ def test_samples_of_avalanche_count_as_they_lie_in_the_data_set() -> None:
     kept = state_bits(learned(n_tasks=2, plugins=[replay])) - state_bits(learned(n_tasks=2))
     # A float of Avalanche's reservoir for each.
     assert kept == pytest.approx(30 * (784 * 8 + 32) / WEIGHTS)
+
+
+def test_what_the_network_said_of_a_sample_counts() -> None:
+    der = AvalancheDER(memory=30, batch_size=10)
+    kept = state_bits(learned(n_tasks=2, plugins=[der])) - state_bits(learned(n_tasks=2))
+    assert kept == pytest.approx(30 * (784 * 8 + 32 + 2 * 32) / WEIGHTS)
 
 
 @pytest.mark.parametrize("beside", [True, False])

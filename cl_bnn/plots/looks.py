@@ -74,6 +74,7 @@ KNOWN = {
     "er": (PINK, "o"),
     "der": (SKY, "o"),
     "der++": (SKY, "D"),
+    "der_avalanche": (RED, "v"),
     "replay": (ORANGE, "o"),
     "agem": (ORANGE, "v"),
     "gem": (ORANGE, "D"),

@@ -29,7 +29,7 @@ FAMILIES = {
     "real": (
         "adam", "adam_searched", "sgd", "mesu", "mesu_searched", "vcl", "vcl_coreset", "kfl", "ewc",
         "online_ewc", "ewc_avalanche", "si", "si_avalanche", "mas", "mas_avalanche", "lwf", "er",
-        "der", "der++", "replay", "agem", "gem",
+        "der", "der++", "der_avalanche", "replay", "agem", "gem",
     ),
     "yardstick": ("constant", "joint", "ste_joint", "adam_joint"),
     "other": (),

@@ -7,6 +7,7 @@ from cl_bnn.strategies.binary import BinaryStrategy, DrawingStrategy, inner_adam
 from cl_bnn.strategies.bop import Bop2ndOrderStrategy, BopStrategy
 from cl_bnn.strategies.composed import Composed
 from cl_bnn.strategies.der import DER
+from cl_bnn.strategies.der_avalanche import AvalancheDER
 from cl_bnn.strategies.ewc import EWC
 from cl_bnn.strategies.joint import JointAdamStrategy, JointSTEStrategy, JointStrategy
 from cl_bnn.strategies.laplace import KroneckerLaplace
@@ -30,6 +31,7 @@ __all__ = [
     "MAS",
     "SI",
     "AdamStrategy",
+    "AvalancheDER",
     "BayesBiNNStrategy",
     "BiMUStrategy",
     "BinaryStrategy",

@@ -31,6 +31,7 @@ from torch import Tensor
 from cl_bnn.errors import UserError, out_of_memory, reason
 from cl_bnn.objectives import require_classes
 from cl_bnn.strategies.anchored import Anchored
+from cl_bnn.strategies.der_avalanche import AvalancheDER
 from cl_bnn.strategies.ewc import EWC
 from cl_bnn.strategies.laplace import KroneckerLaplace
 from cl_bnn.strategies.loading import require_single_samples
@@ -39,9 +40,9 @@ from cl_bnn.strategies.mas import MAS
 # Plugins that hold, copy or ask the weights that were learned, which not every optimiser leaves in
 # the model.
 OF_WEIGHTS = (
-    Anchored, KroneckerLaplace, EWCPlugin, LFLPlugin, LwFPlugin, MASPlugin, RWalkPlugin,
-    SynapticIntelligencePlugin, FeatureDistillationPlugin, CurrentDataNCMUpdate, MemoryNCMUpdate,
-    NCMOracle, CurrentDataFeCAMUpdate, MemoryFeCAMUpdate, FeCAMOracle,
+    Anchored, KroneckerLaplace, AvalancheDER, EWCPlugin, LFLPlugin, LwFPlugin, MASPlugin,
+    RWalkPlugin, SynapticIntelligencePlugin, FeatureDistillationPlugin, CurrentDataNCMUpdate,
+    MemoryNCMUpdate, NCMOracle, CurrentDataFeCAMUpdate, MemoryFeCAMUpdate, FeCAMOracle,
 )  # fmt: skip
 # Plugins that put other weights into the model, of which an optimiser that has a state of its own
 # for what it learns knows nothing.

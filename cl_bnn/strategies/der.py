@@ -24,8 +24,7 @@ class DER(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg
     is a reservoir: at any time every sample seen so far is in it with the same probability, and no
     task boundary is needed.
 
-    Avalanche's own DER asks the network for z when a task has ended, and keeps as many of each
-    class, which is another method.
+    Avalanche's own DER, which is another method, is `AvalancheDER`.
 
     Args:
         memory: M >= 1, samples that are kept, as the network saw them.

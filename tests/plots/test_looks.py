@@ -13,7 +13,8 @@ from cl_bnn.plots.looks import BESIDE, DASHES, KNOWN, Look
 from cl_bnn.report.order import FAMILIES
 
 PLUGINS = ("ewc", "online_ewc", "ewc_avalanche", "si", "si_avalanche", "mas",
-           "mas_avalanche", "lwf", "er", "der", "der++", "replay", "agem", "gem")  # fmt: skip
+           "mas_avalanche", "lwf", "er", "der", "der++", "der_avalanche", "replay",
+           "agem", "gem")  # fmt: skip
 COMBINED = [f"{base}+{plugin}" for base in BESIDE for plugin in PLUGINS]
 
 
@@ -24,7 +25,7 @@ def shape(look: Look) -> tuple[str, str, bool]:
 def test_every_strategy_of_the_order_has_a_look_and_no_two_the_same() -> None:
     assert set(KNOWN) == {name for family in FAMILIES.values() for name in family}
     found = looks.looks([*KNOWN, *COMBINED])
-    assert len({shape(look) for look in found.values()}) == len(KNOWN) + len(COMBINED) == 73
+    assert len({shape(look) for look in found.values()}) == len(KNOWN) + len(COMBINED) == 76
 
 
 def test_a_recipe_looks_the_same_whatever_else_is_drawn() -> None:

@@ -632,7 +632,10 @@ def test_what_a_plugin_keeps_is_moved_wherever_it_lies() -> None:
     assert moved["name"] == "mine"
 
 
-STOCK = ["ewc_avalanche", "si_avalanche", "mas_avalanche", "lwf", "replay", "agem", "gem"]
+STOCK = [
+    "ewc_avalanche", "si_avalanche", "mas_avalanche", "lwf", "der_avalanche", "replay", "agem",
+    "gem",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["ste+ewc", "ste+mas", "ste+kfl", "bayesbinn_tuned"])
