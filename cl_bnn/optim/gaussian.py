@@ -96,7 +96,7 @@ class GaussianPosterior(Optimizer):
 
     # What a subclass says ------------------------------------------------------------------------
 
-    def _begin(self, group: dict[str, Any], mean: Tensor) -> dict[str, Any]:
+    def _begin(self, group: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
         """The state of a parameter that has none yet."""
         raise NotImplementedError
 
@@ -288,7 +288,7 @@ class GaussianPosterior(Optimizer):
         state: dict[str, Any] = self.state[parameter]
         if not state:
             with torch.inference_mode(False):  # it is to be trained
-                state.update(self._begin(group, self._mean_of(parameter)))
+                state.update(self._begin(group, parameter))
         return state
 
     def _mean_of(self, parameter: Tensor) -> Tensor:

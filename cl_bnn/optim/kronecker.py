@@ -94,22 +94,25 @@ def mean_pull(mean: Tensor, anchor: Tensor, factors: Factors) -> Tensor:
 
 def owners(model: nn.Module) -> dict[Tensor, nn.Module]:
     """The layer of every weight whose factors are known: that of one linear layer alone, or of one
-    ungrouped convolution in two dimensions.
+    ungrouped convolution in two dimensions that pads with zeros; neither does anything else to it.
     """
     layers = [m for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
     times = Counter(layer.weight for layer in layers)
-    return {
-        layer.weight: layer
-        for layer in layers
-        if times[layer.weight] == 1 and getattr(layer, "groups", 1) == 1
-    }
+    return {layer.weight: layer for layer in layers if times[layer.weight] == 1 and _plain(layer)}
+
+
+def _plain(layer: nn.Linear | nn.Conv2d) -> bool:
+    if isinstance(layer, nn.Linear):
+        return type(layer).forward is nn.Linear.forward
+    same = type(layer).forward is nn.Conv2d.forward
+    return same and layer.groups == 1 and layer.padding_mode == "zeros"
 
 
 def layers_of(model: nn.Module, parameters: Iterable[Tensor]) -> dict[Tensor, nn.Module]:
     """The linear or convolutional layer that each of the weights belongs to.
 
     Raises:
-        ValueError: a weight that belongs to no such layer, to several, or to a grouped convolution.
+        ValueError: a weight of which `owners` does not know the layer.
     """
     found: dict[Tensor, nn.Module] = {}
     known = owners(model)
@@ -117,8 +120,8 @@ def layers_of(model: nn.Module, parameters: Iterable[Tensor]) -> dict[Tensor, nn
         if parameter not in known:
             raise ValueError(
                 f"a weight of shape {tuple(parameter.shape)} has no Kronecker factors: they are "
-                "known of linear layers and of ungrouped convolutions in two dimensions, each with "
-                "weights of its own"
+                "known of linear layers and of ungrouped convolutions in two dimensions that pad "
+                "with zeros, each with weights of its own"
             )
         found[parameter] = known[parameter]
     return found

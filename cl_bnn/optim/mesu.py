@@ -3,7 +3,7 @@ Januel, Dalgaty, Vianello, Querlioz 2025, arXiv:2504.13569).
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -74,8 +74,9 @@ class MESU(GaussianPosterior):
         batch_size: B >= 1; the loss handed in is multiplied by it, that of a shorter last batch as
             well. 1 where it is a sum already.
         clip: >= 0; 0 limits nothing.
-        init_sigma: > 0; sigma starts at `init_sigma / sqrt(n)`, n the inputs of an output or, of a
-            bias or gain, its length.
+        init_sigma: > 0; sigma starts at `init_sigma / sqrt(n)`, n the inputs of an output.
+        inputs: n, of parameters whose shape does not tell; of others it is `w[0].numel()` or, of
+            one dimension, the length.
         mc_samples: S >= 1, used by `step(closure)`.
         noise: the source of eps; gets a tensor and returns one like it. None: torch's global
             generator.
@@ -107,6 +108,7 @@ class MESU(GaussianPosterior):
         batch_size: int = 1,
         clip: float = 0.0,
         init_sigma: float = 2.0,
+        inputs: Mapping[Tensor, int] | None = None,
         mc_samples: int = 10,
         noise: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
@@ -114,12 +116,15 @@ class MESU(GaussianPosterior):
             lr=lr, sigma_factor=sigma_factor, memory=memory, prior_mean=prior_mean,
             prior_sigma=prior_sigma, batch_size=batch_size, clip=clip, init_sigma=init_sigma,
         ), mc_samples, noise)  # fmt: skip
+        self.inputs = dict(inputs or {})
 
     def posterior_to_prior(self) -> None:
         """Nothing: the prior stays, and what is old is forgotten step by step."""
 
-    def _begin(self, group: dict[str, Any], mean: Tensor) -> dict[str, Any]:
-        inputs = mean[0].numel() if mean.dim() > 1 else mean.numel()
+    def _begin(self, group: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
+        mean = self._mean_of(parameter)
+        shown = mean[0].numel() if mean.dim() > 1 else mean.numel()
+        inputs = self.inputs.get(parameter, shown)
         return {"sigma": torch.full_like(mean, group["init_sigma"] / math.sqrt(inputs))}
 
     def _sigma(self, state: dict[str, Any]) -> Tensor:

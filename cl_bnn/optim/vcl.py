@@ -128,7 +128,8 @@ class VCL(GaussianPosterior):
         ]  # fmt: skip
         return float(sum(parts))
 
-    def _begin(self, group: dict[str, Any], mean: Tensor) -> dict[str, Any]:
+    def _begin(self, group: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
+        mean = self._mean_of(parameter)
         return {
             "log_variance": torch.full_like(mean, group["init_log_variance"]),
             "prior_mean": torch.zeros_like(mean),

@@ -65,8 +65,12 @@ class SideBySideEnsemble(Ensemble):
         return Template.forward(self)
 
     def learned(self) -> dict[str, float]:
-        """At the end of a task, the mean error of the members on the training set."""
+        """At the end of a task, the mean error of the members on the training set; the KL term, of
+        members that have one, is the mean over them.
+        """
         found = super().learned()
+        if "kl" in found:
+            found["kl"] /= self.size
         if self.epoch + 1 == self.n_epochs:
             found["member_error"] = self.wrong().double().mean().item()
         return found

@@ -58,8 +58,8 @@ class Ensemble(Mixin):
             raise UserError("an ensemble is trained by a single process")
         if self.mode == "independent" and member.get("start") == "real":
             raise UserError(
-                "independent members begin at signs: leave out start = 'real', or take mode = "
-                "'sequential'"
+                "independent members begin at signs: take start = 'signs' (--set "
+                "member.start=signs), or mode = 'sequential'"
             )
         if self.mode != "posterior" and grows(model):
             raise UserError("the members of an ensemble cannot grow: give the network all outputs")

@@ -75,6 +75,7 @@ class MESUStrategy(GaussianStrategy):
             trained(model).values(), lr, sigma_factor=sigma_factor, memory=memory,
             prior_sigma=prior_sigma, clip=clip, init_sigma=init_sigma, mc_samples=mc_samples,
             batch_size=template.get("train_mb_size", 1),
+            inputs={p: n for layer, n in _layers(model) for p in layer.parameters(recurse=False)},
         )  # fmt: skip
         super().__init__(
             model=model, optimizer=optimizer, eval_samples=eval_samples, average=average,
@@ -88,9 +89,15 @@ class MESUStrategy(GaussianStrategy):
         the authors' code.
         """
         with on_the_processor(model):
-            for layer in model.modules():
-                if isinstance(layer, (nn.Linear, _ConvNd)) and layer.weight.requires_grad:
-                    bound = MEAN_BOUND / math.sqrt(fan_in(layer))
-                    layer.weight.uniform_(-bound, bound)
-                    if layer.bias is not None:
-                        layer.bias.uniform_(-bound, bound)
+            for layer, inputs in _layers(model):
+                bound = MEAN_BOUND / math.sqrt(inputs)
+                layer.weight.uniform_(-bound, bound)
+                if layer.bias is not None:
+                    layer.bias.uniform_(-bound, bound)
+
+
+def _layers(model: nn.Module) -> list[tuple[nn.Linear | _ConvNd, int]]:
+    """The linear and convolutional layers that learn, and how many inputs an output of each has."""
+    kinds = (nn.Linear, _ConvNd)
+    layers = [m for m in model.modules() if isinstance(m, kinds) and m.weight.requires_grad]
+    return [(layer, fan_in(layer)) for layer in layers]

@@ -9,8 +9,9 @@ from avalanche.core import SupervisedPlugin
 from avalanche.models.utils import avalanche_forward
 from torch import Tensor
 
+from cl_bnn.errors import UserError
 from cl_bnn.objectives import require_classes
-from cl_bnn.optim.kronecker import BATCH, Factors, Networks, factors_of
+from cl_bnn.optim.kronecker import BATCH, Factors, Networks, factors_of, layers_of
 from cl_bnn.strategies.loading import require_single_samples, samples_of
 
 
@@ -54,8 +55,8 @@ class KroneckerPrior(PosteriorAsPrior):
 
     Raises:
         ValueError: `samples` is out of range.
-        UserError: when training begins, a norm that does not know single samples, or a network that
-            does not predict classes.
+        UserError: when training begins, a norm that does not know single samples, a network that
+            does not predict classes, or a layer of which the factors are not known.
     """
 
     def __init__(self, samples: int = 2000) -> None:
@@ -69,6 +70,10 @@ class KroneckerPrior(PosteriorAsPrior):
         super().before_training(strategy, *args, **kwargs)
         require_single_samples("a prior with Kronecker factors", strategy)
         require_classes("a prior with Kronecker factors", strategy)
+        try:
+            layers_of(strategy.model, _weights(strategy))
+        except ValueError as error:
+            raise UserError(f"{error}; take prior = 'independent'") from error
 
     def after_training_exp(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         """Avalanche calls this when an experience has been learned."""
@@ -83,9 +88,12 @@ class KroneckerPrior(PosteriorAsPrior):
             UserError: the network does not predict classes.
             ValueError: a layer of which the factors are not known.
         """
-        optimizer = strategy.optimizer
-        weights = [p for group in optimizer.param_groups for p in group["params"]]
-        return measured(strategy, weights, self.samples, optimizer.posterior_samples)
+        networks = strategy.optimizer.posterior_samples
+        return measured(strategy, _weights(strategy), self.samples, networks)
+
+
+def _weights(strategy: Any) -> list[Tensor]:
+    return [p for group in strategy.optimizer.param_groups for p in group["params"]]
 
 
 def measured(

@@ -3,6 +3,7 @@
 from typing import Any
 
 from torch import nn
+from torch.nn.modules.conv import _ConvTransposeNd
 
 from cl_bnn.nn import binary_group, real_parameters
 from cl_bnn.optim import XNOR
@@ -27,7 +28,7 @@ class XNORStrategy(LatentStrategy):
         template: every keyword of Avalanche's `SupervisedTemplate`.
 
     Raises:
-        ValueError: a value is outside its range.
+        ValueError: a value is outside its range, or a transposed convolution has binary weights.
     """
 
     elementwise = False  # a filter has a scale
@@ -36,6 +37,11 @@ class XNORStrategy(LatentStrategy):
         self, *, model: nn.Module, lr: float = 1e-3, weight_decay: float = 1e-5,
         derivative: Derivative = "published", schedule: Schedule = "constant", **template: Any,
     ) -> None:  # fmt: skip
+        if any(isinstance(m, _ConvTransposeNd) and m.weight.requires_grad for m in model.modules()):
+            raise ValueError(
+                "XNOR scales the weights of an output, which come second in a transposed "
+                "convolution: take ste, or a network without one"
+            )
         groups = [binary_group(model), {"params": real_parameters(model), "binary": False}]
         optimizer = XNOR(groups, lr, weight_decay=weight_decay, derivative=derivative)
         super().__init__(model=model, optimizer=optimizer, schedule=schedule, **template)

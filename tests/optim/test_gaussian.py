@@ -111,7 +111,7 @@ def test_learns_what_the_teacher_knows(build: Build, dtype: torch.dtype) -> None
         assert {value.dtype for value in [*held, *toy.centres()]} == {dtype}
 
 
-def test_gradients_go_through_the_samples(build: Build) -> None:
+def test_gradients_go_through_the_samples() -> None:
     """Those of mu and sigma, as torch differentiates the mean loss of three samples."""
     draws = [torch.randn(5, dtype=torch.float64) for _ in range(3)]
     given = iter(draws)

@@ -132,9 +132,14 @@ def test_factors_of_a_convolution_are_a_mean_and_a_sum_over_places() -> None:
 
 
 def test_layers_without_factors_are_refused() -> None:
-    grouped = nn.Conv2d(4, 4, 3, groups=2)
-    with pytest.raises(ValueError, match="has no Kronecker factors: they are known of linear"):
-        layers_of(grouped, [grouped.weight])
+    class Signed(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x @ self.weight.sign().T
+
+    round_about = nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular")
+    for layer in (nn.Conv2d(4, 4, 3, groups=2), round_about, Signed(2, 2)):
+        with pytest.raises(ValueError, match="has no Kronecker factors: they are known of linear"):
+            layers_of(layer, [layer.weight])
     with pytest.raises(ValueError, match=r"a weight of shape \(2, 2\) has no Kronecker factors"):
         layers_of(nn.Linear(2, 2), [nn.Parameter(torch.zeros(2, 2))])
     first, second = nn.Linear(2, 2), nn.Linear(2, 2)

@@ -28,6 +28,7 @@ from cl_bnn.strategies import (
     PMFStrategy,
     SGDStrategy,
     TaskAware,
+    XNORStrategy,
 )
 from cl_bnn.strategies.binary import inner_adam
 from cl_bnn.strategies.schedules import Setting
@@ -457,6 +458,11 @@ def test_adam_clips_gradients_and_weights() -> None:
     strategy.train(data.train_stream, eval_streams=[])
     torch.testing.assert_close(model.state_dict(), expected.state_dict())
     assert model.weight.abs().max() == 0.3
+
+
+def test_xnor_has_no_scale_for_a_transposed_convolution() -> None:
+    with pytest.raises(ValueError, match="second in a transposed convolution: take ste, or a netw"):
+        XNORStrategy(model=nn.ConvTranspose2d(4, 8, 2, bias=False), **settings())
 
 
 @pytest.mark.parametrize("name", ["lr", "grad_clip", "weight_clip"])

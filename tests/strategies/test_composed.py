@@ -27,7 +27,7 @@ from tiny import stream
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cl_bnn import objectives, recipes, runner
+from cl_bnn import objectives, recipes, results, runner
 from cl_bnn.errors import UserError
 from cl_bnn.nn import mlp
 from cl_bnn.objectives import CLASSIFICATION
@@ -651,6 +651,11 @@ def test_what_needs_classes_says_so_before_it_learns(
     assert "epoch" not in {event.kind for event in events}
 
 
+def learned_numbers(run: Any) -> list[float]:
+    frame = results.read(run.path.parent)
+    return list(frame[frame.metric.isin(["train_loss", "nll"])].value)
+
+
 @pytest.mark.parametrize("name", STOCK)
 @pytest.mark.parametrize("scenario", ["one head", "a head per task"])
 def test_avalanches_plugins_run_beside_binary_weights(
@@ -668,7 +673,7 @@ def test_avalanches_plugins_run_beside_binary_weights(
         carry_out([pieces], stop_at("task", 2))
     carry_out([pieces])
     assert pieces.path.read_bytes() == whole.path.read_bytes()
-    assert plain.path.read_text().replace("ste", f"ste+{name}") != whole.path.read_text()
+    assert learned_numbers(plain) != learned_numbers(whole)
 
 
 def test_si_needs_gradients_that_bayesbinn_does_not_keep(tmp_path: Path) -> None:

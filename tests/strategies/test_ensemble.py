@@ -149,7 +149,7 @@ def test_networks_that_grow_have_no_ensemble() -> None:
 
 def test_independent_members_begin_at_signs() -> None:
     """Only the first would begin at the real weights of the Bop authors."""
-    with pytest.raises(UserError, match="independent members begin at signs: leave out start"):
+    with pytest.raises(UserError, match="independent members begin at signs: take start"):
         ensemble(BopStrategy, start="real")
     learn(ensemble(BopStrategy, "sequential", start="real"))  # stages of one network
 

@@ -101,6 +101,19 @@ def test_initial_means_of_mesu_are_twice_its_sigma() -> None:
     assert 0.95 * bound < model[0].weight.abs().max() <= bound
 
 
+@pytest.mark.parametrize(
+    "layer", [nn.Linear(9, 4), nn.Conv2d(4, 8, 3), nn.ConvTranspose2d(4, 8, 3)]
+)
+def test_means_and_sigmas_of_a_layer_of_mesu_begin_by_its_inputs(layer: Any) -> None:
+    """Those of its biases too, as the authors' layers do."""
+    strategy = MESUStrategy(model=layer, **settings())
+    bound = 4 / (9 if isinstance(layer, nn.Linear) else 4 * 9) ** 0.5
+    held = strategy.optimizer.held().state
+    for p in (layer.weight, layer.bias):
+        torch.testing.assert_close(held[p]["sigma"], torch.full_like(p, bound / 2))
+        assert 0.2 * bound < p.abs().max() <= bound
+
+
 def test_priors_after_a_task() -> None:
     """VCL's is what it has learned; MESU's stays."""
     strategy = VCLStrategy(model=network(), **settings())

@@ -155,3 +155,4 @@ def test_recipe_holds_the_published_constants() -> None:
     published = {"lr": 5e-3, "meta": 1.35, "weight_decay": 1e-7, "schedule": "constant"}
     assert recipe.defaults.items() >= published.items()
     assert recipe.on["permuted_mnist"] == {"weight_decay": 1e-8}
+    assert recipe.on["mnist_fmnist"] == recipe.on["fmnist_mnist"] == {"meta": 1.5}

@@ -74,6 +74,13 @@ def test_factors_are_those_of_the_task_just_learned() -> None:
     assert first["inputs"][0, 0].item() == pytest.approx(corner.item(), rel=1e-4)
 
 
+def test_a_layer_without_factors_is_named_before_a_task_is_learned() -> None:
+    model = TaskAware(nn.Sequential(nn.Conv2d(1, 4, 3, padding_mode="circular"), nn.Flatten()))
+    learner = BayesBiNNStrategy(model=model, prior="kronecker", evaluator=Recorder())
+    with pytest.raises(UserError, match=r"shape \(4, 1, 3, 3\) has no .*; take prior = 'indep"):
+        learner.train(stream(n_experiences=1).train[0], eval_streams=[])
+
+
 def test_measuring_leaves_no_trace_but_in_the_prior() -> None:
     learner, data = strategy(), stream(n_experiences=1)
     learner.train(data.train[0], eval_streams=[])
