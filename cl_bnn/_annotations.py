@@ -35,6 +35,8 @@ def fits(value: object, annotation: Any) -> bool:
         if not isinstance(value, list) or len(value) != len(arguments):
             return False
         return all(fits(*pair) for pair in zip(value, arguments, strict=True))
+    if dict in (annotation, origin):
+        return isinstance(value, dict)
     if origin in (list, tuple, Sequence):
         inner = arguments[0] if arguments else Any
         return isinstance(value, list) and all(fits(item, inner) for item in value)
@@ -54,6 +56,8 @@ def describe(annotation: Any) -> str:
     if origin in (list, tuple, Sequence):
         inner = ", ".join(describe(a) for a in arguments if a is not ...)
         return f"a list of: {inner}" if inner else "a list"
+    if dict in (annotation, origin):
+        return "a table, as in a recipe file"
     return str(annotation)
 
 

@@ -43,6 +43,12 @@ class Spec:
         tables = [self.stream, self.model, *parts, *self.plugins.values()]
         return [self.build, *(table["build"] for table in tables if "build" in table)]
 
+    @property
+    def data(self) -> list[str]:
+        """The data sets that the stream names."""
+        named = self.stream.get("data", [])
+        return [str(name) for name in (named if isinstance(named, list) else [named])]
+
     def own_files(self) -> list[Path]:
         """The Python files of the user's own that hold the builders; not what these import."""
         found = (own_file(target, self.folders) for target in self.targets)

@@ -18,6 +18,9 @@ KEYS = {
 # optimiser with plugins.
 FORMS = ({"build"}, {"plugin", "optimizer"}, {"plugins", "optimizer"})
 
+# What a plugin cannot be called: its settings would pass for those of these.
+TABLES = ("stream", "model", "strategy")
+
 # A name in `ste+der++`, or a path in `ste+./mine++.toml`.
 PART = re.compile(r"[^+]+(?:\+\+(?!\w)(?:\.toml)?)?")
 
@@ -213,6 +216,8 @@ def _plugin(path: Path, table: dict[str, Any]) -> PluginRecipe:
             f"{path}: a plugin's settings have its name and a dot before them: call it "
             f"{name.replace('.', '_')}.toml"
         )
+    if name in TABLES:
+        raise UserError(f"{path}: {name!r} names another part of a run: call it otherwise")
     for key in search:
         if key != name:
             known = [f"{name}.{setting}" for setting in defaults]

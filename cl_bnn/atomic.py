@@ -11,6 +11,8 @@ def atomic_write(path: Path, data: bytes) -> None:
 
     Makes the folder if needed. Raises `Absent` if it cannot be written.
     """
+    if not path.name:
+        raise Absent(f"cannot write {path}: it names a folder; name a file in it")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -33,7 +33,7 @@ def sum_up(runs: Sequence["Run"], out: Path, *, drawn: bool) -> None:
         # A figure shows a whole benchmark, with the other strategies on file; one over several is
         # drawn only if these are all there are.
         folders = {run.path.parent.parent for run in runs}
-        others = {path.parent.parent for path in results.walked(out, "seed*.csv")} - folders
+        others = {path.parent.parent for path in results.csv_paths(out)} - folders
         draw(_read_all(folders), out, together=not others)
 
 

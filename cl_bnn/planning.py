@@ -79,9 +79,8 @@ def expected(run: "Run", device: str, data_root: Path | None) -> float:
     from cl_bnn.data.features import FEATURES
     from cl_bnn.estimate import Estimate
 
-    named = run.spec.stream.get("data", [])
-    for name in named if isinstance(named, list) else [named]:
-        if isinstance(name, str) and name in FEATURES:
+    for name in run.spec.data:
+        if name in FEATURES:
             data.load(name, data_root)  # not `features.load`: none are made for a plan
     torch.set_num_threads(1)
     return Estimate(run, find_device(device), data_root).expected()

@@ -58,8 +58,6 @@ def line(event: Event) -> str:
         "note": event.text,
     }
     text = texts[event.kind]
-    if event.text and event.kind not in ("note", "failed"):
-        text = f"{text} ({event.text})" if text else ""
     return f"{event.run}: {text}" if text else ""
 
 

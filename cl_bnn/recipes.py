@@ -18,7 +18,13 @@ from cl_bnn._builders import bind, import_target, importable, keywords
 from cl_bnn._labels import name_of
 from cl_bnn._recipe_files import TYPE_NAMES, Kind, find, is_count, names, read
 from cl_bnn._spec import ARITHMETIC, Spec
-from cl_bnn._strategy_recipes import PluginRecipe, StrategyRecipe, beside, load_strategy
+from cl_bnn._strategy_recipes import (
+    TABLES,
+    PluginRecipe,
+    StrategyRecipe,
+    beside,
+    load_strategy,
+)
 from cl_bnn.errors import UserError, near, one_line
 
 __all__ = [
@@ -38,11 +44,13 @@ __all__ = [
 BENCHMARK_KEYS = {"title": str, "epochs": int, "batch_size": int, "stream": dict, "model": dict}
 # How many bytes file systems allow to the name of a folder.
 LONGEST = 255
+# What the names of a benchmark's figures have besides, while they are written.
+FIGURE = 32
 # What an override may change besides the tables.
 COUNTS = ("epochs", "stop_after", "batch_size")
 
 # The tables of a pair whose settings are named in short in the labels of runs.
-OWN = ("", "stream", "model", "strategy")
+OWN = ("", *TABLES)
 
 # What the runner itself hands to each builder, and what a recipe may therefore not set.
 FROM_RUNNER = {
@@ -133,7 +141,7 @@ def resolve(
         tables["strategy"][strategy.part] = tables.pop(strategy.part)
         paths += part.paths
     return Spec(
-        benchmark=_label(benchmark.name, changed["benchmark"]),
+        benchmark=_label(benchmark.name, changed["benchmark"], LONGEST - FIGURE),
         strategy=_label(strategy.name, changed["strategy"]),
         stream=tables["stream"],
         model=tables["model"],
@@ -150,7 +158,8 @@ def _judge_sections(strategy: StrategyRecipe, benchmark: BenchmarkRecipe) -> Non
     known = names("benchmarks")
     parts: list[StrategyRecipe | PluginRecipe] = [strategy, *strategy.plugins]
     for recipe in parts:
-        folders = recipe.path.parent, benchmark.path.parent, Path()
+        mine = recipe.path.parent
+        folders = mine, mine.parent / "benchmarks", benchmark.path.parent, Path()
         for name in recipe.on.keys() - {*known, benchmark.name}:
             if any((folder / f"{name}.toml").is_file() for folder in folders):
                 continue
@@ -313,13 +322,13 @@ def _override(table: dict[str, Any], key: str, value: object) -> bool:
     return type(before) is not type(value) or before != value
 
 
-def _label(name: str, changed: Mapping[str, object]) -> str:
+def _label(name: str, changed: Mapping[str, object], longest: int = LONGEST) -> str:
     """A recipe's name with what differs from it; safe as the name of a folder."""
     if not changed:
         return name
     parts = (f"{key}={_text(value)}" for key, value in sorted(changed.items()))
     label = f"{name}[{','.join(parts)}]"
-    if len(label.encode()) > LONGEST:
+    if len(label.encode()) > longest:
         raise UserError(
             f"a folder cannot be called {label[:60]}...: put settings as long as these into a "
             "recipe file of your own"

@@ -223,6 +223,20 @@ def called(
     return frame[frame[column].isin(wanted)]
 
 
+def csv_paths(directory: Path) -> list[Path]:
+    """The CSVs of all runs below a directory, without those of trials of `cl-bnn search`; nothing
+    is checked.
+    """
+    return [path for path in walked(directory, "seed*.csv") if not _of_trial(path)]
+
+
+def _of_trial(path: Path) -> bool:
+    try:
+        return TRIAL in json.loads(_json_path(path).read_bytes())["spec"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def _files(directory: Path, trials: bool) -> Iterator[tuple[Path, dict[str, dict[str, object]]]]:
     """The CSV of every run below a directory, or trial too, and what its JSON holds, if any."""
     for path in walked(directory, "seed*.csv"):
@@ -254,9 +268,10 @@ def _check_made_alike(
     """
     spec = record["spec"]
     builders = [str(_table(spec.get(table)).get("build")) for table in ("stream", "model")]
-    modules = {f"{builder.partition(':')[0].rpartition('.')[2]}.py" for builder in builders}
+    modules = [builder.partition(":")[0].rpartition(".")[2] for builder in builders]
+    everybodys = tuple(f"/{name}{end}" for name in modules for end in (".py", "/__init__.py"))
     for file, digest in _table(record.get("info", {}).get("own_files")).items():
-        shared = label[:1] if file.endswith(".npz") or file in modules else label
+        shared = label[:1] if f"/{file}".endswith((".npz", *everybodys)) else label
         before, other = made_of.setdefault((*shared, file), (path, digest))
         if other != digest:
             raise UserError(

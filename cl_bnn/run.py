@@ -44,9 +44,7 @@ class Run:
     def own_files(self, data_root: Path | None) -> dict[str, str]:
         """The digests of the user's own files that it is made of, data and code, by name."""
         found = digests_of_code(self.spec.own_files())
-        named = self.spec.stream.get("data")
-        names = named if isinstance(named, list) else [named]
-        files = [str(name) for name in names if str(name).endswith(".npz")]
+        files = [name for name in self.spec.data if name.endswith(".npz")]
         if not files:
             return found
         from cl_bnn import data  # slow to import
@@ -60,11 +58,13 @@ class Run:
 
 
 def digests_of_code(paths: Iterable[Path]) -> dict[str, str]:
-    """`digest_of_code` of some files by name, with the folder's before it where a name is taken."""
+    """`digest_of_code` of some files by name, with the folder's before it where the name is taken
+    or that of every package.
+    """
     found: dict[str, str] = {}
     for path in paths:
-        several = path.name in found
-        found[f"{path.parent.name}/{path.name}" if several else path.name] = digest_of_code(path)
+        alone = path.name not in found and path.name != "__init__.py"
+        found[path.name if alone else f"{path.parent.name}/{path.name}"] = digest_of_code(path)
     return found
 
 

@@ -3,6 +3,7 @@
 import fcntl
 import multiprocessing
 import os
+import pickle
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from cl_bnn import predictions, recipes, results
 from cl_bnn.atomic import atomic_write
-from cl_bnn.errors import UserError
+from cl_bnn.errors import UserError, reason
 from cl_bnn.events import Event, failed
 from cl_bnn.machine import circumstances, find_device
 from cl_bnn.quiet import quieten
@@ -228,8 +229,17 @@ def _work(run: Run, device: "torch.device", data_root: Path | None, keep_going: 
         execute(run, device, data_root, _events.put)
     except Exception as error:
         if not keep_going:
-            raise
+            raise _sendable(error) from None
         _events.put(failed(run.name, error))
+
+
+def _sendable(error: Exception) -> Exception:
+    """An exception as the process that prints can read it: a class of the user's may not let it."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return UserError(reason(error))
+    return error
 
 
 def make_folder(folder: Path) -> None:

@@ -96,7 +96,7 @@ def of_directory(directory: Path, wanted: Wanted = ALL) -> list[Claim]:
         UserError: there are none, or files are damaged.
     """
     published = ledger.read(directory / "reference.csv")
-    on_file = results.walked(directory, "seed*.csv")
+    on_file = results.csv_paths(directory)
     empty = published and not on_file
     frame = pd.DataFrame(columns=results.RUN) if empty else results.read(directory)
     found = claims(published, frame, wanted)

@@ -272,6 +272,20 @@ def test_stopping_after_the_end(tmp_path: Path) -> None:
         plan(tmp_path, stop_after=0)
 
 
+class Missing(Exception):
+    """A mistake that no other process can read."""
+
+    def __init__(self, path: str, line: int) -> None:
+        super().__init__(f"{path}: line {line} is missing")
+
+
+def test_a_mistake_that_cannot_travel_keeps_its_words() -> None:
+    sent = runner._sendable(Missing("mine.csv", 7))
+    assert isinstance(sent, UserError) and str(sent).endswith("mine.csv: line 7 is missing")
+    plain = ValueError("as it is")
+    assert runner._sendable(plain) is plain
+
+
 def test_bytes_do_not_depend_on_jobs(tmp_path: Path) -> None:
     one = plan(tmp_path, "adam", (0, 1), out="one", epochs=1)
     two = plan(tmp_path, "adam", (0, 1), out="two", epochs=1)

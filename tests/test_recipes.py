@@ -138,8 +138,40 @@ def test_a_section_on_a_misspelt_benchmark_is_refused(folder: Path, name: str) -
     with pytest.raises(UserError, match=r"no name of a benchmark; did you mean 'split_mnist'\?"):
         spec_of(folder)
     (folder / "mine.toml").write_text(STRATEGY + "\n[on.split_mnist2]\nrate = 0.5\n")
-    (folder / "split_mnist2.toml").touch()  # one of the user's own
-    spec_of(folder)
+    with pytest.raises(UserError, match="on.split_mnist2: no name of a benchmark"):
+        spec_of(folder)
+    for place in (folder, folder.parent / "benchmarks"):  # one of the user's own
+        place.mkdir(exist_ok=True)
+        (place / "split_mnist2.toml").touch()
+        spec_of(folder)
+        (place / "split_mnist2.toml").unlink()
+
+
+@pytest.mark.parametrize(
+    ("load", "kind", "name"),
+    [
+        (recipes.load_benchmark, "benchmarks", "split_mnist"),
+        (recipes.load_strategy, "strategies", "ste"),
+    ],
+)
+def test_another_recipe_of_a_shipped_name_is_refused(
+    tmp_path: Path, load: Any, kind: str, name: str
+) -> None:
+    """Its runs would pass for those of the shipped one, in pages and beside published numbers."""
+    path, shipped = tmp_path / f"{name}.toml", EXAMPLES.parent / kind / f"{name}.toml"
+    path.write_bytes(shipped.read_bytes())
+    assert load(str(path)).name == name
+    path.write_text(path.read_text() + "# mine\n")
+    with pytest.raises(UserError, match=rf"{name}\.toml: '{name}' is the name of a recipe that "):
+        load(str(path))
+
+
+@pytest.mark.parametrize("name", ["model", "stream", "strategy"])
+def test_a_plugin_is_not_called_as_another_part_of_a_run(tmp_path: Path, name: str) -> None:
+    path = tmp_path / f"{name}.toml"
+    path.write_text('title = "H"\noptimizer = "ste"\nplugin = "m:Hold"\n[defaults]\nwidth = 3\n')
+    with pytest.raises(UserError, match=f"'{name}' names another part of a run: call it otherwise"):
+        recipes.load_strategy(f"ste+{path}")
 
 
 def test_a_builder_without_a_signature_is_one_line(folder: Path) -> None:
@@ -274,6 +306,12 @@ def test_true_is_not_taken_for_one(folder: Path) -> None:
 
 def test_a_label_is_a_safe_folder_name(folder: Path) -> None:
     assert spec_of(folder, mode="../a b:c").strategy == "mine[mode=.._a_b_c]"
+    longest = "x" * (255 - len("mine[mode=]"))
+    assert len(spec_of(folder, mode=longest).strategy) == 255
+    with pytest.raises(UserError, match="a folder cannot be called mine"):
+        spec_of(folder, mode=f"{longest}x")
+    with pytest.raises(UserError, match="a folder cannot be called toy"):  # nor figures by it
+        spec_of(folder, stream__data="x" * 220)
 
 
 def test_resolving_leaves_the_recipes_as_they_are(folder: Path) -> None:
@@ -435,6 +473,8 @@ def test_recipe_files_that_cannot_be_read(tmp_path: Path) -> None:
         ([1, "x"], list, True),
         ([1, "x"], typing.List, True),  # noqa: UP006
         (1, typing.List, False),  # noqa: UP006
+        ({"a": 1}, dict[str, int] | None, True),
+        ("{a=1}", dict, False),
         (1, [int], True),  # no annotation: the function has the last word
         (1, Literal["1"], False),
         ("anything", "unevaluated annotation", True),
@@ -446,6 +486,7 @@ def test_values_against_annotations(value: object, annotation: Any, expected: bo
 
 def test_annotations_in_words() -> None:
     assert describe(float | None) == "a finite number"
+    assert describe(dict[str, int]) == "a table, as in a recipe file"
     assert describe(list[int]) == "a list of: a whole number"
     assert describe(Literal["a", "b"] | bool) == "one of 'a', 'b' or true or false"
 

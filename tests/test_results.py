@@ -10,6 +10,7 @@ from cl_bnn import results
 from cl_bnn.atomic import atomic_write
 from cl_bnn.errors import UserError
 from cl_bnn.results import Row
+from cl_bnn.run import digests_of_code
 
 SPEC = {"eval_every": "task", "strategy": {"lr": 1e-3, "name": "ste"}, "stream": {"widths": (1, 2)}}
 ROWS = [
@@ -140,6 +141,11 @@ def test_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_folder_is_no_file_to_write() -> None:
+    with pytest.raises(UserError, match=r"cannot write \.: it names a folder; name a file in it"):
+        atomic_write(Path(), b"")
+
+
 def test_failed_atomic_write_keeps_the_old_file_and_leaves_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +205,10 @@ def test_trials_of_a_search_are_left_out_unless_asked_for(tmp_path: Path) -> Non
     with pytest.raises(UserError, match="no results in .* other than those of `cl-bnn search`"):
         results.read(tmp_path)
     assert len(results.read(tmp_path, trials=True)) == len(ROWS)
+    assert results.csv_paths(tmp_path) == []
+    run = results.csv_path(tmp_path, "split_mnist", "ste", 1)
+    results.write(run, ROWS, SPEC, {})
+    assert results.csv_paths(tmp_path) == [run]
 
 
 def test_a_recipe_may_be_called_as_pandas_writes_what_is_missing(tmp_path: Path) -> None:
@@ -249,6 +259,28 @@ def test_strategies_of_one_benchmark_have_one_stream_and_network(
     ):
         results.read(tmp_path)
     assert len(results.read(tmp_path, alike=False)) == 2
+
+
+@pytest.mark.parametrize("file", ["net.py", "net/__init__.py", "mine/net.py"])
+def test_strategies_of_one_benchmark_have_a_network_of_one_code(tmp_path: Path, file: str) -> None:
+    for strategy in ("ste", "adam"):
+        spec = {
+            "benchmark": "toy", "strategy": strategy, "seed": 0, "stream": {},
+            "model": {"build": "net:mlp"},
+        }  # fmt: skip
+        rows = [Row("toy", strategy, 0, 0, 0, None, "accuracy", 0.5)]
+        info = {"own_files": {file: strategy, "learner.py": strategy}}
+        results.write(results.csv_path(tmp_path, "toy", strategy, 0), rows, spec, info)
+    with pytest.raises(UserError, match=f"were made of another {file} each: make them anew"):
+        results.read(tmp_path)
+
+
+def test_the_digest_of_a_package_has_its_name(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
+    found = digests_of_code([tmp_path / name / "__init__.py" for name in ("one", "two")])
+    assert set(found) == {"one/__init__.py", "two/__init__.py"}
 
 
 def test_read_refuses_an_empty_folder_and_a_missing_one(tmp_path: Path) -> None:

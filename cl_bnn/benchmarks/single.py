@@ -2,10 +2,7 @@
 
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from cl_bnn.benchmarks.held_out import cut, first
+from cl_bnn.benchmarks.held_out import held_out
 from cl_bnn.benchmarks.stream import Stream, build_benchmark
 from cl_bnn.data.augment import Augmentation, augmentation_of
 from cl_bnn.data.scaling import Scaling, scaling_of
@@ -46,19 +43,15 @@ def single(
     """
     source = load(data, data_root)
     change = augmentation_of(augment, source.train.x)
-    order = np.random.RandomState(first_seed + seed).permutation(len(source.train))
-    kept, held = cut(torch.from_numpy(order), validation)
-    kept = first(kept, limit)
-    some = len(held) or limit is not None
+    kept, held = held_out(len(source.train), validation, first_seed + seed, limit)
     normalise = scaling_of(source, scaling, kept)
-    train = TaskView(source.train, normalise, rows=kept if some else None, augment=change)
-    held_out = TaskView(
-        source.train, normalise, rows=held, augment=change if augment_validation else None
+    train = TaskView(source.train, normalise, rows=kept, augment=change)
+    again = change if augment_validation else None
+    chosen_by = (
+        [] if held is None else [TaskView(source.train, normalise, rows=held, augment=again)]
     )
     return Stream(
-        benchmark=build_benchmark(
-            [train], [TaskView(source.test, normalise)], [0], [held_out] if len(held) else []
-        ),
+        benchmark=build_benchmark([train], [TaskView(source.test, normalise)], [0], chosen_by),
         input_shape=tuple(source.train.x.shape[1:]),
         out_features=source.n_classes,
         n_heads=1,

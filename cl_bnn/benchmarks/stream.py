@@ -63,7 +63,17 @@ class Stream:
     probe: Probe | None = None
 
     def __post_init__(self) -> None:
-        """Labels are held against the outputs; a single output stands for the classes 0 and 1."""
+        """Every task has data of every kind, and labels are held against the outputs, of which a
+        single one stands for the classes 0 and 1.
+        """
+        if not self.test and not self.validation:
+            raise UserError("a stream needs test data, or training data held out")
+        for kind, stream in (("test", self.test), ("validation", self.validation)):
+            if len(stream) not in (0, self.n_tasks):
+                raise UserError(
+                    f"a stream of {self.n_tasks} tasks has {len(stream)} sets of {kind} data: "
+                    "give every task one, the same again if need be (same_test = True)"
+                )
         n_classes = max(self.out_features, 2)
         for name, stream in self.benchmark.streams.items():
             for k, experience in enumerate(stream):

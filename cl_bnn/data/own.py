@@ -82,7 +82,7 @@ def _digest(path: Path, changed: int) -> str:
     found = hashlib.sha256()
     for array in read_arrays(path):
         found.update(f"{array.dtype.str} {array.shape} ".encode())
-        found.update(np.ascontiguousarray(array).data)
+        found.update(np.ascontiguousarray(array).view(np.uint8).data)
     known = {f"{name}.npy" for name in ARRAYS}
     with zipfile.ZipFile(path) as packed:
         members = set(packed.namelist())

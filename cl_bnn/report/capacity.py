@@ -7,8 +7,8 @@ import re
 import pandas as pd
 
 from cl_bnn.report.order import by_strategy
-from cl_bnn.report.summary import at_task_ends, interval
-from cl_bnn.report.tables import FORMATS, NOTHING, Table, cell
+from cl_bnn.report.summary import at_task_ends
+from cl_bnn.report.tables import FORMATS, NOTHING, Table, of_rows
 
 #: What is measured, with p = P(w = +1) of a weight.
 EXPLAINED = {
@@ -49,4 +49,4 @@ def layers_of(frame: pd.DataFrame, metric: str) -> list[int]:
 
 def _cell(group: pd.DataFrame, metric: str, after: int) -> str:
     rows = at_task_ends(group, metric)
-    return cell(interval(rows[rows["after"] == after]["value"]), metric)
+    return of_rows(rows[rows["after"] == after], group, metric)

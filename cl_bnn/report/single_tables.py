@@ -10,7 +10,7 @@ from cl_bnn.report import ensembles, uncertainty
 from cl_bnn.report.order import by_strategy
 from cl_bnn.report.selection import population, selection
 from cl_bnn.report.summary import Interval, interval
-from cl_bnn.report.tables import FORMATS, NOTHING, Table, cell, format_of
+from cl_bnn.report.tables import FORMATS, NOTHING, Table, format_of, of_rows
 
 
 def tables(frame: pd.DataFrame) -> list[Table]:
@@ -29,8 +29,7 @@ def tables(frame: pd.DataFrame) -> list[Table]:
     head = ["strategy", "seeds", *(format_of(m).heading or m for m in metrics)]
     rows = []
     for strategy, group in by_strategy(ends):
-        values = [interval(group[group["metric"] == metric]["value"]) for metric in metrics]
-        cells = [cell(value, metric) for value, metric in zip(values, metrics, strict=True)]
+        cells = [of_rows(group[group["metric"] == metric], group, metric) for metric in metrics]
         rows.append([strategy, str(group["seed"].nunique()), *cells])
     own = [Table("At the end of training", head, rows), _selection_table(selection(frame))]
     return [*own, *(table for table in ensembles.tables(frame) if table.rows)]

@@ -144,6 +144,11 @@ def of_seeds(values: pd.Series[float], measure: str) -> str:
     return f"{cell(value, measure)}{several}"
 
 
+def of_rows(rows: pd.DataFrame, group: pd.DataFrame, measure: str) -> str:
+    """`of_seeds` from rows of at most one value a seed; all seeds are those of a group of rows."""
+    return of_seeds(rows.set_index("seed")["value"].reindex(group["seed"].unique()), measure)
+
+
 def matrix_table(frame: pd.DataFrame, title: str, most: int = MOST_COLUMNS) -> Table:
     """The accuracy matrix of one strategy in percent, the mean over seeds; row: tasks learned.
 

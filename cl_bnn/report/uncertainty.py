@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import pandas as pd
 
 from cl_bnn.report.order import by_strategy
-from cl_bnn.report.summary import at_end, interval
-from cl_bnn.report.tables import NOTHING, Table, cell, format_of
+from cl_bnn.report.summary import at_end
+from cl_bnn.report.tables import NOTHING, Table, format_of, of_rows
 
 #: How many test samples of a task the costly measures see, evenly spread: see `cl_bnn.uncertainty`.
 IMAGES = 500
@@ -86,13 +86,13 @@ def _table(frame: pd.DataFrame, notes: Mapping[str, str], title: str) -> Table:
     head = ["strategy", "seeds", *(f"{format_of(m).heading}, {age}" for m, age in columns)]
     body = []
     for strategy, group in by_strategy(frame):
-        cells = [_cell(found[metric], strategy, metric, age) for metric, age in columns]
+        cells = [_cell(found[metric], group, strategy, age, metric) for metric, age in columns]
         if set(cells) - {NOTHING}:
             body.append([strategy, str(group["seed"].nunique()), *cells])
     said = dict.fromkeys(notes[metric] for metric, _ in columns)
     return Table(title, head, body, f"{'; '.join(said)}. {TASKS}")
 
 
-def _cell(rows: pd.DataFrame, strategy: str, metric: str, age: str) -> str:
+def _cell(rows: pd.DataFrame, group: pd.DataFrame, strategy: str, age: str, metric: str) -> str:
     mine = rows[(rows["strategy"] == strategy) & (rows["age"] == age)]
-    return cell(interval(mine["value"]), metric)
+    return of_rows(mine, group, metric)

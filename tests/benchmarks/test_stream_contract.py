@@ -1,15 +1,18 @@
 """One table of all streams over data in memory, and one set of demands on each."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from avalanche.benchmarks import CLScenario, make_stream
 
 from cl_bnn.benchmarks import Stream, permuted, rotated, sequence, single, split, subsets
 from cl_bnn.data.task import TaskView
+from cl_bnn.errors import UserError
 from cl_bnn.strategies.loading import task_view
 
 FILE = "six.npz"
@@ -91,3 +94,13 @@ def test_streams_that_share_a_test_set_say_so(
     same = all(torch.equal(a, b) for test in tests for a, b in zip(test, tests[0], strict=True))
     if n_tasks > 1 and build is not sequence:  # there it is one data set twice
         assert build(**settings, data_root=root).same_test == same
+
+
+def test_every_task_has_data_of_every_kind(root: Path) -> None:
+    found = permuted(data=FILE, n_experiences=3, data_root=root)
+    train, test = list(found.train), list(found.test)
+    one = CLScenario([make_stream("train", train), make_stream("test", test[:1])])
+    with pytest.raises(UserError, match="a stream of 3 tasks has 1 sets of test data: give every"):
+        replace(found, benchmark=one)
+    with pytest.raises(UserError, match="a stream needs test data, or training data held out"):
+        replace(found, benchmark=CLScenario([make_stream("train", train)]))

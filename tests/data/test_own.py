@@ -210,6 +210,13 @@ def test_arrays_of_ones_own_have_a_digest(tmp_path: Path, beside: bool) -> None:
     assert found[0] == found[2] != found[1]
 
 
+def test_dates_have_a_digest_and_are_no_numbers(tmp_path: Path) -> None:
+    folder = written(tmp_path, x_train=arrays()["x_train"].astype("datetime64[s]"))
+    assert own_digests(["mine.npz"], folder)
+    with pytest.raises(UserError, match=r"has the type datetime64\[s\]: expected numbers"):
+        load("mine.npz", folder)
+
+
 @pytest.mark.parametrize("scaling", ["unit", "symmetric"])
 def test_numbers_that_are_no_bytes_are_not_scaled_as_such(tmp_path: Path, scaling: Any) -> None:
     x = arrays()["x_train"]

@@ -38,7 +38,14 @@ def test_uncertainty_of_old_tasks_and_of_the_current_one() -> None:
         "ECE [%], current",
     ]  # fmt: skip
     assert table.rows == [
-        ["ste", "2", f"2.000 ± {HALF * 0.5:.3f}", "0.500 ± 0.000", "30.0 ± –", "10.0 ± –"],
+        [
+            "ste",
+            "2",
+            f"2.000 ± {HALF * 0.5:.3f}",
+            "0.500 ± 0.000",
+            "30.0 ± – (1 of 2 seeds)",
+            "10.0 ± – (1 of 2 seeds)",
+        ],  # fmt: skip
         ["adam", "1", "4.000 ± –", "4.000 ± –", "–", "–"],
     ]
     assert not unseen.rows
@@ -67,6 +74,15 @@ def test_a_single_task_has_no_old_ones_and_repeats_nothing() -> None:
     assert predictive.head[2:] == ["NLL [nats], current", "Brier, current"]
     ends = single_tables.tables(frame_of(rows))[0]
     assert ends.head == ["strategy", "seeds", "accuracy [%]", "NLL [nats]"]
+
+
+def test_what_some_seeds_were_not_measured_by_says_of_how_many_it_is() -> None:
+    """As of images that were not there."""
+    frame = plausible()
+    lacking = (frame["seed"] == 0) & frame["metric"].isin(["nll", "entropy"])
+    found = [*uncertainty.tables(frame[~lacking]), capacity.table(frame[~lacking])]
+    cells = [cell for table in found for row in table.rows for cell in row]
+    assert sum("(2 of 3 seeds)" in cell for cell in cells) > 3
 
 
 def test_capacity_after_the_first_and_the_last_task() -> None:
