@@ -94,7 +94,9 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
     def _build(self) -> None:
         spec, seed = copy.deepcopy(self.run.spec), self.run.seed  # builders get lists of it
         seed_all(seed + 1)  # as the BayesBiNN authors do
-        self.stream: Stream = _made(Stream, spec.stream, spec, seed=seed, data_root=self.data_root)
+        self.stream: Stream = recipes.made(
+            spec, spec.stream, Stream, seed=seed, data_root=self.data_root
+        )
         if spec.model.get("norm") == "per_task" and not self.stream.task_labels:
             raise UserError(
                 "model.norm = 'per_task' picks the statistics of the test image's task, and "
@@ -113,11 +115,13 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         cost is counted from here on.
         """
         spec = copy.deepcopy(self.run.spec)
-        network = _made(nn.Module, spec.model, spec, **facts)
+        network = recipes.made(spec, spec.model, nn.Module, **facts)
         self._check(network)
         distributed.share_statistics(network)
         self.recorder = Recorder(self.stream.objective)
-        plugins = [Composed(_made(BasePlugin, table, spec)) for table in spec.plugins.values()]
+        plugins = [
+            Composed(recipes.made(spec, table, BasePlugin)) for table in spec.plugins.values()
+        ]
         self.strategy: Any = recipes.build(
             spec.build, spec.folders, Template, **spec.settings,
             model=TaskAware(network).to(self.device), train_epochs=spec.epochs,
@@ -412,9 +416,3 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         if self.phase < len(self.phases):
             self._tell("resumed", epoch=state["epoch"])
         return True
-
-
-def _made(kind: type, table: dict[str, Any], spec: recipes.Spec, **given: Any) -> Any:
-    """What the builder of a recipe's table makes of its settings and of what the runner knows."""
-    settings = {key: value for key, value in table.items() if key != "build"}
-    return recipes.build(table["build"], spec.folders, kind, **settings, **given)

@@ -36,6 +36,7 @@ __all__ = [
     "check",
     "load_benchmark",
     "load_strategy",
+    "made",
     "names",
     "resolve",
     "takes",
@@ -283,6 +284,14 @@ def build(target: str, folders: Sequence[str] = (), kind: type = object, /, **kw
     if not isinstance(made, kind):
         raise UserError(f"{target} makes a {type(made).__name__}, expected a {wanted}")
     return made
+
+
+def made(spec: Spec, table: Mapping[str, Any], kind: type, **given: Any) -> Any:
+    """What the builder of a table of the spec makes of its settings and of what else is given; see
+    `build`.
+    """
+    settings = {key: value for key, value in table.items() if key != "build"}
+    return build(table["build"], spec.folders, kind, **settings, **given)
 
 
 def takes(target: str, folders: Sequence[str], names: Iterable[str]) -> set[str]:

@@ -166,9 +166,7 @@ def _tasks(
     """How many tasks a trial learns, and of how many."""
     from cl_bnn.benchmarks import Stream  # slow to import
 
-    settings = {key: value for key, value in spec.stream.items() if key != "build"}
-    target = spec.stream["build"]
-    stream = recipes.build(target, spec.folders, Stream, **settings, seed=seed, data_root=data_root)
+    stream = recipes.made(spec, spec.stream, Stream, seed=seed, data_root=data_root)
     if stream.objective.score != "accuracy":
         raise UserError(
             f"{spec.benchmark} measures {stream.objective.score}: a search compares accuracies"

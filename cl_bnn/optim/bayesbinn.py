@@ -149,7 +149,8 @@ class BayesBiNN(RelaxedPosterior):
         """The posterior becomes the prior, with what the Kronecker factors of the task just learned
         say of weights together; see the class. A weight without factors gets none, and one that no
         loss has reached yet, in the head of a task to come, keeps the prior 0: its lambda is where
-        chance has put it.
+        chance has put it. What a head that grows has got before its task, as Avalanche's do in an
+        evaluation of tasks to come, counts with the rest of the head.
         """
         for group, _, state in self._posteriors():
             if state["step"]:

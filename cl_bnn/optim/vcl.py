@@ -106,7 +106,8 @@ class VCL(GaussianPosterior):
     @torch.no_grad()
     def posterior_to_prior(self) -> None:
         """Continual learning: the posterior of every parameter that has learned since the last call
-        becomes its prior, and Adam begins anew with it.
+        becomes its prior, and Adam begins anew with it. What a head that grows has got before its
+        task, as Avalanche's do in an evaluation of tasks to come, counts with the rest of the head.
         """
         for _, parameter, state in self._posteriors():
             if state["step"]:
