@@ -28,7 +28,7 @@ def names(kind: Kind) -> list[str]:
 def find(kind: Kind, name_or_path: str) -> Path:
     """The file that a name or a path stands for."""
     if "/" in name_or_path or name_or_path.endswith(".toml"):
-        return _own(kind, Path(name_or_path))
+        return Path(name_or_path)
     known = names(kind)
     if name_or_path not in known:
         singular = {"strategies": "strategy", "benchmarks": "benchmark"}[kind]
@@ -36,9 +36,9 @@ def find(kind: Kind, name_or_path: str) -> Path:
     return root() / kind / f"{name_or_path}.toml"
 
 
-def _own(kind: Kind, path: Path) -> Path:
-    """A file of the user's; refused if it has the name of another recipe that comes with the
-    package, by which runs, pages and published numbers would take it for that one.
+def require_own_name(kind: Kind, path: Path) -> None:
+    """Refuse a file that has the name of another recipe that comes with the package: by the labels
+    of runs, pages and published numbers would take it for that one.
     """
     shipped = root() / kind / path.name
     if path.is_file() and shipped.is_file() and path.read_bytes() != shipped.read_bytes():
@@ -46,7 +46,6 @@ def _own(kind: Kind, path: Path) -> Path:
             f"{path}: {path.stem!r} is the name of a recipe that comes with the package, and this "
             "one is another: give it a name of its own"
         )
-    return path
 
 
 def read(path: Path, keys: Mapping[str, type], required: set[str]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cl_bnn._recipe_files import find, names, read
+from cl_bnn._recipe_files import find, names, read, require_own_name
 from cl_bnn._search_space import Axis, read_axes
 from cl_bnn.errors import UserError, near
 
@@ -93,9 +93,12 @@ def load_strategy(name_or_path: str) -> StrategyRecipe:
         raise UserError(f"{name_or_path}: a name is missing beside a '+', as in ste+ewc")
     first, *others = parts or [name_or_path]
     recipe = _load(first)
+    beside_it = [load_plugin(name) for name in others]
+    for path in (recipe.path, *(plugin.path for plugin in beside_it)):
+        require_own_name("strategies", path)
     if not others:
         return recipe
-    plugins = (*recipe.plugins, *map(load_plugin, others))
+    plugins = (*recipe.plugins, *beside_it)
     _beside_one(recipe, plugins, name_or_path)
     added = [plugin.name for plugin in plugins[len(recipe.plugins) :]]
     title = f"{recipe.title}; with {', '.join(added)}"

@@ -157,7 +157,7 @@ def _sample_bits(data: AvalancheDataset[Any]) -> int:
     """Bits of a sample as the data set holds it; as the network sees it where that is unknown. With
     what the network said of it, where that is kept.
     """
-    said = 32 * len(data.logits[0]) if hasattr(data, "logits") else 0
+    said = 8 * data.logits[0].nbytes if hasattr(data, "logits") else 0
     for leaf in data._flat_data._datasets:
         if isinstance(leaf, TaskView):
             x = leaf.split.x

@@ -16,7 +16,15 @@ from typing import Any
 from cl_bnn._annotations import describe, fits
 from cl_bnn._builders import bind, import_target, importable, keywords
 from cl_bnn._labels import name_of
-from cl_bnn._recipe_files import TYPE_NAMES, Kind, find, is_count, names, read
+from cl_bnn._recipe_files import (
+    TYPE_NAMES,
+    Kind,
+    find,
+    is_count,
+    names,
+    read,
+    require_own_name,
+)
 from cl_bnn._spec import ARITHMETIC, Spec
 from cl_bnn._strategy_recipes import (
     TABLES,
@@ -106,6 +114,7 @@ def load_benchmark(name_or_path: str) -> BenchmarkRecipe:
         UserError: unknown name, unreadable file, broken TOML, unknown or missing keys.
     """
     path = find("benchmarks", name_or_path)
+    require_own_name("benchmarks", path)
     table = read(path, BENCHMARK_KEYS, required=set(BENCHMARK_KEYS))
     for section in ("stream", "model"):
         if not isinstance(table[section].get("build"), str):

@@ -247,11 +247,12 @@ def _files(directory: Path, trials: bool) -> Iterator[tuple[Path, dict[str, dict
 
 def _check_whole(path: Path, frame: pd.DataFrame) -> None:
     """Raise `UserError` if not every task was measured after the last one: rows are missing."""
-    ends = frame[(frame["metric"] == "accuracy") & frame["epoch"].isna() & frame["on"].notna()]
-    if ends.empty:
+    found = frame[frame["metric"].isin(["accuracy", UNTRAINED])]
+    found = found[found["epoch"].isna() & found["on"].notna()]
+    if found.empty:
         return
-    tasks = set(range(int(ends["on"].max()) + 1))
-    if set(ends["on"][ends["after"] == max(tasks)]) != tasks:
+    tasks = set(range(int(found["on"].max()) + 1))
+    if set(found["on"][found["after"] == max(tasks)]) != tasks:
         raise UserError(
             f"{path} is cut short: not all of its {len(tasks)} tasks were measured after the last: "
             "restore it, or delete it and run again"

@@ -229,7 +229,10 @@ def _work(run: Run, device: "torch.device", data_root: Path | None, keep_going: 
         execute(run, device, data_root, _events.put)
     except Exception as error:
         if not keep_going:
-            raise _sendable(error) from None
+            told = _sendable(error)
+            if told is error:
+                raise
+            raise told from None
         _events.put(failed(run.name, error))
 
 

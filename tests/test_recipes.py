@@ -164,6 +164,11 @@ def test_another_recipe_of_a_shipped_name_is_refused(
     path.write_text(path.read_text() + "# mine\n")
     with pytest.raises(UserError, match=rf"{name}\.toml: '{name}' is the name of a recipe that "):
         load(str(path))
+    if load is recipes.load_strategy:  # as an optimiser it gives a run no name
+        (tmp_path / "mine.toml").write_text(
+            'title = "M"\noptimizer = "./ste.toml"\nplugins = ["ewc"]\n'
+        )
+        assert load(str(tmp_path / "mine.toml")).name == "mine"
 
 
 @pytest.mark.parametrize("name", ["model", "stream", "strategy"])

@@ -198,6 +198,11 @@ def test_read_refuses_a_csv_without_json_that_is_cut(tmp_path: Path, kept: int) 
         return
     with pytest.raises(UserError, match=r"seed0\.csv is cut short: not all of its [23] tasks"):
         results.read(tmp_path)
+    before = [f"toy,ste,0,-1,{on},,accuracy_untrained,0.1\n" for on in range(3)]
+    for beginning in (before, [*before, matrix[0]]):
+        (tmp_path / "seed0.csv").write_text(head + "".join(beginning))
+        with pytest.raises(UserError, match=r"cut short: not all of its 3 tasks"):
+            results.read(tmp_path)
 
 
 def test_trials_of_a_search_are_left_out_unless_asked_for(tmp_path: Path) -> None:

@@ -69,10 +69,11 @@ class Stream:
         if not self.test and not self.validation:
             raise UserError("a stream needs test data, or training data held out")
         for kind, stream in (("test", self.test), ("validation", self.validation)):
-            if len(stream) not in (0, self.n_tasks):
+            one = kind == "test" and self.same_test
+            if len(stream) not in (0, self.n_tasks, *[1] * one):
                 raise UserError(
                     f"a stream of {self.n_tasks} tasks has {len(stream)} sets of {kind} data: "
-                    "give every task one, the same again if need be (same_test = True)"
+                    "give every task one, or say same_test = True"
                 )
         n_classes = max(self.out_features, 2)
         for name, stream in self.benchmark.streams.items():

@@ -36,6 +36,7 @@ from cl_bnn.strategies.ewc import EWC
 from cl_bnn.strategies.laplace import KroneckerLaplace
 from cl_bnn.strategies.loading import require_single_samples
 from cl_bnn.strategies.mas import MAS
+from cl_bnn.strategies.task_aware import grows
 
 # Plugins that hold, copy or ask the weights that were learned, which not every optimiser leaves in
 # the model.
@@ -53,6 +54,11 @@ PENALTIES = (Anchored, KroneckerLaplace)
 LATE_READERS = (SynapticIntelligencePlugin,)
 # Plugins that change the gradient of a step, and would see that of its last sample alone.
 GRADIENT_WRITERS = (AGEMPlugin, GEMPlugin)
+# Plugins that work on a step of one sample of the weights, and what they do to it.
+OF_ONE_SAMPLE = {
+    **dict.fromkeys(GRADIENT_WRITERS, "projects the gradient of a step"),
+    AvalancheDER: "lets samples join a step",
+}
 # Plugins that look at samples one at a time.
 SINGLE_SAMPLES = (EWC, MAS, KroneckerLaplace)
 # Packages whose classes say what they remember, or remember nothing.
@@ -100,7 +106,8 @@ class Composed(SupervisedPlugin, supports_distributed=True):  # type: ignore[cal
 
         Raises:
             UserError: the plugin needs gradients that the optimiser does not keep or does not
-                have in one, or a norm that works with samples one at a time.
+                have in one, a norm that works with samples one at a time, or a network that does
+                not grow.
         """
         name = type(self.plugin).__name__
         if isinstance(self.plugin, LATE_READERS) and not strategy.gradients_remain:
@@ -109,10 +116,16 @@ class Composed(SupervisedPlugin, supports_distributed=True):  # type: ignore[cal
                 f"{type(strategy).__name__} keeps none: take ste, bop, pmf or full precision"
             )
         draws = getattr(strategy.optimizer, "mc_samples", 1)
-        if isinstance(self.plugin, GRADIENT_WRITERS) and draws > 1:
+        for kind, does in OF_ONE_SAMPLE.items():
+            if isinstance(self.plugin, kind) and draws > 1:
+                raise UserError(
+                    f"{name} {does}, and {type(strategy).__name__} makes its own of {draws} "
+                    "samples: set mc_samples = 1"
+                )
+        if isinstance(self.plugin, AvalancheDER) and grows(strategy.model):
             raise UserError(
-                f"{name} projects the gradient of a step, and {type(strategy).__name__} makes its "
-                f"own of {draws} samples: set mc_samples = 1"
+                f"{name} remembers outputs, and a network that grows gets others: take DER, or "
+                "give the network all outputs"
             )
         if isinstance(self.plugin, SINGLE_SAMPLES):
             require_single_samples(name, strategy)

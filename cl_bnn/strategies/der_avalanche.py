@@ -1,5 +1,7 @@
 """Dark experience replay as Avalanche does it, beside any optimiser."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +15,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from cl_bnn.optim.weights import require
+from cl_bnn.strategies.loading import view_behind
 
 
 class AvalancheDER(SupervisedPlugin):
@@ -21,10 +24,11 @@ class AvalancheDER(SupervisedPlugin):
         loss + alpha mean (f(x) - z)^2 + beta criterion(f(x), y)
 
     over one batch of a memory that holds as many samples of every class. Unlike in the paper, z is
-    what the network says in evaluation mode once it has learned the task, both terms take the same
-    samples, these go through the network together with the mini-batch, and the memory is that of
-    the tasks before. The memory is Avalanche's own; the network is told the task labels, which
-    Avalanche's strategy leaves out. A run with it that was interrupted begins anew.
+    what the network says, in evaluation mode and of the sample as it is stored, once it has learned
+    the task, both terms take the same samples, these go through the network together with the
+    mini-batch, and the memory is that of the tasks before. The memory is Avalanche's own; the
+    network is told the task labels, which Avalanche's strategy leaves out. A run with it that was
+    interrupted begins anew.
 
     Args:
         memory: samples that are kept, >= 1.
@@ -85,12 +89,26 @@ class AvalancheDER(SupervisedPlugin):
         label = int(strategy.experience.task_label)
         self._replayed = self._outputs = None
         self._current, self._old = [], []
-        self.storage.update(
-            SimpleNamespace(
-                experience=strategy.experience, model=_Told(strategy.model, label),
-                train_mb_size=strategy.train_mb_size, device=strategy.device,
-            )
+        told = SimpleNamespace(
+            experience=strategy.experience, model=_Told(strategy.model, label),
+            train_mb_size=strategy.train_mb_size, device=strategy.device,
         )  # fmt: skip
+        with _not_augmented(strategy.experience.dataset):
+            self.storage.update(told)
+
+
+@contextmanager
+def _not_augmented(dataset: Any) -> Iterator[None]:
+    """Inside, samples are as they are stored; Avalanche's `eval()` does not know our views."""
+    view = view_behind(dataset)
+    if view is None:
+        yield
+        return
+    augment, view.augment = view.augment, None
+    try:
+        yield
+    finally:
+        view.augment = augment
 
 
 class _Told(nn.Module):

@@ -27,8 +27,8 @@ class KroneckerLaplace(SupervisedPlugin, supports_distributed=True):  # type: ig
 
     where EWC keeps the diagonal alone. A strength of 1 is what Bayes' rule says for tasks of one
     size. Memory and time do not grow with the tasks. Held are the weights of linear layers and of
-    ungrouped convolutions in two dimensions, each with weights of its own; biases, gains and
-    anything else are free.
+    ungrouped convolutions in two dimensions that pad with zeros, each with weights of its own and
+    with torch's `forward`; biases, gains and anything else are free.
 
     Args:
         strength: >= 0.

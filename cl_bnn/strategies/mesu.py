@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from cl_bnn.nn.init import fan_in, on_the_processor
@@ -75,12 +75,17 @@ class MESUStrategy(GaussianStrategy):
             trained(model).values(), lr, sigma_factor=sigma_factor, memory=memory,
             prior_sigma=prior_sigma, clip=clip, init_sigma=init_sigma, mc_samples=mc_samples,
             batch_size=template.get("train_mb_size", 1),
-            inputs={p: n for layer, n in _layers(model) for p in layer.parameters(recurse=False)},
+            inputs=_inputs(model),
         )  # fmt: skip
         super().__init__(
             model=model, optimizer=optimizer, eval_samples=eval_samples, average=average,
             eval_seed=eval_seed, schedule=schedule, **template,
         )  # fmt: skip
+
+    def make_optimizer(self, **kwargs: Any) -> None:
+        """As ever; what is new begins by the inputs of its layer too."""
+        self.optimizer.inputs = _inputs(self.model)
+        super().make_optimizer(**kwargs)
 
     @staticmethod
     @torch.no_grad()
@@ -101,3 +106,8 @@ def _layers(model: nn.Module) -> list[tuple[nn.Linear | _ConvNd, int]]:
     kinds = (nn.Linear, _ConvNd)
     layers = [m for m in model.modules() if isinstance(m, kinds) and m.weight.requires_grad]
     return [(layer, fan_in(layer)) for layer in layers]
+
+
+def _inputs(model: nn.Module) -> dict[Tensor, int]:
+    """How many inputs an output has, by the parameters of its layer."""
+    return {p: n for layer, n in _layers(model) for p in layer.parameters(recurse=False)}

@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
-from cl_bnn.nn import binary_group, real_parameters
+from cl_bnn.nn import binary_group, binary_parameters, real_parameters
 from cl_bnn.optim import XNOR
 from cl_bnn.optim.xnor import Derivative
 from cl_bnn.strategies.binary import LatentStrategy
@@ -37,7 +37,9 @@ class XNORStrategy(LatentStrategy):
         self, *, model: nn.Module, lr: float = 1e-3, weight_decay: float = 1e-5,
         derivative: Derivative = "published", schedule: Schedule = "constant", **template: Any,
     ) -> None:  # fmt: skip
-        if any(isinstance(m, _ConvTransposeNd) and m.weight.requires_grad for m in model.modules()):
+        binary = {id(p) for p in binary_parameters(model)}
+        transposed = [m.weight for m in model.modules() if isinstance(m, _ConvTransposeNd)]
+        if binary.intersection(map(id, transposed)):
             raise ValueError(
                 "XNOR scales the weights of an output, which come second in a transposed "
                 "convolution: take ste, or a network without one"

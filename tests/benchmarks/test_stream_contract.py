@@ -102,5 +102,6 @@ def test_every_task_has_data_of_every_kind(root: Path) -> None:
     one = CLScenario([make_stream("train", train), make_stream("test", test[:1])])
     with pytest.raises(UserError, match="a stream of 3 tasks has 1 sets of test data: give every"):
         replace(found, benchmark=one)
+    assert len(replace(found, benchmark=one, same_test=True).test) == 1
     with pytest.raises(UserError, match="a stream needs test data, or training data held out"):
         replace(found, benchmark=CLScenario([make_stream("train", train)]))

@@ -4,14 +4,17 @@ from typing import Any
 
 import pytest
 import torch
+from avalanche.models import IncrementalClassifier
 from avalanche.training.supervised import DER as Theirs
 from avalanche.training.supervised import Naive
 from tiny import stream
 from torch import nn
 from two_blobs import benchmark, settings
 
+from cl_bnn.errors import UserError
 from cl_bnn.nn import mlp
-from cl_bnn.strategies import AvalancheDER, STEStrategy, TaskAware
+from cl_bnn.strategies import AvalancheDER, BayesBiNNStrategy, STEStrategy, TaskAware
+from cl_bnn.strategies.loading import view_behind
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.7])
@@ -44,7 +47,9 @@ def test_a_memory_smaller_than_a_batch_is_not_asked() -> None:
             model=model, optimizer=torch.optim.SGD(model.parameters(), 0.1), plugins=plugins,
             **settings(),
         )  # fmt: skip
-        strategy.train(data.train_stream[0])
+        for experience in data.train_stream:
+            torch.manual_seed(1)  # what fills the memory draws as well
+            strategy.train(experience)
         weights.append(model.weight.detach().clone())
     assert torch.equal(*weights)
 
@@ -62,6 +67,29 @@ def test_it_remembers_what_the_binary_network_said_with_the_label_of_the_task() 
         with strategy.evaluation_weights(), torch.no_grad():
             torch.testing.assert_close(network(x, task), z)
     assert {row[2] for row in plugin.storage.buffer} == {0, 1}
+
+
+def test_it_is_asked_about_samples_as_they_are_stored() -> None:
+    torch.manual_seed(0)
+    data, plugin = stream(n_experiences=1), AvalancheDER(memory=20, batch_size=5)
+    view = view_behind(data.train[0].dataset)
+    assert view is not None
+    view.augment = lambda x, generator: torch.zeros_like(x)
+    network = mlp(in_features=784, out_features=2, width=8)
+    strategy = STEStrategy(model=TaskAware(network), plugins=[plugin], **settings())
+    strategy.train(data.train[0], eval_streams=[])
+    assert plugin.storage.buffer[0][0].eq(plugin.storage.buffer[1][0]).all(), "augmented again"
+    assert not torch.equal(plugin.storage.buffer[0][3], plugin.storage.buffer[1][3])
+
+
+def test_what_it_cannot_work_with_is_one_line() -> None:
+    data = benchmark(1, new_classes=True).train_stream
+    growing = nn.Sequential(nn.Linear(10, 8), IncrementalClassifier(8, 2))
+    alone: dict[str, Any] = dict(plugins=[AvalancheDER()], **settings())
+    with pytest.raises(UserError, match="remembers outputs, and a network that grows gets others"):
+        STEStrategy(model=growing, **alone).train(data)
+    with pytest.raises(UserError, match="join a step, and BayesBiNNStrategy .* of 2 samples"):
+        BayesBiNNStrategy(model=nn.Linear(10, 2), mc_samples=2, **alone).train(data)
 
 
 @pytest.mark.parametrize("name", ["memory", "batch_size", "alpha", "beta"])

@@ -9,6 +9,7 @@ import tiny
 import torch
 import two_blobs
 from avalanche.benchmarks import tensors_benchmark
+from avalanche.core import SupervisedPlugin
 from avalanche.models import SimpleMLP, as_multitask
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,6 +19,7 @@ from cl_bnn import Trainer, recipes
 from cl_bnn.errors import UserError
 from cl_bnn.nn import mlp
 from cl_bnn.optim import MESU, VCL
+from cl_bnn.optim.vcl import gaussian_kl
 from cl_bnn.recorder import Recorder
 from cl_bnn.strategies import EWC, Composed, MESUStrategy, TaskAware, VCLStrategy, ensemble_of
 from cl_bnn.strategies.loading import view_behind
@@ -61,6 +63,31 @@ def test_learns(build: Callable[..., Any], predictor: str) -> None:
     found = strategy.eval(data.test_stream)
     assert found["Top1_Acc_Stream/eval_phase/test_stream/Task000"] >= 0.9
     assert strategy.naturals() is None
+
+
+def test_the_kl_term_of_members_side_by_side_is_their_mean() -> None:
+    found: list[tuple[float, float]] = []
+
+    class Look(SupervisedPlugin):  # type: ignore[type-arg]
+        def after_training_epoch(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+            own = strategy.optimizer
+            kl = [
+                sum(
+                    gaussian_kl(
+                        own._mean_of(p)[k], state["log_variance"][k], state["prior_mean"][k],
+                        state["prior_log_variance"][k],
+                    )
+                    for _, p, state in own._posteriors()
+                )
+                for k in range(3)
+            ]  # fmt: skip
+            found.append((strategy.learned()["kl"], float(sum(kl)) / 3))
+
+    model = TaskAware(mlp(in_features=784, out_features=2, width=8))
+    given = settings(evaluator=Recorder(), plugins=[Look()], eval_mb_size=200)
+    ensemble: Any = ensemble_of(VCLStrategy, side_by_side=True)(model=model, size=3, **given)
+    ensemble.train(tiny.stream(n_experiences=1).train[0], eval_streams=[])
+    assert len(found) == 2 and all(ours == pytest.approx(mean, rel=1e-5) for ours, mean in found)
 
 
 def test_everything_has_a_posterior(build: Callable[..., Any]) -> None:
