@@ -13,6 +13,14 @@ from cl_bnn import distributed
 from cl_bnn.optim.weights import require
 
 
+def require_ranges(memory: int, batch_size: int, alpha: float, beta: float) -> None:
+    """Raise `ValueError` if a setting of dark experience replay is outside its range."""
+    require(memory >= 1, "memory", memory, ">= 1")
+    require(batch_size >= 1, "batch_size", batch_size, ">= 1")
+    require(alpha >= 0, "alpha", alpha, ">= 0")
+    require(beta >= 0, "beta", beta, ">= 0")
+
+
 class DER(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg]
     r"""Dark experience replay (Buzzega et al. 2020, arXiv:2004.07211): DER, DER++ and plain
     experience replay.
@@ -50,10 +58,7 @@ class DER(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg
         self, *, memory: int = 500, batch_size: int = 100, alpha: float = 0.5, beta: float = 0.5
     ) -> None:
         super().__init__()
-        require(memory >= 1, "memory", memory, ">= 1")
-        require(batch_size >= 1, "batch_size", batch_size, ">= 1")
-        require(alpha >= 0, "alpha", alpha, ">= 0")
-        require(beta >= 0, "beta", beta, ">= 0")
+        require_ranges(memory, batch_size, alpha, beta)
         self.memory, self.batch_size, self.alpha, self.beta = memory, batch_size, alpha, beta
         self.seen, self.grown = 0, False
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from cl_bnn.optim.weights import require
+from cl_bnn.strategies.der import require_ranges
 from cl_bnn.strategies.loading import view_behind
 
 
@@ -44,10 +44,7 @@ class AvalancheDER(SupervisedPlugin):
         self, *, memory: int = 500, batch_size: int = 100, alpha: float = 0.5, beta: float = 0.5
     ) -> None:
         super().__init__()
-        require(memory >= 1, "memory", memory, ">= 1")
-        require(batch_size >= 1, "batch_size", batch_size, ">= 1")
-        require(alpha >= 0, "alpha", alpha, ">= 0")
-        require(beta >= 0, "beta", beta, ">= 0")
+        require_ranges(memory, batch_size, alpha, beta)
         self.batch_size, self.alpha, self.beta = batch_size, alpha, beta
         self.storage = ClassBalancedBufferWithLogits(memory)
         self._replayed: Any = None  # batches without end, while a task is learned
