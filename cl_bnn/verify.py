@@ -53,7 +53,7 @@ class Claim(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """Which claims: names of benchmark and strategy, without settings, and a part of the source, in
+    """Which claims: benchmark and strategy, by name or by label, and a part of the source, in
     capitals or not; "" for all.
     """
 
@@ -63,8 +63,8 @@ class Wanted(NamedTuple):
 
     def has(self, number: Published) -> bool:
         """Whether a published number is one of them."""
-        named = self.benchmark in ("", name_of(number.benchmark))
-        named = named and self.strategy in ("", name_of(number.strategy))
+        named = self.benchmark in ("", number.benchmark, name_of(number.benchmark))
+        named = named and self.strategy in ("", number.strategy, name_of(number.strategy))
         return named and self.source.casefold() in number.source.casefold()
 
 

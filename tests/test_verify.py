@@ -55,6 +55,15 @@ def test_what_can_be_run_is_called_as_its_run_would_be() -> None:
         assert (spec.benchmark, spec.strategy) == (number.benchmark, number.strategy)
 
 
+def test_a_claim_is_wanted_by_name_or_by_label() -> None:
+    published = ledger.read(ROOT / "results" / "reference.csv")
+    label = "mnist_fmnist", "metaplastic[meta=0.0]"
+    (number, *_) = [n for n in published if (n.benchmark, n.strategy) == label]
+    assert verify.Wanted(*label).has(number)
+    assert verify.Wanted("mnist_fmnist", "metaplastic").has(number)
+    assert not verify.Wanted("mnist_fmnist", "metaplastic[meta=1.0]").has(number)
+
+
 def test_a_setting_finds_its_table() -> None:
     setup = verify.setup_of("split_mnist[norm=none,scenario=class,width=400]", "ste+ewc[lr=0.5]")
     assert setup is not None
