@@ -192,6 +192,11 @@ def _part_of(
     named = str({**written, **overrides}.get(strategy.part, ""))
     told = strategy.part in overrides
     found = load_strategy(named if told else beside(named, strategy.path))
+    if found.part:
+        raise UserError(
+            f"{strategy.part} must be a strategy of a single network, and {named!r} puts several "
+            "together"
+        )
     if found.plugins:
         raise UserError(
             f"{strategy.part} = {named!r} has plugins, which no part of {strategy.name} takes: "
