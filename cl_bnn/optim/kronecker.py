@@ -16,7 +16,7 @@ from cl_bnn.optim.weights import evaluating
 
 __all__ = [
     "FactorMeter", "Factors", "factors_of", "grown", "kronecker_factors", "layers_of", "mean_pull",
-    "owners", "remembered",
+    "owners", "remembered", "weights_of",
 ]  # fmt: skip
 
 # Samples that go through one sampled network together.
@@ -198,9 +198,13 @@ def kronecker_factors(model: nn.Module, optimizer: Any, x: Tensor) -> dict[Tenso
     Raises:
         ValueError: a layer of which the factors are not known.
     """
-    weights = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     passes = [partial(model, part) for part in torch.split(x, BATCH)]
-    return factors_of(model, weights, passes, optimizer.posterior_samples)
+    return factors_of(model, weights_of(optimizer), passes, optimizer.posterior_samples)
+
+
+def weights_of(optimizer: Any) -> list[Tensor]:
+    """All parameters that an optimiser with a posterior learns."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def factors_of(

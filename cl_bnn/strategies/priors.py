@@ -11,7 +11,14 @@ from torch import Tensor
 
 from cl_bnn.errors import UserError
 from cl_bnn.objectives import require_classes
-from cl_bnn.optim.kronecker import BATCH, Factors, Networks, factors_of, layers_of
+from cl_bnn.optim.kronecker import (
+    BATCH,
+    Factors,
+    Networks,
+    factors_of,
+    layers_of,
+    weights_of,
+)
 from cl_bnn.strategies.loading import require_single_samples, samples_of
 
 
@@ -71,7 +78,7 @@ class KroneckerPrior(PosteriorAsPrior):
         require_single_samples("a prior with Kronecker factors", strategy)
         require_classes("a prior with Kronecker factors", strategy)
         try:
-            layers_of(strategy.model, _weights(strategy))
+            layers_of(strategy.model, weights_of(strategy.optimizer))
         except ValueError as error:
             raise UserError(f"{error}; take prior = 'independent'") from error
 
@@ -88,12 +95,9 @@ class KroneckerPrior(PosteriorAsPrior):
             UserError: the network does not predict classes.
             ValueError: a layer of which the factors are not known.
         """
-        networks = strategy.optimizer.posterior_samples
-        return measured(strategy, _weights(strategy), self.samples, networks)
-
-
-def _weights(strategy: Any) -> list[Tensor]:
-    return [p for group in strategy.optimizer.param_groups for p in group["params"]]
+        optimizer = strategy.optimizer
+        weights = weights_of(optimizer)
+        return measured(strategy, weights, self.samples, optimizer.posterior_samples)
 
 
 def measured(
