@@ -48,7 +48,7 @@ def print_table(table: Table, console: Console) -> None:
 def _tables(frame: pd.DataFrame) -> Iterator[Table]:
     """What the end of a run shows of every benchmark."""
     for benchmark, group in frame.groupby("benchmark"):
-        if not is_single(group):
+        if not is_single(group) and (group["metric"] == "accuracy").any():
             yield from tables.terminal_tables(group)
             continue
         for table in single_tables.tables(group):

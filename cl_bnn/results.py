@@ -393,9 +393,14 @@ def _read_csv(path: Path) -> pd.DataFrame:
         # Only where a number is missing: a recipe may be called "null".
         missing = {"on": [""], "epoch": [""], "value": ["", "nan"]}
         frame = pd.read_csv(path, dtype=COLUMNS, keep_default_na=False, na_values=missing)
-        return frame[list(COLUMNS)]
+        frame = frame[list(COLUMNS)]
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
             f"{path} is not a table of results ({one_line(error)}): expected columns "
             f"{', '.join(COLUMNS)}"
         ) from error
+    if frame.empty:
+        raise UserError(
+            f"{path} is cut short: no measurement is in it: restore it, or delete it and run again"
+        )
+    return frame

@@ -15,7 +15,7 @@ from cl_bnn._spec import ARITHMETIC
 from cl_bnn.errors import UserError, near
 from cl_bnn.events import Event, Failures
 from cl_bnn.report import ledger
-from cl_bnn.report.ledger import DIFFERS, NOT_RUN, VERDICTS, Ours, Published
+from cl_bnn.report.ledger import DIFFERS, NOT_RUN, VERDICTS, Ours, Published, is_of_stream
 from cl_bnn.report.ledger_page import judged, measure_name, numbers, published_text, tally
 from cl_bnn.report.summary import MEASURES
 from cl_bnn.run import Run
@@ -164,7 +164,7 @@ def lines(found: Sequence[Claim], seeds: Sequence[int], directory: Path) -> Iter
     summed = ", ".join(tally(verdict, pairs) for verdict in VERDICTS if verdict in given)
     yield f"{len(found)} published numbers: {summed}"
     names = [(claim.published.benchmark, claim.published.strategy) for claim in found]
-    streams = {claim.published.benchmark for claim in found if claim.published.after}
+    streams = {claim.published.benchmark for claim in found if is_of_stream(claim.published)}
     for name in dict.fromkeys(names):
         together = [claim for claim, own in zip(found, names, strict=True) if own == name]
         setup, none = together[0].setup, "not to be run here: no such recipe"
@@ -232,7 +232,7 @@ def _nothing(directory: Path, published: Sequence[Published], wanted: Wanted) ->
         sources = {number.source for number in published}
         return f"no claim in {path} comes from {source!r}{near(source, sources)}"
     on = sorted({name_of(number.benchmark) for number in published})
-    if benchmark and benchmark not in on:
+    if not any(Wanted(benchmark).has(number) for number in published):
         return f"no claim in {path} is about the benchmark {benchmark!r}{near(benchmark, on)}"
     rest = wanted._replace(strategy="")
     by = {name_of(number.strategy) for number in published if rest.has(number)}

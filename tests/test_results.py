@@ -184,7 +184,7 @@ def test_read_takes_a_csv_without_json_and_orders_seeds_as_numbers(tmp_path: Pat
     assert list(results.read(tmp_path)["seed"]) == [9, 9, 9, 10, 10, 10]
 
 
-@pytest.mark.parametrize("kept", [1, 3, 4, 6, 7, 8])
+@pytest.mark.parametrize("kept", [0, 1, 3, 4, 6, 7, 8])
 def test_read_refuses_a_csv_without_json_that_is_cut(tmp_path: Path, kept: int) -> None:
     """Of three tasks after each; a stream learned at once is measured after its last task alone."""
     matrix = [f"toy,ste,0,{after},{on},,accuracy,0.5\n" for after in range(3) for on in range(3)]
@@ -196,7 +196,9 @@ def test_read_refuses_a_csv_without_json_that_is_cut(tmp_path: Path, kept: int) 
     if kept == 1:  # looks as one task does
         assert len(results.read(tmp_path)) == 1
         return
-    with pytest.raises(UserError, match=r"seed0\.csv is cut short: not all of its [23] tasks"):
+    with pytest.raises(
+        UserError, match=r"seed0\.csv is cut short: (not all of its [23] tasks|no measurement)"
+    ):
         results.read(tmp_path)
     before = [f"toy,ste,0,-1,{on},,accuracy_untrained,0.1\n" for on in range(3)]
     for beginning in (before, [*before, matrix[0]]):

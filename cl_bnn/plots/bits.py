@@ -12,7 +12,7 @@ from cl_bnn.plots.figures import SPREAD, Line, errorbar, legend, panels, style
 from cl_bnn.plots.looks import looks
 from cl_bnn.report.cost import STATE
 from cl_bnn.report.order import by_strategy
-from cl_bnn.report.summary import Interval, accuracy_matrix, at_end, average_accuracy, interval
+from cl_bnn.report.summary import Interval, at_end, interval, summary
 
 #: Width and height of the panel in inches.
 SIZE = (5.2, 3.0)
@@ -49,9 +49,8 @@ def state(frame: pd.DataFrame) -> Figure | None:
 def _places(frame: pd.DataFrame) -> dict[str, tuple[float, Interval]]:
     """Where each strategy with bits and accuracies stands: mean bits, moved aside, and ACC."""
     bits, found = at_end(frame, STATE).groupby("strategy")["value"].mean(), {}
-    for name, rows in by_strategy(frame):
-        matrices = [accuracy_matrix(run).to_numpy() for _, run in rows.groupby("seed")]
-        acc = interval(average_accuracy(matrix) for matrix in matrices if len(matrix))
+    for name, runs in by_strategy(summary(frame)):
+        acc = interval(runs["ACC"])
         if name in bits.index and bits[name] > 0 and acc.n:
             found[name] = (float(bits[name]), acc)
     return {name: (_aside(name, found), acc) for name, (_, acc) in found.items()}

@@ -11,7 +11,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from cl_bnn.plots.figures import errorbar, legend, line_over_seeds, marked, panels, style
+from cl_bnn.plots.figures import SPREAD, errorbar, legend, line_over_seeds, marked, panels, style
 from cl_bnn.plots.looks import looks
 from cl_bnn.report.ensembles import VOTES, together
 from cl_bnn.report.ledger import Published
@@ -44,7 +44,7 @@ def sizes(frame: pd.DataFrame, published: list[Published]) -> Figure | None:
     strategies = looks(frame["strategy"], votes["strategy"])
     numbers = _reported(published, benchmark)
     shade = f"; shaded: published, {min(numbers):.1f} to {max(numbers):.1f} %" if numbers else ""
-    title = f"{benchmark}: ensembles\nmean and 95 % interval over seeds{shade}"
+    title = f"{benchmark}: ensembles\n{SPREAD}{shade}"
     shown = [vote for vote in VOTES if (votes["vote"] == vote).any()]
     with style():
         figure, axes = panels(
@@ -79,7 +79,7 @@ def members(frame: pd.DataFrame) -> Figure | None:
         "samples on which two members differ [%]",
         *(f"{name}: sample weights" for name in boosting),
     ]
-    title = f"{frame['benchmark'].iloc[0]}: members\nmean and 95 % interval over seeds"
+    title = f"{frame['benchmark'].iloc[0]}: members\n{SPREAD}"
     with style():
         figure, axes = panels(titles, (2.2, 1.75), title)
         strategies = looks(frame["strategy"], ends["strategy"])

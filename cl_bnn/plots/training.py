@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from cl_bnn.plots.figures import legend, line_over_seeds, marked, panels, style
+from cl_bnn.plots.figures import SPREAD, legend, line_over_seeds, marked, panels, style
 from cl_bnn.plots.looks import looks
 
 PERCENT = 100
@@ -61,7 +61,7 @@ def training(frame: pd.DataFrame) -> Figure | None:
     if not shown:
         return None
     strategies = looks(frame["strategy"], rows["strategy"])
-    title = f"{rows['benchmark'].iloc[0]}: along training\nmean and 95 % interval over seeds"
+    title = f"{rows['benchmark'].iloc[0]}: along training\n{SPREAD}"
     with style():
         figure, axes = panels([panel.title for panel in shown], (2.2, 1.75), title)
         for axis, panel in zip(axes, shown, strict=True):

@@ -17,6 +17,7 @@ import pandas as pd
 
 from cl_bnn._labels import name_of, settings_of
 from cl_bnn.errors import UserError
+from cl_bnn.report.scenarios import scenario_of
 from cl_bnn.report.selection import AT_BEST, selection
 from cl_bnn.report.summary import MEASURES, Interval, accuracy_matrix, interval, measures
 from cl_bnn.report.tables import NOTHING
@@ -96,6 +97,11 @@ class Ours(NamedTuple):
     value: Interval
     differs: str
     stands_in: bool = False
+
+
+def is_of_stream(number: Published) -> bool:
+    """Whether a number is one of several tasks, whose tasks are to be named."""
+    return bool(number.after or scenario_of(number.benchmark))
 
 
 #: Runs by benchmark and strategy.

@@ -16,6 +16,7 @@ from cl_bnn.report.ledger import (
     Published,
     firm,
     group_runs,
+    is_of_stream,
     ours,
     read,
     settings,
@@ -77,7 +78,7 @@ def render(pairs: Beside) -> str:
     measured = [(number, mine) for number, mine in pairs if mine.value.n]
     missing = [number for number, mine in pairs if not mine.value.n]
     sources = list(dict.fromkeys((number.source, number.protocol) for number in known))
-    streams = {_base(number) for number in known if number.after}
+    streams = {_base(number) for number in known if is_of_stream(number)}
     parts = [
         "# Next to published numbers\n",
         counts(pairs),

@@ -29,6 +29,7 @@ DEFAULT_SCENARIOS = {
     "online_mnist": "domain",
     "mnist_fmnist": "domain",
     "fmnist_mnist": "domain",
+    "stream_fmnist": "domain",
     "split_mnist": "task",
     "split_fmnist": "task",
     "split_cifar10": "task",

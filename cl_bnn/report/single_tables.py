@@ -9,7 +9,7 @@ import pandas as pd
 from cl_bnn.report import ensembles, uncertainty
 from cl_bnn.report.order import by_strategy
 from cl_bnn.report.selection import population, selection
-from cl_bnn.report.summary import Interval, interval
+from cl_bnn.report.summary import Interval, at_end, interval
 from cl_bnn.report.tables import FORMATS, NOTHING, Table, format_of, of_rows
 
 
@@ -17,15 +17,7 @@ def tables(frame: pd.DataFrame) -> list[Table]:
     """What was measured on the test set at the end, then the epoch that validation selects, then
     what only ensembles have, where there are any. What has a table of its own is left out.
     """
-    ends = frame[frame["epoch"].isna() & frame["on"].notna()]
-    found = {
-        metric
-        for metric in ends["metric"]
-        if not metric.startswith("val_")
-        and not ensembles.is_of_ensembles(metric)
-        and not uncertainty.is_shown_here(metric)
-    }
-    metrics = sorted(found, key=lambda metric: (_rank(metric), metric))
+    ends, metrics = _on_tests(frame), measured(frame)
     head = ["strategy", "seeds", *(format_of(m).heading or m for m in metrics)]
     rows = []
     for strategy, group in by_strategy(ends):
@@ -33,6 +25,25 @@ def tables(frame: pd.DataFrame) -> list[Table]:
         rows.append([strategy, str(group["seed"].nunique()), *cells])
     own = [Table("At the end of training", head, rows), _selection_table(selection(frame))]
     return [*own, *(table for table in ensembles.tables(frame) if table.rows)]
+
+
+def measured(frame: pd.DataFrame) -> list[str]:
+    """What was measured on test sets at the end and has no table of its own, in the order of
+    tables.
+    """
+    found = {
+        metric
+        for metric in _on_tests(frame)["metric"]
+        if not metric.startswith("val_")
+        and not ensembles.is_of_ensembles(metric)
+        and not uncertainty.is_shown_here(metric)
+    }
+    return sorted(found, key=lambda metric: (_rank(metric), metric))
+
+
+def _on_tests(frame: pd.DataFrame) -> pd.DataFrame:
+    ends = at_end(frame)
+    return ends[ends["on"].notna()]
 
 
 def _rank(metric: str) -> int:

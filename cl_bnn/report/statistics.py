@@ -35,8 +35,9 @@ RESAMPLES = 9999
 FLIPS = 2**16
 #: Seed of both, taken anew for every number, so that it does not depend on those before it.
 RANDOM_STATE = 0
-#: Differences closer than this are the same: files hold six digits.
-SAME = 1e-9
+#: Differences of fractions closer than this are the same: files hold six digits, so that two
+#: fractions differ by 1e-6 more or less than they did.
+SAME = 2e-6
 
 REAL, IF_NORMAL, OPEN = "real", "real if normal", "open"
 #: The verdicts in the order of the legend.

@@ -20,6 +20,7 @@ from cl_bnn.report.statistics import (
     P,
     against_yardstick,
     all_pairs,
+    holm,
     least_p,
     least_seeds,
 )
@@ -147,11 +148,12 @@ def _limit(compared: Sequence[Comparison]) -> list[str]:
     if not counts or min(counts) >= least_seeds(len(counts)):
         return []
     m, n = len(counts), min(counts)
-    corrected = _decimal(min(1.0, m * least_p(n)))
-    least = f"{_decimal(least_p(n))} ({corrected} corrected for {m} comparisons)"
+    corrected = holm(map(least_p, counts))[counts.index(n)]  # where all others are at their least
+    least = _decimal(least_p(n))
+    least += f" ({_decimal(corrected)} corrected for {m} comparisons)" * (m > 1)
     return [
-        f"With {n} seeds no p of the permutation test is below {least if m > 1 else corrected}; "
-        f"it takes {least_seeds(m)} seeds of both strategies of a pair for one below {LEVEL}."
+        f"With {n} seeds no p of the permutation test is below {least}; with {least_seeds(m)} "
+        f"seeds of all strategies one can be below {LEVEL}."
     ]
 
 

@@ -165,10 +165,11 @@ def matrix_table(frame: pd.DataFrame, title: str, most: int = MOST_COLUMNS) -> T
     return Table(f"{title}{_some(numbers, len(matrix))}", head, rows)
 
 
-def final_table(frame: pd.DataFrame) -> Table:
-    """Accuracy on every task of one benchmark once the last is learned; mean ± interval."""
-    title = "Accuracy on each task after the last [%]"
-    return _by_task(at_end(frame, "accuracy"), "on", "task", title)
+def final_table(frame: pd.DataFrame, metric: str = "accuracy") -> Table:
+    """A metric on every task of one benchmark once the last is learned; mean ± interval."""
+    name, bracket, unit = (format_of(metric).heading or metric).partition(" [")
+    title = f"{name[:1].upper()}{name[1:]} on each task after the last{bracket}{unit}"
+    return _by_task(at_end(frame, metric), "on", "task", title)
 
 
 def posterior_tables(frame: pd.DataFrame) -> list[Table]:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from cl_bnn.report.order import by_strategy
 from cl_bnn.report.summary import at_end
-from cl_bnn.report.tables import NOTHING, Table, format_of, of_rows
+from cl_bnn.report.tables import AUROC, NOTHING, Table, format_of, of_rows
 
 #: How many test samples of a task the costly measures see, evenly spread: see `cl_bnn.uncertainty`.
 IMAGES = 500
@@ -19,19 +19,16 @@ PREDICTIVE = {
     "ece": "ECE = Σ over 15 equal bins of confidence of share × |accuracy − confidence|",
     "brier": "Brier = Σ over classes c of (p[c] − 1[c = y])²",
     "aleatoric": "aleatoric = mean over the networks of the posterior of −Σ q[c] ln q[c]"
-    f", over {IMAGES} test samples of each task",
-    "epistemic": "epistemic = −Σ p[c] ln p[c] − aleatoric, with p the mean of the q, over the same "
-    f"{IMAGES}",
+    f", over at most {IMAGES} test samples of each task",
+    "epistemic": "epistemic = −Σ p[c] ln p[c] − aleatoric, with p the mean of the q, over the same",
 }
 #: Those that have no other table.
 NEW = ("brier", "aleatoric", "epistemic")
-#: How far uncertainty tells data not seen from a task: `auroc_<name>`.
-UNSEEN = "auroc_"
 OLD, CURRENT = "old", "current"
 TASKS = "Old: the mean over i < T; current: i = T."
 UNSEEN_NOTE = (
     "AUROC = P(u' > u) + ½ P(u' = u) of the uncertainty u of a test sample of the task and u' of a "
-    f"sample of the other data, {IMAGES} of each; ½ is chance"
+    f"sample of the other data, at most {IMAGES} of each; ½ is chance"
 )
 
 
@@ -39,7 +36,7 @@ def tables(frame: pd.DataFrame) -> list[Table]:
     """Predictive uncertainty and data not seen, on old tasks and the current (last) one of the one
     benchmark in `frame`; without rows where nothing was measured.
     """
-    unseen = sorted({name for name in frame["metric"].unique() if name.startswith(UNSEEN)})
+    unseen = sorted({name for name in frame["metric"].unique() if name.startswith(AUROC)})
     notes = dict.fromkeys(unseen, UNSEEN_NOTE)
     return [
         _table(frame, PREDICTIVE, "Uncertainty after the last task"),
@@ -57,7 +54,7 @@ def single_tables(frame: pd.DataFrame) -> list[Table]:
 
 def is_shown_here(metric: str) -> bool:
     """Whether a metric has its place in these tables, or in the figure of reliability, alone."""
-    return metric in NEW or metric.startswith((UNSEEN, "bin_"))
+    return metric in NEW or metric.startswith((AUROC, "bin_"))
 
 
 def means(frame: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -108,6 +108,21 @@ def test_page_of_a_benchmark_without_accuracies(tmp_path: Path) -> None:
     assert table in pages["README.md"]
 
 
+def test_tasks_of_a_stream_without_accuracies_stand_side_by_side(tmp_path: Path) -> None:
+    rows = [
+        Row("regression", "ste", 0, after, on, None, "rmse", after + on / 4)
+        for after in range(2)
+        for on in range(2)
+    ]
+    results.write(results.csv_path(tmp_path, "regression", "ste", 0), rows, {}, {})
+    table = (
+        "**RMSE on each task after the last**\n\n"
+        "| strategy | seeds | task 1 | task 2 |\n| --- | ---: | ---: | ---: |\n"
+        "| ste | 1 | 1.000 ± – | 1.250 ± – |\n"
+    )
+    assert table in report.render(tmp_path)["tables/regression.md"]
+
+
 def test_variants_without_accuracies_stand_one_after_the_other(tmp_path: Path) -> None:
     for name, value in (("regression", 0.5), ("regression[epochs=2]", 0.25)):
         row = Row(name, "ste", 0, 0, 0, None, "mse", value)
