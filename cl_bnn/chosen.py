@@ -32,7 +32,10 @@ def best(trials: Sequence[Trial]) -> Trial:
     """
     done = [trial for trial in trials if trial.value is not None]
     if not done:
-        raise UserError(f"all {len(trials)} trials failed, the first: {trials[0].message}")
+        raise UserError(
+            f"all {len(trials)} trials failed, the first: {trials[0].message}; delete the folder "
+            "of the search to make them anew"
+        )
     return max(done, key=lambda trial: (trial.value, -trial.number))
 
 

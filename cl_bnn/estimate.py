@@ -96,7 +96,7 @@ class Estimate(Execution):
         at_ends: int = of_all * self._sets(self.stream.n_tasks)
         if not self._every_epoch:
             return at_ends
-        times: int = self.strategy.n_epochs // self.stream.every - 1
+        times: int = (self.strategy.n_epochs - 1) // self.stream.every
         return at_ends + times * sum(self._sets(learned) for learned in self._learned())
 
     def _sets(self, n_tasks: int) -> int:

@@ -140,16 +140,22 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         nor outputs of which only an objective of the user's own knows the shape.
 
         Raises:
-            UserError: it breaks down on an input, or its outputs have another shape.
+            UserError: it breaks down on an input, its outputs are no tensor or have another shape,
+                or it has not got a head per task where there should be one.
         """
         if grows(network):
             return
         shape, build = self.stream.input_shape, self.run.spec.model["build"]
+        if self.stream.n_heads > 1 and not self._facts().keys() & {"n_heads", "n_tasks"}:
+            raise UserError(
+                f"{self.run.spec.benchmark} has a head per task, and {build} takes neither n_heads "
+                "nor n_tasks to make them: use a scenario without task labels, or another network"
+            )
         device = next((p.device for p in network.parameters()), None)
-        inputs = torch.zeros(1, *shape, device=device)
+        inputs = torch.zeros(2, *shape, device=device)  # some norms need two
         try:
             with torch.random.fork_rng(devices=[]):
-                outputs = TaskAware(network).eval()(inputs, torch.zeros(1, dtype=torch.int64))
+                outputs = TaskAware(network).eval()(inputs, torch.zeros(2, dtype=torch.int64))
         except Exception as error:
             if out_of_memory(error):
                 raise
@@ -157,6 +163,11 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
                 f"{build} cannot take an input of the shape {shape}: {reason(error)}"
             ) from error
         network.train()
+        if not isinstance(outputs, Tensor):
+            raise UserError(
+                f"{build} returns a {type(outputs).__name__}, expected a tensor (batch, "
+                f"{self.stream.out_features})"
+            )
         objective, found = self.stream.objective, tuple(outputs.shape[1:])
         expected: tuple[int, ...] = (self.stream.out_features,)
         if objective is SEGMENTATION:
@@ -180,11 +191,6 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
             "n_tasks": stream.n_tasks,
         }  # fmt: skip
         wanted = recipes.takes(spec.model["build"], spec.folders, facts)
-        if stream.n_heads > 1 and "n_heads" not in wanted:
-            raise UserError(
-                f"{spec.benchmark} has a head per task, and {spec.model['build']} makes networks "
-                "of one head: use a scenario without task labels, or another network"
-            )
         return {name: fact for name, fact in facts.items() if name in wanted}
 
     # Measuring ---------------------------------------------------------------------------------
@@ -409,9 +415,17 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         modes = state["modes"]
         self.modes = None if modes is None else [mode.to(self.device) for mode in modes]
         self.rows = [Row(*row) for row in state["rows"]]
-        self.strategy.model.load_state_dict(state["model"])
-        self.strategy.optimizer.load_state_dict(state["optimizer"])
-        self.strategy.load_extra_state(state.get("extra", {}) | {"parts": state["parts"]})
+        try:
+            self.strategy.model.load_state_dict(state["model"])
+            self.strategy.optimizer.load_state_dict(state["optimizer"])
+            self.strategy.load_extra_state(state.get("extra", {}) | {"parts": state["parts"]})
+        except (RuntimeError, KeyError, ValueError) as error:
+            if out_of_memory(error):
+                raise
+            raise UserError(
+                f"{self.checkpoint.newest} was saved with other code ({one_line(error)}): delete "
+                "it, and the run begins anew"
+            ) from error
         self.strategy.resume(state["epoch"], lambda: set_rng_state(state["rng"]))
         if self.phase < len(self.phases):
             self._tell("resumed", epoch=state["epoch"])

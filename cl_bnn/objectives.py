@@ -64,7 +64,14 @@ def two_logits(outputs: Tensor) -> Tensor:
 
     Their cross-entropy is the binary cross-entropy of the single logit; outputs that have two
     columns already are left as they are.
+
+    Raises:
+        ValueError: there are more columns.
     """
+    if outputs.shape[1] not in (1, 2):
+        raise ValueError(
+            f"outputs of {outputs.shape[1]} columns: two classes are told apart by one logit"
+        )
     return outputs if outputs.shape[1] == 2 else F.pad(outputs, (1, 0))
 
 

@@ -15,8 +15,8 @@ from rich.progress import (
 from cl_bnn.events import Event
 from cl_bnn.quiet import drop_output
 
-#: Seconds of history behind the remaining time; an epoch may last minutes.
-SPEED_PERIOD = 600.0
+#: Seconds of history behind the remaining time; an epoch may last hours.
+SPEED_PERIOD = 86400.0
 #: Columns of a bar, and those of what stands right of it (task, epoch, loss, accuracy, ETA).
 BAR_WIDTH, STATE_WIDTH = 10, 60
 
@@ -114,6 +114,8 @@ class _Bars:
             speed_estimate_period=SPEED_PERIOD,
         )
         self.bars: dict[str, TaskID] = {}
+        self.shares: dict[str, float] = {}  # done of the runs under way
+        self.given = 0.0  # runs, or shares of them, that were there before: they tell no speed
         self.n_runs, self.n_done, self.n_failed = n_runs, 0, 0
         self.all_runs = (
             self.display.add_task("all runs", total=n_runs, state=f"0/{n_runs}")
@@ -134,18 +136,30 @@ class _Bars:
         state = f"task {event.task + 1}/{event.n_tasks} {_epoch(event)}{_measured(event)}"
         total = event.n_tasks * event.n_epochs
         if event.run not in self.bars:
+            self.given += done / total
             name = _short(event.run, self.display.console.width)
             bar = self.display.add_task(name, total=total, completed=done, state=state)
             self.bars[event.run] = bar
         self.display.update(self.bars[event.run], total=total, completed=done, state=state)
+        self.shares[event.run] = done / total
+        self._tell()
 
     def _end(self, event: Event) -> None:
         """Take a run's bar away and count the run."""
         if event.run in self.bars:
             self.display.remove_task(self.bars.pop(event.run))
+        self.shares.pop(event.run, None)
         self.n_done += 1
         self.n_failed += event.kind == "failed"
-        if self.all_runs is not None:
-            failed = f", {self.n_failed} failed" if self.n_failed else ""
-            state = f"{self.n_done}/{self.n_runs}{failed}, {len(self.bars)} under way"
-            self.display.update(self.all_runs, completed=self.n_done, state=state)
+        self.given += event.kind == "skipped"
+        self._tell()
+
+    def _tell(self) -> None:
+        """Put the bar of all runs where they are, by what this process has done of them."""
+        if self.all_runs is None:
+            return
+        failed = f", {self.n_failed} failed" if self.n_failed else ""
+        state = f"{self.n_done}/{self.n_runs}{failed}, {len(self.bars)} under way"
+        done = self.n_done + sum(self.shares.values()) - self.given
+        total = self.n_runs - self.given
+        self.display.update(self.all_runs, total=total, completed=done, state=state)

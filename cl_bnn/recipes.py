@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cl_bnn._annotations import describe, fits
-from cl_bnn._builders import bind, import_target, importable, keywords
+from cl_bnn._builders import bind, import_target, importable, keywords, own_file
 from cl_bnn._labels import name_of
 from cl_bnn._recipe_files import (
     TYPE_NAMES,
@@ -33,7 +33,7 @@ from cl_bnn._strategy_recipes import (
     beside,
     load_strategy,
 )
-from cl_bnn.errors import UserError, near, one_line
+from cl_bnn.errors import UserError, near, one_line, reason
 
 __all__ = [
     "BenchmarkRecipe",
@@ -175,6 +175,8 @@ def _judge_sections(strategy: StrategyRecipe, benchmark: BenchmarkRecipe) -> Non
                 continue
             base = name_of(name)
             close = get_close_matches(base, known, n=1, cutoff=0.9)
+            if close and base.startswith(close[0]):  # a variant of the user's own, from elsewhere
+                close = []
             if base != name or close:
                 raise UserError(
                     f"{recipe.path}: on.{name}: no name of a benchmark; did you mean "
@@ -278,7 +280,7 @@ def build(target: str, folders: Sequence[str] = (), kind: type = object, /, **kw
 
     Raises:
         UserError: the target cannot be imported, does not take one of them, refuses a value with a
-            `ValueError`, or makes something that is not of the `kind`.
+            `ValueError` or an assertion, or makes something that is not of the `kind`.
     """
     builder = import_target(target, folders)
     wanted = f"{kind.__name__} of {kind.__module__.rpartition('.')[0]}"
@@ -293,8 +295,9 @@ def build(target: str, folders: Sequence[str] = (), kind: type = object, /, **kw
             made = builder(**kwargs)
     except UserError:
         raise
-    except ValueError as error:
-        raise UserError(f"{target}: {one_line(error)}") from error
+    except (ValueError, AssertionError) as error:  # Avalanche asserts what it expects
+        told = one_line(error) if own_file(target, folders) is None else reason(error)
+        raise UserError(f"{target}: {told}") from error
     if not isinstance(made, kind):
         raise UserError(f"{target} makes a {type(made).__name__}, expected a {wanted}")
     return made

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from cl_bnn import predictions, recipes, results
 from cl_bnn.atomic import atomic_write
-from cl_bnn.errors import UserError, reason
+from cl_bnn.errors import Absent, UserError, reason
 from cl_bnn.events import Event, failed
 from cl_bnn.machine import circumstances, find_device
 from cl_bnn.quiet import quieten
@@ -185,6 +185,15 @@ def _side_by_side(
             pool.shutdown(cancel_futures=True)
             raise
     killed = next((f for f in failures if isinstance(f, BrokenExecutor)), None)
+    if killed is not None and keep_going:  # events may be locked for good: others are taken
+        if len(runs) == 1:
+            lost = Absent("its process was killed, perhaps for want of memory")
+            on_event(failed(runs[0].name, lost))
+            return
+        for run, failure in zip(runs, failures, strict=True):
+            if failure is not None:
+                _side_by_side([run], 1, device, data_root, on_event, keep_going)
+        return
     if killed is not None:  # and took the lock of the events along, perhaps: not joined
         raise UserError(
             f"one of {jobs} processes was killed, perhaps for want of memory: take fewer --jobs; "

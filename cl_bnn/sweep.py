@@ -4,6 +4,7 @@ This file alone knows Ray, which is an optional extra.
 """
 
 import logging
+import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -99,6 +100,7 @@ def _cluster(jobs: int, address: str | None) -> Iterator[Any]:
     except ImportError as error:
         raise UserError("--engine ray needs Ray: pip install 'cl_bnn[ray]'") from error
     new: dict[str, Any] = {"num_cpus": jobs, "include_dashboard": False} if address is None else {}
+    ends = signal.getsignal(signal.SIGTERM)
     try:  # "local": a new one also beside a cluster that runs already
         ray.init(
             address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **new
@@ -109,6 +111,8 @@ def _cluster(jobs: int, address: str | None) -> Iterator[Any]:
             f"{where}: no Ray cluster is there that fits ({one_line(error)}); start one with `ray "
             "start --head`, or leave the address out"
         ) from error
+    if threading.current_thread() is threading.main_thread():  # Ray has put its own there
+        signal.signal(signal.SIGTERM, ends)
     try:
         yield ray
     finally:

@@ -11,6 +11,7 @@ from typing import Any
 from cl_bnn import recipes, results, runner
 from cl_bnn._search_space import VALIDATION, Axis, Choices, Value
 from cl_bnn.atomic import atomic_write
+from cl_bnn.checkpoint import Checkpoint
 from cl_bnn.errors import UserError
 from cl_bnn.events import Event, Failures
 from cl_bnn.machine import circumstances, find_device
@@ -263,6 +264,8 @@ def carry_out(
         measured = {str(r.seed): accuracy(r) for r in runs[number] if r.name not in failed}
         made.append(Trial(number, dict(settings), measured, said[0] if said else ""))
         _write(_path(search, number), {**asdict(made[-1]), "value": made[-1].value})
+        for run in runs[number]:
+            Checkpoint(run.path).remove()  # of one that failed, which is not made again
     return made
 
 

@@ -38,12 +38,12 @@ class HeldSTE(STEStrategy):
                 away = (w - self.anchor[name]).square().sum()
                 self.loss = self.loss + self.strength / 2 * away
 
-    @torch.no_grad()
     def _after_training_exp(self, **kwargs: Any) -> None:
         super()._after_training_exp(**kwargs)
-        with self.network_weights():  # and not the latent ones
-            learned = {n: w.clone() for n, w in self.model.named_parameters() if w.grad is not None}
-        self.anchor |= learned
+        with torch.no_grad(), self.network_weights():  # and not the latent ones
+            for name, w in self.model.named_parameters():
+                if self.optimizer.state.get(w):  # it has learned
+                    self.anchor[name] = w.clone()
 
     def extra_state(self) -> dict[str, Any]:
         """What an interrupted run needs to continue."""

@@ -15,7 +15,7 @@ from cl_bnn.arguments import _names, parse
 from cl_bnn.cli import COMMANDS, main
 from cl_bnn.errors import UserError
 from cl_bnn.events import Event
-from cl_bnn.progress import line, progress
+from cl_bnn.progress import _Bars, line, progress
 from cl_bnn.run import EvalEvery, Run
 
 
@@ -562,6 +562,24 @@ def test_progress_on_a_terminal_shows_bars() -> None:
     assert "a[lr=1]  ━" in shown
     assert "all runs" in shown and "0/2" in shown
     assert "ETA" in shown
+
+
+def test_the_remaining_time_counts_what_was_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of ten runs six are on file; one of 1000 s a run is half done: 3.5 x 1000 s are left."""
+    bars = _Bars(10, Console(force_terminal=True, width=200))
+    clock = [0.0]
+    bars.display.get_time = lambda: clock[0]
+    bars.display._tasks[bars.all_runs]._get_time = bars.display.get_time  # type: ignore[index]
+    for k in range(6):
+        bars(Event(f"old{k}", "skipped"))
+    for event in story("a"):
+        bars(event)
+        clock[0] += 250
+        if event.task == 1:
+            break
+    assert bars.all_runs is not None
+    left = bars.display.tasks[0].time_remaining
+    assert left is not None and 3000 <= left <= 3500
 
 
 def test_a_finished_run_leaves_its_bar_and_counts() -> None:

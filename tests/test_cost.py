@@ -84,13 +84,15 @@ def test_what_plugins_keep_counts() -> None:
 class Remembers(SupervisedPlugin):  # type: ignore[type-arg]
     """A plugin of the user's own."""
 
-    def __init__(self) -> None:
+    def __init__(self, anchors: Any) -> None:
         super().__init__()
-        self.anchors = {"w": torch.rand(100)}
+        self.anchors = anchors
 
 
-def test_what_a_plugin_of_ones_own_keeps_counts() -> None:
-    more = state_bits(learned(plugins=[Remembers()])) - state_bits(learned())
+@pytest.mark.parametrize("within", [lambda t: {"w": t}, lambda t: [t], lambda t: (t,), lambda t: t])
+def test_what_a_plugin_of_ones_own_keeps_counts(within: Any) -> None:
+    plugin = Remembers(within(torch.rand(100)))
+    more = state_bits(learned(plugins=[plugin])) - state_bits(learned())
     assert more == pytest.approx(100 * 32 / learned().n_weights)
 
 

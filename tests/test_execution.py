@@ -123,8 +123,9 @@ def test_the_example_of_a_method_of_ones_own_holds_and_continues(tmp_path: Path)
     (ste,) = plan(tmp_path, "ste", out="ste")
     for run in (free, whole, ste):
         carry_out([run])
-    with pytest.raises(Stop):
-        carry_out([pieces], stop_at("epoch", 5))  # in the second task
+    for count in (4, 3):  # each at a task's last epoch but one, or its last
+        with pytest.raises(Stop):
+            carry_out([pieces], stop_at("epoch", count))
     carry_out([pieces])
     assert pieces.path.read_bytes() == whole.path.read_bytes()
     frames = [results.read(run.out) for run in (free, ste, whole)]
@@ -593,6 +594,69 @@ def test_a_class_that_is_no_strategy_is_one_line(tmp_path: Path) -> None:
         carry_out(plan(tmp_path, path))
 
 
+def test_state_of_other_code_is_one_line(tmp_path: Path) -> None:
+    """What a module imports is not watched."""
+    recipe(tmp_path)
+    (tmp_path / "blocks.py").write_text("WIDTH = 8\n")
+    (tmp_path / "wide.py").write_text(
+        "from torch import nn\n\nfrom blocks import WIDTH\n\n\ndef net(in_features: int):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(in_features, WIDTH), nn.ReLU(),"
+        " nn.Linear(WIDTH, 2))\n"
+    )
+    path = tmp_path / "wide.toml"
+    path.write_text(RECIPE.partition("[model]")[0] + '[model]\nbuild = "wide:net"\n')
+    runs = runner.plan(str(path), ["adam"], (0,), {}, "task", tmp_path / "out")
+    with pytest.raises(Stop):
+        carry_out(runs, stop_at("epoch", 2))
+    (tmp_path / "blocks.py").write_text("WIDTH = 9\n")
+    for name in ("wide", "blocks"):
+        del sys.modules[name]
+    with pytest.raises(UserError, match=r"\.seed0\.checkpoint was saved with other code \(.*size"):
+        carry_out(runs)
+
+
+def test_networks_that_return_no_tensor_or_need_two_samples(tmp_path: Path) -> None:
+    recipe(tmp_path)
+    path = tmp_path / "two.toml"
+    path.write_text(RECIPE.partition("[model]")[0] + '[model]\nbuild = "two:Net"\n')
+    code = (
+        "from torch import nn\n\n\nclass Net(nn.Module):\n    def __init__(self, in_features):\n"
+        "        super().__init__()\n"
+        "        self.norm = nn.BatchNorm1d(in_features, track_running_stats=False)\n"
+        "        self.out = nn.Linear(in_features, 2)\n\n    def forward(self, x):\n"
+        "        return self.out(self.norm(x.flatten(1)))\n"
+    )
+    (tmp_path / "two.py").write_text(code)
+    carry_out(runner.plan(str(path), ["adam"], (0,), {"epochs": 1}, "task", tmp_path / "out"))
+    (tmp_path / "two.py").write_text(code.replace("return self.out(", "return x, self.out("))
+    del sys.modules["two"]
+    with pytest.raises(UserError, match="two:Net returns a tuple, expected a tensor"):
+        carry_out(runner.plan(str(path), ["ste"], (0,), {}, "task", tmp_path / "out"))
+
+
+def test_heads_of_a_network_of_ones_own_may_grow_or_be_made_by_tasks(tmp_path: Path) -> None:
+    recipe(tmp_path)
+    (tmp_path / "many.py").write_text(
+        "from avalanche.models import MTSimpleMLP\nfrom torch import nn\n\nfrom cl_bnn.nn import"
+        " mlp\n\n\ndef growing():\n    return MTSimpleMLP(hidden_size=8)\n\n\n"
+        "def told(in_features, out_features, n_tasks):\n"
+        "    return mlp(in_features=in_features, out_features=out_features, n_heads=n_tasks)\n"
+        "\n\ndef one(in_features):\n    return nn.Linear(in_features, 2)\n"
+    )
+    path = tmp_path / "many.toml"
+    changed = {"epochs": 1, "stream.heads": True}
+    for name in ("growing", "told"):
+        path.write_text(RECIPE.partition("[model]")[0] + f'[model]\nbuild = "many:{name}"\n')
+        runs = runner.plan(str(path), ["adam"], (0,), changed, "task", tmp_path / name)
+        carry_out(runs)
+        frame = results.read(runs[0].out)
+        ends = frame[(frame["metric"] == "accuracy") & (frame["after"] == frame["on"])]
+        assert ends["value"].min() > 0.7
+    path.write_text(RECIPE.partition("[model]")[0] + '[model]\nbuild = "many:one"\n')
+    with pytest.raises(UserError, match="many has a head per task, and many:one takes neither n_"):
+        carry_out(runner.plan(str(path), ["adam"], (0,), changed, "task", tmp_path / "one"))
+
+
 def test_outputs_that_do_not_fit_are_one_line(tmp_path: Path) -> None:
     recipe(tmp_path)
     code = "from torch import nn\n\n\ndef net(in_features: int) -> nn.Module:\n"
@@ -699,6 +763,27 @@ def _runs(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return status.rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="asks Linux for the processes")
+def test_a_sweep_outlives_a_process_that_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was killed alone is named; the runs beside it are carried out."""
+    code = (
+        "import os\nfrom cl_bnn.strategies import STEStrategy\n\n\nclass Dies(STEStrategy):\n"
+        "    def train(self, *args, **kwargs):\n        os.kill(os.getpid(), 9)\n"
+    )
+    path = own_code(tmp_path / "dies", "module_that_dies", code)
+    Path(path).write_text('title = "Dies"\nbuild = "module_that_dies:Dies"\n')
+    events: list[Event] = []
+    runs = [*plan(tmp_path, path, epochs=1), *plan(tmp_path, "ste", (0, 1), epochs=1)]
+    runner.run_all(
+        runs, jobs=2, device="cpu", data_root=None, on_event=events.append, keep_going=True
+    )
+    (lost,) = [event for event in events if event.kind == "failed"]
+    assert lost.run == runs[0].name and lost.wanting and "its process was killed" in lost.text
+    assert all(run.path.with_suffix(".json").is_file() for run in runs[1:])
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="asks Linux for the processes")

@@ -78,3 +78,8 @@ def test_iou_of_two_empty_sets_is_one() -> None:
     nothing = torch.zeros(3, dtype=torch.bool)
     assert metrics.iou(nothing, nothing) == 1.0
     assert metrics.iou(nothing, ~nothing) == 0.0
+
+
+def test_more_than_two_columns_are_no_two_classes() -> None:
+    with pytest.raises(ValueError, match="outputs of 10 columns: two classes are told apart by"):
+        BINARY.loss(torch.zeros(3, 10), torch.zeros(3, dtype=torch.int64))

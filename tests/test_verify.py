@@ -139,8 +139,8 @@ def test_claims_in_print(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
         "split_mnist[n_experiences=2] / ste",
         f"  cl-bnn run split_mnist --strategy ste --set stream.n_experiences=2 {rest}",
         "  ACC [%]: reported 71 (PAPER); ours 70.0 ± –, 1 seed: within, not firm",
-        "  accuracy [%] on task 1 after task 1: reported 80 (PAPER); ours 90.0 ± –, 1 seed: outside, "
-        "not firm",
+        "  accuracy [%] on task 1 after task 1: reported 80 (PAPER); ours 90.0 ± –, 1 seed: "
+        "outside, not firm",
         "",
         "split_mnist[n_experiences=2] / adam",
         f"  cl-bnn run split_mnist --strategy adam --set stream.n_experiences=2 {rest}",

@@ -123,13 +123,13 @@ class FolderView(data.Dataset[tuple[Tensor, int]]):
         """Images that cannot be read are an error, or are noted, once each.
 
         Raises:
-            UserError: they are not to be skipped, or nothing else was asked for.
+            Absent: they are not to be skipped, or nothing else was asked for.
         """
         if not self.skip_unreadable:
             advice = "mend or remove it, or leave such images out"
-            raise UserError(f"{found.failures[0]}; {advice} with --set stream.skip_unreadable=true")
+            raise Absent(f"{found.failures[0]}; {advice} with --set stream.skip_unreadable=true")
         if not found.places:
-            raise UserError(f"no image of a whole batch can be read; {found.failures[0]}")
+            raise Absent(f"no image of a whole batch can be read; {found.failures[0]}")
         for failure in found.failures:
             if failure not in self._skipped:
                 self._skipped.add(failure)
@@ -156,7 +156,7 @@ class Decoders:
             seed: of the random changes; another one in every epoch.
 
         Raises:
-            UserError: an image cannot be read, or where such images are skipped, none of a batch; a
+            Absent: an image cannot be read, or where such images are skipped, none of a batch; a
                 process that decodes has died.
         """
         paths, targets = self.view.paths, self.view.targets
@@ -186,7 +186,7 @@ class Decoders:
         except RuntimeError as error:
             if not str(error).startswith("DataLoader worker"):
                 raise
-            raise UserError(
+            raise Absent(
                 "a process that decodes images has died, perhaps for want of memory (or of shared "
                 "memory, /dev/shm): set CL_BNN_WORKERS to a smaller number"
             ) from error
@@ -283,7 +283,10 @@ def _listing(folder: Path) -> tuple[list[str], list[str], Tensor]:
     from torchvision.datasets import ImageFolder
 
     if not folder.is_dir():
-        raise Absent(f"{_printable(str(folder))} is no folder")
+        raise Absent(
+            f"{_printable(str(folder))} is no folder; stream.train and stream.test name those of "
+            "training and test images"
+        )
 
     class Classes(ImageFolder):  # type: ignore[misc]
         """Folders, but for those that file managers and notebooks hide."""

@@ -2,12 +2,12 @@
 
 import copy
 from collections.abc import Sequence
-from inspect import signature
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
+from cl_bnn.nn.labels import asks_labels
 from cl_bnn.nn.layers import binary_parameters
 
 
@@ -44,7 +44,7 @@ class Stacked(nn.Module):
             self.register_parameter(_flat(name), nn.Parameter(value.detach(), learned))
         for name, value in buffers.items():
             self.register_buffer(_flat(name), value, persistent=name in saved)
-        self._told = len(signature(first.forward).parameters) > 1
+        self._told = asks_labels(first.forward)
         # In a list, lest its parameters count as ours.
         self._form = [copy.deepcopy(first).to("meta")]
 

@@ -35,12 +35,14 @@ class WithInner(Optimizer):
         params: the weights to be binary (parameters or groups, like every torch optimiser).
         defaults: the settings of a group.
         inner: an optimiser for the real-valued parameters (BatchNorm gains, biases), or None. Its
-            learning-rate scheduler is the user's own. Torch's `GradScaler` does not know it:
-            call `scaler.unscale_(optimizer.inner)` as well before `scaler.step(optimizer)`.
+            learning-rate scheduler is the user's own. Torch's `GradScaler` skips a step for the
+            infinities of the optimiser that it is given, and not for those of `inner`: with one,
+            keep the real parameters in an optimiser of their own, stepped by `scaler.step` too, or
+            take bfloat16, which needs none.
 
     Raises:
-        ValueError: a setting is outside its range, there are no parameters, or a bias or gain would
-            become binary.
+        ValueError: a setting is outside its range, there are no parameters, a bias or gain would
+            become binary, or `inner` holds a parameter as well.
     """
 
     ranges: ClassVar[dict[str, Range]]
@@ -48,8 +50,8 @@ class WithInner(Optimizer):
     def __init__(
         self, params: Iterable[Any], defaults: dict[str, Any], inner: Optimizer | None
     ) -> None:
-        super().__init__(some(params), defaults)
         self.inner = inner
+        super().__init__(some(params), defaults)
         self._drawn = False  # whether the parameters hold weights that no gradient was taken at
 
     def undraw(self) -> None:
@@ -64,12 +66,25 @@ class WithInner(Optimizer):
         """Take in a group of binary parameters, its settings checked.
 
         Raises:
-            ValueError: a setting is outside its range, or a bias or gain would become binary: see
-                `cl_bnn.optim.weights.refuse_vectors`.
+            ValueError: a setting is outside its range, a bias or gain would become binary (see
+                `cl_bnn.optim.weights.refuse_vectors`), or the group is not to be binary or is that
+                of the inner optimiser.
         """
         check(self.ranges, {**self.defaults, **param_group})
+        if not param_group.get("binary", True):
+            raise ValueError(
+                f"a group with binary = False: {type(self).__name__} has binary weights only; give "
+                "real parameters to its inner optimiser"
+            )
         refuse_vectors(param_group)
         super().add_param_group(param_group)
+        real = set(self._real_parameters())
+        if any(parameter in real for parameter in self.param_groups[-1]["params"]):
+            self.param_groups.pop()
+            raise ValueError(
+                "the inner optimiser holds a weight that is to be binary: give it real parameters "
+                "only, such as those of `cl_bnn.nn.real_parameters`"
+            )
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clear the gradients of the binary parameters and of those of the inner optimiser."""

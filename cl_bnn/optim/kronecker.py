@@ -162,13 +162,14 @@ class FactorMeter:
         def forward(_: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
             if not output.requires_grad:  # frozen, and nothing before it learns
                 return
-            patches = _patches(layer, given[0].detach())
+            patches = _patches(layer, given[0].detach()).to(weight.dtype)  # also under autocast
 
             def backward(gradient: Tensor) -> None:
-                places = _rows(layer, gradient)
+                places = _rows(layer, gradient).to(weight.dtype)
                 share = len(gradient) / len(patches)  # a mean over places, a sum over samples
-                self._add(self._inputs, weight, patches.t() @ patches * share)
-                self._add(self._outputs, weight, places.t() @ places)
+                with torch.autocast(weight.device.type, enabled=False):
+                    self._add(self._inputs, weight, patches.t() @ patches * share)
+                    self._add(self._outputs, weight, places.t() @ places)
 
             output.register_hook(backward)  # type: ignore[no-untyped-call]
 

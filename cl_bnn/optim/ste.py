@@ -16,10 +16,12 @@ BACKWARDS: tuple[Backward, ...] = ("identity", "hard_tanh")
 
 
 def signs(latent: Tensor, out: Tensor | None = None) -> Tensor:
-    """+1 where `latent >= 0`, else -1 (never 0), any shape; written into `out` if given."""
+    """+1 where `latent >= 0`, else -1 (never 0), any shape; written into `out` if given. NaN stays
+    NaN, lest a network that broke down look healthy.
+    """
     latent = latent.detach()
     held = torch.empty_like(latent) if out is None else out
-    return torch.ge(latent, 0, out=held).mul_(2).sub_(1)
+    return torch.clamp(latent, -1, 0.5, out=held).floor_().mul_(2).add_(1)
 
 
 class STE(Adam):
@@ -28,7 +30,8 @@ class STE(Adam):
 
         w = sign(v),    g = dloss/dw,    v <- clip(v - Adam(g * h(v)), -c, c)
 
-    with `h = 1` for the identity and `h(v) = 1 where |v| <= 1, else 0` for the hard tanh.
+    with `h = 1` for the identity and `h(v) = 1 where |v| <= 1, else 0` for the hard tanh, which is
+    the same as long as `c <= 1`.
 
     Call `draw()` before the forward pass, `step()` after the backward pass; or `step(closure)`,
     which does both. The parameters hold the latent weights between steps, so that

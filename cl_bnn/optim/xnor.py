@@ -32,7 +32,7 @@ def filter_scale(latent: Tensor) -> Tensor:
 def latent_gradient(gradient: Tensor, latent: Tensor, derivative: Derivative) -> Tensor:
     """dloss/dv from g = dloss/dw, with `w = alpha sign(v)`.
 
-    With n weights an output, d sign(v)/dv taken to be 1 where |v| <= 1, and alpha = sum |v| / n,
+    With n weights an output, d sign(v)/dv taken to be 1 (|v| <= 1), and alpha = sum |v| / n,
 
         h = alpha g + sign(v) / n sum (sign(v) g)
 
@@ -50,7 +50,7 @@ def latent_gradient(gradient: Tensor, latent: Tensor, derivative: Derivative) ->
     """
     w, own = signs(latent), tuple(range(1, latent.dim()))
     count, inputs = latent[0].numel(), latent.shape[1]
-    h = filter_scale(latent) * gradient * (latent.abs() <= 1)
+    h = filter_scale(latent) * gradient
     h += w * (w * gradient).sum(own, keepdim=True) / count
     if derivative == "exact":
         return h - h.mean(1, keepdim=True)

@@ -18,7 +18,7 @@ from cl_bnn.plots.heat import acc_map, matrices
 from cl_bnn.plots.streams import curves
 from cl_bnn.report.ledger import Published
 from cl_bnn.report.ledger import read as read_reference
-from cl_bnn.report.scenarios import fullest, of_studies
+from cl_bnn.report.scenarios import fullest, of_studies, without_scenario
 from cl_bnn.report.summary import at_task_ends, is_single, slug, summary
 
 #: From so many strategies on each has a panel of its own: as many as there are colours are told
@@ -35,9 +35,10 @@ def draw(
     stream has `curves` and `matrix`; with at least two strategies `average`, with many
     `strategies`. Where there are rows for them: `posterior` and `layers`, `reliability`, `state`,
     `ensembles` and `members`, `predictions`. A stream without accuracies at task ends has no
-    figures of its own. The variants of one stream together have `<name>_variants`; all streams have
+    figures of its own. The variants of one stream together have `<name>_variants`, and those that
+    differ in the scenario alone, with many strategies, `<name>_scenarios`; all streams have
     `streams`, each with the variant that most strategies were run on. Streams with images held out
-    are in neither; without `together` neither is drawn.
+    are in none of these; without `together` none is drawn.
 
     Files below `runs` (the folder that `out` lies in if None) hold the predictions, and published
     numbers in `reference.csv`. Raises `UserError` if `out` cannot be written.
@@ -80,6 +81,9 @@ def _over_streams(frame: pd.DataFrame) -> dict[str, Figure]:
     runs = summary(streams[~of_studies(streams)])
     bases = runs["benchmark"].map(name_of)
     found = {f"{slug(base)}_variants": acc_map(rows, base) for base, rows in runs.groupby(bases)}
+    for name, rows in runs.groupby(runs["benchmark"].map(without_scenario)):
+        if rows["strategy"].nunique() >= MULTIPLES_FROM:
+            found[f"{slug(name)}_scenarios"] = acc_map(rows, name)
     if bases.nunique() > 1:
         found["streams"] = acc_map(fullest(runs), "all streams")
     return {name: figure for name, figure in found.items() if figure is not None}

@@ -71,6 +71,7 @@ def render(
         f"How to read this page: {BACK}.\n",
         *_scenario(name),
         *_shown([*_main_tables(frame, runs), *unsure, capacity.table(frame)]),
+        *_folded("Uncertainty after every task", uncertainty.along(frame) if not single else []),
         *_folded("The posterior after every task", posterior_tables(frame) if not single else []),
         *_shown([cost.table(frame, info)]),
         *statistics_page.section(runs, against),

@@ -18,7 +18,7 @@ from cl_bnn.atomic import atomic_write
 from cl_bnn.errors import UserError
 from cl_bnn.report import ablation, benchmark_page, ledger_page, statistics_page
 from cl_bnn.report.benchmark_page import TABLES, figure
-from cl_bnn.report.scenarios import DEFAULT_SCENARIOS, in_order, of_studies
+from cl_bnn.report.scenarios import DEFAULT_SCENARIOS, in_order, of_studies, without_scenario
 from cl_bnn.report.summary import slug, summary
 from cl_bnn.report.tables import markdown, variants_table
 from cl_bnn.results import called, load
@@ -39,7 +39,8 @@ points. `a ± b` is the mean over seeds and the half width of its 95 % Student t
 where there is no number, or no interval because there is one seed. An interval that extends below 0
 or above 100 % means that the seeds are too few or fall into groups. A benchmark called
 `split_mnist[epochs=3,width=400]` is the recipe `split_mnist` with these settings changed
-(`n_experiences` is the number of tasks), and likewise with strategies.
+(`n_experiences` is the number of tasks), and likewise with strategies; `cl-bnn list` says in a
+line what each is.
 Tasks count from 1 here and from 0 in the CSV files. With R[t, i] the test accuracy on task i once
 the tasks 1 to t are learned, and T tasks:
 
@@ -154,6 +155,9 @@ def _overview(
         default = DEFAULT_SCENARIOS.get(base)
         heading = f"scenario={default} (default)" if default else "default"
         tables = [markdown(variants_table(compared, base, heading))]
+        for name in dict.fromkeys(map(without_scenario, names)):
+            what = f"{name}: ACC of all strategies by scenario"
+            tables += figure(directory, f"{slug(name)}_scenarios", what)
         tables += figure(directory, f"{slug(base)}_variants", f"{base}: ACC of all strategies")
     else:
         tables = []

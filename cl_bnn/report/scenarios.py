@@ -108,10 +108,15 @@ def _name_within(variants: Sequence[str], benchmark: str) -> str:
 
 
 def _rank(benchmark: str) -> tuple[str, list[str], int, str]:
-    others = [setting for setting in settings_of(benchmark) if not _is_scenario(setting)]
     scenario = scenario_of(benchmark)
     place = ["", *SCENARIOS].index(scenario) if scenario in SCENARIOS else 0
-    return name_of(benchmark), others, place, benchmark
+    return name_of(benchmark), settings_of(without_scenario(benchmark)), place, benchmark
+
+
+def without_scenario(benchmark: str) -> str:
+    """A label less what says its scenario: the same for those that differ in nothing else."""
+    others = [setting for setting in settings_of(benchmark) if not _is_scenario(setting)]
+    return name_of(benchmark) + (f"[{','.join(others)}]" if others else "")
 
 
 def _is_scenario(setting: str) -> bool:

@@ -158,7 +158,10 @@ _OF_MATRIX = {
 #: The measures made from accuracies, by their names in tables and in `reference.csv`.
 MEASURES = (*_OF_MATRIX, "FWT")
 #: Metrics of which the mean over all tasks after the last one is reported as well.
-FINAL_MEANS = ("nll", "ece", "accuracy_mode", "nll_mode", "ece_mode")
+FINAL_MEANS = (
+    "nll", "ece", "accuracy_mode", "nll_mode", "ece_mode", "brier", "aleatoric", "epistemic",
+    "auroc_rotated", "auroc_inverted", "auroc_fashion_mnist",
+)  # fmt: skip
 
 
 def measures(run: pd.DataFrame, tasks: int | None = None) -> dict[str, float]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import pandas as pd
 
-from cl_bnn.report.order import by_strategy
-from cl_bnn.report.summary import at_end
+from cl_bnn.report.order import MOST_COLUMNS, by_strategy, shown_tasks
+from cl_bnn.report.summary import at_end, at_task_ends
 from cl_bnn.report.tables import AUROC, NOTHING, Table, format_of, of_rows
 
 #: How many test samples of a task the costly measures see, evenly spread: see `cl_bnn.uncertainty`.
@@ -55,6 +56,37 @@ def single_tables(frame: pd.DataFrame) -> list[Table]:
 def is_shown_here(metric: str) -> bool:
     """Whether a metric has its place in these tables, or in the figure of reliability, alone."""
     return metric in NEW or metric.startswith((AUROC, "bin_"))
+
+
+def along(frame: pd.DataFrame) -> list[Table]:
+    """Predictive uncertainty and data not seen along the tasks of the one benchmark in `frame`, a
+    table each: after every task on those before it, on it and on those to come.
+    """
+    unseen = sorted({name for name in frame["metric"].unique() if name.startswith(AUROC)})
+    measured = [m for m in (*PREDICTIVE, *unseen) if len(at_task_ends(frame, m))]
+    return [_along(frame, metric) for metric in measured]
+
+
+def _along(frame: pd.DataFrame, metric: str) -> Table:
+    rows = at_task_ends(frame, metric)
+    rows = rows[rows["on"].notna() & (rows["after"] >= 0)]
+    n_tasks = int(rows["after"].max()) + 1
+    numbers = shown_tasks(n_tasks, MOST_COLUMNS)
+    body = []
+    for strategy, mine in by_strategy(rows):
+        cells = [_ages(mine[mine["after"] == number - 1], metric) for number in numbers]
+        body.append([strategy, *cells])
+    head = ["strategy", *(f"after task {number}" for number in numbers)]
+    title = f"{format_of(metric).heading}: old / current / to come, means over tasks and seeds"
+    return Table(title, head, body)
+
+
+def _ages(rows: pd.DataFrame, metric: str) -> str:
+    """The means on tasks before the last learned, on it and on those to come."""
+    _, factor, decimals = format_of(metric)
+    sides = (rows["on"] < rows["after"], rows["on"] == rows["after"], rows["on"] > rows["after"])
+    found = [factor * rows[side]["value"].mean() for side in sides]
+    return " / ".join(NOTHING if math.isnan(v) else f"{v:z.{decimals}f}" for v in found)
 
 
 def means(frame: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from avalanche.core import SupervisedPlugin
 from torch import Tensor, nn
 
 from cl_bnn.errors import UserError
-from cl_bnn.nn import binary_group, real_parameters
+from cl_bnn.nn import binary_group
 from cl_bnn.objectives import CLASSIFICATION
 from cl_bnn.optim import BayesBiNN
 from cl_bnn.optim.bayesbinn import Mode
@@ -17,7 +17,7 @@ from cl_bnn.optim.gaussian import GaussianPosterior
 from cl_bnn.optim.inner import WithInner
 from cl_bnn.optim.prediction import AVERAGES, Average
 from cl_bnn.optim.weights import WeightSamples, refuse_vectors
-from cl_bnn.strategies.binary import GrowsBesideInner
+from cl_bnn.strategies.binary import GrowsBesideInner, inner_adam
 from cl_bnn.strategies.composed import asks_weights
 from cl_bnn.strategies.priors import KroneckerPrior, PosteriorAsPrior, require_verbs
 from cl_bnn.strategies.schedules import Schedule
@@ -316,7 +316,7 @@ class BayesBiNNStrategy(PosteriorStrategy):
             temperature=temperature, momentum=momentum, mc_samples=mc_samples, kl_weight=kl_weight,
             init_lambda=init_lambda, mode=mode, scale_bound=scale_bound,
             prior_power=prior_power, prior_strength=prior_strength,
-            inner=_inner(model, real_lr),
+            inner=inner_adam(model, real_lr),
         )  # fmt: skip
         super().__init__(
             model=model, optimizer=optimizer, eval_samples=eval_samples, average=average,
@@ -338,8 +338,3 @@ class BayesBiNNStrategy(PosteriorStrategy):
             n_samples = getattr(self.dataloader, "n_samples", len(self.adapted_dataset))
         for group in self.optimizer.param_groups:
             group["train_set_size"] = n_samples * self.trainset_scale
-
-
-def _inner(model: nn.Module, lr: float) -> torch.optim.Optimizer | None:
-    real = real_parameters(model)
-    return torch.optim.Adam(real, lr) if real else None

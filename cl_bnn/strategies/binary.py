@@ -54,6 +54,13 @@ class DrawingStrategy(Template):
 
     predictors: tuple[str, ...] = ("mode",)
     optimizer: Any
+    restart = False  # whether the optimiser begins anew with every task, by its verb `restart`
+
+    def _before_training_epoch(self, **kwargs: Any) -> None:
+        # Not before the experience: one that is continued from a checkpoint must not begin anew.
+        if self.restart and self.epoch == 0:
+            self.optimizer.restart()
+        super()._before_training_epoch(**kwargs)
 
     def _before_forward(self, **kwargs: Any) -> None:
         self.optimizer.draw()

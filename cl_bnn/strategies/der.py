@@ -35,7 +35,8 @@ class DER(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg
     Avalanche's own DER, which is another method, is `AvalancheDER`.
 
     Args:
-        memory: M >= 1, samples that are kept, as the network saw them.
+        memory: M >= 1, samples that are kept, as the network saw them: where images are augmented,
+            the one version of each is replayed; the authors augment anew.
         batch_size: samples drawn from the memory for each of the two terms, >= 1.
         alpha: >= 0.
         beta: >= 0.

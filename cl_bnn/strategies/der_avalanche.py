@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from cl_bnn.errors import UserError
 from cl_bnn.strategies.der import require_ranges
 from cl_bnn.strategies.loading import view_behind
 
@@ -53,7 +54,13 @@ class AvalancheDER(SupervisedPlugin):
         self._outputs: Tensor | None = None  # for these
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Take the memory as it is now."""
+        """Take the memory as it is now.
+
+        Raises:
+            UserError: the data have no task labels.
+        """
+        if not hasattr(strategy.experience, "task_label"):
+            raise UserError("Avalanche's DER keeps samples by their task labels: take DER instead")
         kept = self.storage.buffer
         if len(kept) >= self.batch_size:
             self._replayed = cycle(DataLoader(kept, self.batch_size, shuffle=True, drop_last=True))
@@ -101,11 +108,12 @@ def _not_augmented(dataset: Any) -> Iterator[None]:
     if view is None:
         yield
         return
-    augment, view.augment = view.augment, None
+    held = dict(vars(view))
+    vars(view).update(vars(view.still()))
     try:
         yield
     finally:
-        view.augment = augment
+        vars(view).update(held)
 
 
 class _Told(nn.Module):

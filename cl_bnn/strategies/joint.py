@@ -1,4 +1,4 @@
-"""All tasks at once: the upper bound that a continual learner is measured against."""
+"""All tasks at once: what can be learned where nothing can be forgotten."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -26,6 +26,8 @@ class AllAtOnce(Mixin):
     def train(self, experiences: Any, eval_streams: Any = None, **kwargs: Any) -> Any:
         """Train on all `experiences` together; their task labels stay with their samples."""
         self._joined = list(experiences) if isinstance(experiences, Iterable) else [experiences]
+        if eval_streams is None:
+            eval_streams = [self._joined]
         return super().train(self._joined[0], eval_streams, **kwargs)
 
     def train_dataset_adaptation(self, **kwargs: Any) -> None:

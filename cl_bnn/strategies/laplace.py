@@ -64,7 +64,6 @@ class KroneckerLaplace(SupervisedPlugin, supports_distributed=True):  # type: ig
         for name, w in named.items():
             if w in found:
                 self._consolidate(name, found[w])
-            if name in self.inputs:
                 self.anchor[name] = w.detach().clone()
 
     def _consolidate(self, name: str, found: Factors) -> None:

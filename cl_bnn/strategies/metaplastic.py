@@ -55,12 +55,6 @@ class MetaplasticStrategy(LatentStrategy):
         """Initial latent weights U(-0.05, 0.05), as published."""
         init_uniform(model, LATENT_BOUND)
 
-    def _before_training_epoch(self, **kwargs: Any) -> None:
-        # Not before the experience: one that is continued from a checkpoint must not begin anew.
-        if self.restart and self.epoch == 0:
-            self.optimizer.restart()
-        super()._before_training_epoch(**kwargs)
-
     def add_parameter(self, parameter: nn.Parameter, *, binary: bool) -> None:
         """A new weight matrix becomes binary, with the metaplasticity of the last layer; anything
         else is real.

@@ -74,12 +74,6 @@ class PMFStrategy(BinaryStrategy):
         super().__init__(model=model, optimizer=optimizer, **template)
         self.restart, self.real_lr = restart, real_lr
 
-    def _before_training_epoch(self, **kwargs: Any) -> None:
-        # Not before the experience: one that is continued from a checkpoint must not begin anew.
-        if self.restart and self.epoch == 0:
-            self.optimizer.restart()
-        super()._before_training_epoch(**kwargs)
-
     @contextmanager
     def evaluation_weights(self) -> Iterator[None]:
         """Inside, the binary weights, or those between -1 and 1."""

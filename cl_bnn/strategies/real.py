@@ -49,11 +49,11 @@ class AdamStrategy(Template):
         if self.grad_clip is not None:
             nn.utils.clip_grad_value_(self.model.parameters(), self.grad_clip)
 
-    @torch.no_grad()
     def _after_update(self, **kwargs: Any) -> None:
         if self.weight_clip is not None:
-            for parameter in self.model.parameters():
-                parameter.clamp_(-self.weight_clip, self.weight_clip)
+            with torch.no_grad():
+                for parameter in self.model.parameters():
+                    parameter.clamp_(-self.weight_clip, self.weight_clip)
         super()._after_update(**kwargs)
 
 

@@ -18,7 +18,7 @@ class SI(Anchored):
     Along a task every weight gathers how far it has brought the loss down, and after it becomes
     important by that (eqs 3 to 5), with w_0 the weights at the beginning of the task:
 
-        omega <- omega - g (w_after - w_before)     at every step, g that of the loss alone
+        omega <- omega - g (w_after - w_before)     at every step, g without this penalty
         Omega <- Omega + max(omega, 0) / ((w - w_0)^2 + damping),    c <- w
 
     Weights that brought the loss up are not important, as in the authors' code: a negative Omega
@@ -51,7 +51,7 @@ class SI(Anchored):
 
     @torch.no_grad()
     def after_backward(self, strategy: Any, **kwargs: Any) -> None:
-        """Note the gradient of the loss without the penalty."""
+        """Note the gradient of the loss without this penalty; those of other plugins are in it."""
         self._gradients = {}
         for name, w in strategy.model.named_parameters():
             if w.grad is None:

@@ -22,7 +22,7 @@ class STEStrategy(LatentStrategy):
     Args:
         model: the network.
         lr: Adam's learning rate on the latent weights, in the first epoch of every task.
-        backward: `"identity"` or `"hard_tanh"`.
+        backward: `"identity"` or `"hard_tanh"`, which differ with a clamp above 1 only.
         clamp: latent weights stay within plus or minus this value.
         grad_clip: gradients are clipped element by element to plus or minus this value; None: not
             at all.

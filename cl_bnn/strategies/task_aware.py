@@ -1,6 +1,5 @@
 """A network as Avalanche knows it."""
 
-from inspect import Parameter, signature
 from typing import Any
 
 import torch
@@ -9,23 +8,21 @@ from avalanche.models import DynamicModule, MultiTaskModule
 from avalanche.models.utils import avalanche_model_adaptation
 from torch import Tensor, nn
 
-#: What an argument is called that stands for task labels, also where it may be left out.
-LABELS = ("task", "tasks", "task_label", "task_labels")
+from cl_bnn.nn.labels import asks_labels
 
 
 class TaskAware(MultiTaskModule):
     """A network as Avalanche knows it: gets the task labels, and is told them if it asks.
 
     Args:
-        network: called with inputs and task labels if the second argument of its `forward` has no
-            default or is called by one of `LABELS`, else with inputs alone.
+        network: called with inputs, and with task labels too if its `forward` asks for them, see
+            `cl_bnn.nn.labels.asks_labels`.
     """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        second = [*signature(network.forward).parameters.values()][1:2]
-        self._told = any(p.default is Parameter.empty or p.name in LABELS for p in second)
+        self._told = asks_labels(network.forward)
 
     def forward(self, x: Tensor, task_labels: Tensor | None) -> Any:
         """Outputs (batch, ...) for inputs (batch, ...) with task labels (batch,); without labels

@@ -9,6 +9,7 @@ import torch
 from avalanche.benchmarks import CLExperience
 from avalanche.training.plugins import EarlyStoppingPlugin, LRSchedulerPlugin
 from avalanche.training.templates import SupervisedTemplate
+from avalanche.training.templates.base_sgd import PeriodicEval
 from torch import Tensor, nn
 
 from cl_bnn import distributed
@@ -167,15 +168,34 @@ class Template(FollowsModel, SupervisedTemplate):
                     f"{name} puts other weights into the model, and what {type(self).__name__} "
                     f"learns is in its optimiser{instead}"
                 )
-            if isinstance(plugin, LRSchedulerPlugin) and self._varies:
+            if not isinstance(plugin, LRSchedulerPlugin):
+                continue
+            if self._varies:
                 raise UserError(
                     f"{name} and a schedule of {type(self).__name__} would both set the learning "
                     "rate: take schedule='constant' beside it"
+                )
+            if plugin.scheduler.optimizer is not self.optimizer:
+                raise UserError(
+                    f"{name} sets the learning rate of the strategy's own optimiser: give it a "
+                    "scheduler of `strategy.optimizer`"
                 )
 
     def resume(self, epoch: int, restore_rng: Callable[[], None]) -> None:
         """The next call of `train` begins at this epoch, after calling `restore_rng`."""
         self._resume = epoch, restore_rng
+
+    def _before_training_exp(self, **kwargs: Any) -> None:
+        """Avalanche's periodic evaluation ends with one of the finished network; it would count
+        `train_epochs`, and not all need be trained.
+        """
+        super()._before_training_exp(**kwargs)
+        for plugin in map(bare, self.plugins):
+            if isinstance(plugin, PeriodicEval) and plugin.peval_mode == "epoch":
+                last = self.n_epochs - 1
+                plugin.do_final = plugin.eval_every == 0 or (
+                    plugin.eval_every > 0 and last % plugin.eval_every != 0
+                )
 
     def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
         self.epoch = self._first_epoch()

@@ -532,3 +532,26 @@ def test_an_inner_optimiser_is_not_lost_by_loading() -> None:
         with pytest.raises(ValueError, match="one of state_dict and this optimiser has no inner"):
             made(one).load_state_dict(made(other).state_dict())
     made(True).load_state_dict(made(True).state_dict())
+
+
+def test_every_optimiser_of_binary_weights_is_held_to_these_demands() -> None:
+    from cl_bnn import optim
+
+    kinds = {getattr(build, "func", build) for build in OPTIMISERS.values()}
+    while any(isinstance(kind, partial) for kind in kinds):
+        kinds = {getattr(kind, "func", kind) for kind in kinds}
+    public = (getattr(optim, name) for name in optim.__all__)
+    classes = [c for c in public if isinstance(c, type) and issubclass(c, torch.optim.Optimizer)]
+    others = optim.BinaryOptimizer, optim.MESU, optim.VCL  # a base, and full precision
+    binary = {kind for kind in classes if kind not in others}
+    assert kinds == binary
+
+
+@pytest.mark.parametrize("build", [bayes, bop, pmf])
+def test_an_inner_optimiser_and_real_groups_do_not_touch_binary_weights(build: Any) -> None:
+    model = nn.Sequential(nn.Linear(4, 3, bias=False), nn.Linear(3, 2, bias=False))
+    first, second = model.parameters()
+    with pytest.raises(ValueError, match="inner optimiser holds a weight that is to be binary"):
+        build([first], inner=torch.optim.Adam(model.parameters(), 1e-2))
+    with pytest.raises(ValueError, match="a group with binary = False: .* has binary weights only"):
+        build([{"params": [first]}, {"params": [second], "binary": False}])

@@ -238,3 +238,18 @@ def test_the_state_of_a_prior_is_saved_and_grows() -> None:
     assert torch.equal(state["anchor"][:2, :2], before["anchor"])
     linear_step(optimiser, new, torch.ones(3, 4).double())
     assert math.isfinite(optimiser.naturals()[0].sum())
+
+
+def test_factors_measured_under_autocast_are_those_of_the_weights_type() -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(3, 2, bias=False)
+    optimiser = BayesBiNN(layer.parameters(), LR, train_set_size=N)
+    x = torch.randn(8, 3)
+    exact = kronecker_factors(layer, optimiser, x)[layer.weight]
+    with torch.autocast("cpu", torch.bfloat16):
+        factors = kronecker_factors(layer, optimiser, x)
+    found = factors[layer.weight]
+    assert found.inputs.dtype == found.outputs.dtype == torch.float32
+    torch.testing.assert_close(found.inputs, exact.inputs, rtol=0.02, atol=0.02)
+    optimiser.posterior_to_prior(factors)
+    optimiser.step(lambda: F.cross_entropy(layer(x), torch.zeros(8, dtype=torch.int64)))

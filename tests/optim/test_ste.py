@@ -148,3 +148,9 @@ def test_ste_loading_forgets_weights_that_were_drawn() -> None:
     model(torch.ones(2, 3)).sum().backward()
     optimiser.step()
     torch.testing.assert_close(model.weight.data, saved[0]["weight"])
+
+
+def test_a_network_that_broke_down_does_not_look_healthy() -> None:
+    latent = torch.tensor([float("nan"), -0.0, 0.3, -0.3, -7.0, 7.0])
+    assert signs(latent).isnan().tolist() == [True, *[False] * 5]
+    assert signs(latent)[1:].tolist() == [1, 1, -1, -1, 1]

@@ -115,6 +115,18 @@ def test_a_matrix_of_many_tasks_has_colours_and_a_bar_instead_of_numbers() -> No
     np.testing.assert_allclose(np.ravel(shown), 100 * np.arange(121) / 121)
 
 
+def test_scenarios_of_many_strategies_have_a_figure_of_their_own(tmp_path: Path) -> None:
+    many = ["bayesbinn", "ste", "adam", "bop", "joint", "ewc", "si", "mas"]
+    frames = [
+        plausible(f"split_mnist[{rest}]", strategies=some, seeds=[0])
+        for rest in ("epochs=3", "epochs=3,scenario=class", "epochs=9", "epochs=9,scenario=class")
+        for some in (many if "3" in rest else many[:2],)
+    ]
+    names = {path.stem for path in plots.draw(pd.concat(frames), tmp_path)}
+    assert "split_mnist_epochs=3_scenarios" in names
+    assert "split_mnist_epochs=9_scenarios" not in names
+
+
 def test_draw_sets_variants_and_all_streams_side_by_side(tmp_path: Path) -> None:
     frame = pd.concat([plausible(name, ["ste"], tasks=2) for name in (*SPLIT, "rotated_mnist")])
     single = plausible("mnist", ["ste"], tasks=1)

@@ -55,6 +55,19 @@ def test_scenarios_that_names_do_not_say_are_those_of_the_recipes() -> None:
             assert scenarios.scenario_of(name) == said, name
 
 
+def test_every_stream_of_several_tasks_has_a_scenario() -> None:
+    for name in recipes.names("benchmarks"):
+        stream = recipes.load_benchmark(name).stream
+        if stream.get("n_experiences", 1) > 1 or isinstance(stream.get("data"), list):
+            assert scenarios.scenario_of(name) in scenarios.SCENARIOS, name
+
+
+def test_labels_that_differ_in_the_scenario_alone() -> None:
+    names = ("split_mnist[epochs=3,scenario=class]", "split_mnist[epochs=3]", "split_mnist")
+    found = [scenarios.without_scenario(name) for name in names]
+    assert found == ["split_mnist[epochs=3]", "split_mnist[epochs=3]", "split_mnist"]
+
+
 def test_groups_of_a_frame_are_in_order_and_whole() -> None:
     frame = plausible(strategies=["joint", "ste", "bayesbinn"])
     groups = order.by_strategy(frame)

@@ -217,3 +217,21 @@ def test_the_page_has_all_of_it_in_one_order_and_twice_the_same(tmp_path: Path) 
 
 def test_pages_say_how_many_images_were_measured() -> None:
     assert uncertainty.IMAGES == measuring.IMAGES
+
+
+def test_uncertainty_along_the_tasks_on_old_current_and_coming_ones() -> None:
+    """Task 2 of 3: old is task 1, to come task 3; values 10 after + on, two seeds 1 apart."""
+    rows = [
+        Row("toy", "ste", seed, after, on, None, "nll", 10 * after + on + seed)
+        for seed in (0, 1)
+        for after in range(3)
+        for on in range(3)
+    ]
+    rows += [Row("toy", "ste", 0, 2, on, None, "auroc_rotated", 0.5 + on / 4) for on in range(3)]
+    nll, unseen = uncertainty.along(frame_of(rows))
+    assert nll.title.startswith("NLL [nats]: old / current / to come")
+    assert nll.head == ["strategy", "after task 1", "after task 2", "after task 3"]
+    assert nll.rows == [
+        ["ste", "– / 0.500 / 2.000", "10.500 / 11.500 / 12.500", "21.000 / 22.500 / –"]
+    ]
+    assert unseen.rows == [["ste", "– / – / –", "– / – / –", "0.625 / 1.000 / –"]]

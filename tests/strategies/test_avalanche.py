@@ -16,9 +16,11 @@ from avalanche.training.supervised import Naive
 from avalanche.training.templates import SupervisedTemplate
 from tiny import stream
 from torch import Tensor, nn
+from two_blobs import At
 
 from cl_bnn.errors import UserError
 from cl_bnn.nn import binary_parameters, mlp
+from cl_bnn.nn.labels import asks_labels
 from cl_bnn.optim import STE, BayesBiNN
 from cl_bnn.recorder import Recorder
 from cl_bnn.strategies import (
@@ -420,6 +422,48 @@ def test_an_argument_that_has_a_default_is_no_task_label() -> None:
     net, told = Net(2, 4), Told(2, 4)
     assert torch.equal(TaskAware(net)(x, labels), net(x))
     assert torch.equal(TaskAware(told)(x, labels), nn.Linear.forward(told, x) + 1)
+
+
+def test_only_a_positional_argument_can_stand_for_task_labels() -> None:
+    class Net(nn.Linear):
+        def forward(self, x: Tensor, **more: Any) -> Tensor:
+            return super().forward(x)
+
+    class Named(nn.Linear):
+        def forward(self, x: Tensor, *, scale: float) -> Tensor:
+            return super().forward(x)
+
+    assert not asks_labels(Net(2, 4).forward) and not asks_labels(Named(2, 4).forward)
+
+
+@pytest.mark.parametrize("looks, expected", [((3, 3), 2), ((2, 3), 2), ((3, 4), 2), ((0, 3), 1)])
+def test_the_last_of_periodic_evaluations_is_of_the_finished_network(
+    looks: tuple[int, int], expected: int
+) -> None:
+    """After every k-th epoch from the first on, of n that are trained of ten, and at the end."""
+    seen: list[int] = []
+    every, n_epochs = looks
+    strategy = STEStrategy(
+        model=nn.Linear(10, 2, bias=False), evaluator=quiet(), stop_after=n_epochs,
+        eval_every=every, plugins=[At(lambda s: seen.append(s.epoch), "before_eval")],
+        **settings(train_epochs=10),
+    )  # fmt: skip
+    data = two_blobs.benchmark(1)
+    strategy.train(data.train_stream[0], eval_streams=[data.test_stream])
+    seen = seen[1:]  # the first is before training
+    assert len(seen) == expected and seen[-1] in (n_epochs - 1, n_epochs)
+
+
+def test_joint_training_evaluates_all_experiences_unless_told() -> None:
+    data = two_blobs.benchmark(3)
+    seen: set[int] = set()
+    look = At(lambda s: seen.add(s.experience.current_experience), "before_eval_exp")
+    strategy = JointSTEStrategy(
+        model=nn.Linear(10, 2, bias=False), evaluator=quiet(), eval_every=1, plugins=[look],
+        **settings(),
+    )  # fmt: skip
+    strategy.train(data.train_stream)
+    assert seen == {0, 1, 2}
 
 
 @pytest.mark.parametrize("kind", [BayesBiNNStrategy, VCLStrategy])

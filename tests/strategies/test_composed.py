@@ -11,14 +11,14 @@ import torch
 from avalanche.benchmarks import class_incremental_benchmark
 from avalanche.benchmarks.utils import as_classification_dataset
 from avalanche.core import SupervisedPlugin
-from avalanche.models import IncrementalClassifier
+from avalanche.models import IncrementalClassifier, NCMClassifier, TrainEvalModel
 from avalanche.training.plugins import (
     AGEMPlugin,
+    CurrentDataNCMUpdate,
     EarlyStoppingPlugin,
     FromScratchTrainingPlugin,
     GDumbPlugin,
     LRSchedulerPlugin,
-    MemoryNCMUpdate,
     RWalkPlugin,
 )
 from test_execution import Stop, carry_out, plan, stop_at
@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cl_bnn import objectives, recipes, results, runner
+from cl_bnn.data.task import TaskView
 from cl_bnn.errors import UserError
 from cl_bnn.nn import mlp
 from cl_bnn.objectives import CLASSIFICATION
@@ -48,6 +49,7 @@ from cl_bnn.strategies import (
     Template,
     composed,
 )
+from cl_bnn.strategies.loading import view_behind
 
 BINARY = {
     "ste": STEStrategy, "bop": BopStrategy, "pmf": PMFStrategy, "bayesbinn": BayesBiNNStrategy,
@@ -195,7 +197,32 @@ def test_a_copy_of_a_strategy_has_plugins_of_its_own() -> None:
 
 
 def test_class_means_are_those_of_the_binary_network() -> None:
-    assert isinstance(composed.composed(MemoryNCMUpdate(20)), Composed)
+    data = stream(n_experiences=1)
+    model = TrainEvalModel(
+        nn.Sequential(nn.Flatten(), nn.Linear(784, 8, bias=False)), nn.Linear(8, 2, bias=False),
+        NCMClassifier(normalize=False),
+    )  # fmt: skip
+    strategy = STEStrategy(
+        model=model, plugins=[CurrentDataNCMUpdate()], train_mb_size=20, evaluator=Recorder()
+    )
+    strategy.train(data.train[0], eval_streams=[])
+    view = view_behind(data.train[0].dataset)
+    assert isinstance(view, TaskView)
+    x, y = view.materialise()
+    means = model.eval_classifier.class_means_dict
+    with strategy.network_weights(), torch.no_grad():
+        assert (model.feature_extractor[1].weight.abs() == 1).all()
+        for label in (0, 1):
+            torch.testing.assert_close(means[label], model.feature_extractor(x[y == label]).mean(0))
+
+
+def test_a_scheduler_is_that_of_the_strategys_own_optimiser() -> None:
+    strategy = learner(STEStrategy, n_tasks=0, schedule="constant")
+    other = torch.optim.SGD([nn.Parameter(torch.zeros(1))], 0.1)
+    steps = torch.optim.lr_scheduler.StepLR(other, 1)
+    strategy.plugins.append(LRSchedulerPlugin(steps))
+    with pytest.raises(UserError, match="give it a scheduler of `strategy.optimizer`"):
+        strategy.train(stream(n_experiences=1).train[0], eval_streams=[])
 
 
 def test_a_schedule_and_a_scheduler_are_one_too_many() -> None:

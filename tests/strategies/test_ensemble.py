@@ -155,7 +155,29 @@ def test_independent_members_begin_at_signs() -> None:
 
 
 def test_rounds_may_be_evaluated_within() -> None:
-    learn(ensemble(eval_every=1, peval_mode="iteration"))
+    data, ends = stream(n_experiences=1), []
+    looks: tuple[dict[str, Any], ...] = ({}, {"eval_every": 1, "peval_mode": "iteration"})
+    for look in looks:
+        strategy = ensemble(**look)
+        strategy.train(data.train[0], eval_streams=[data.test] if look else [])
+        assert bool(strategy.evaluator.tasks) == bool(look)
+        ends.append(torch.cat([weights_of(member) for member in strategy.members]))
+    assert torch.equal(*ends)
+
+
+def test_members_side_by_side_are_told_labels_only_if_they_ask() -> None:
+    class Net(nn.Linear):
+        def forward(self, x: Tensor, features: bool = False) -> Any:
+            assert features is False
+            return super().forward(x.flatten(1))
+
+    torch.manual_seed(0)
+    strategy = benn(
+        model=Net(784, 2, bias=False), member={"build": "cl_bnn.strategies:STEStrategy"}, size=2,
+        train_mb_size=20, evaluator=Recorder(),
+    )  # fmt: skip
+    assert "SideBySide" in type(strategy).__name__
+    learn(strategy)
 
 
 # Side by side ------------------------------------------------------------------------------------
@@ -362,7 +384,7 @@ def test_the_posterior_of_every_independent_member_becomes_its_prior() -> None:
     learn(strategy)
     for member in strategy.members:
         states = member.state["optimizer"]["state"].values()
-        assert all(torch.equal(s["prior"], s["natural"]) for s in states if "prior" in s)
+        assert states and all(torch.equal(s["prior"], s["natural"]) for s in states)
     strategy = ensemble(BayesBiNNStrategy, mode="sequential", **settings)
     calls = []
     strategy.optimizer.posterior_to_prior = lambda: calls.append(strategy.round)

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from avalanche.benchmarks import tensors_benchmark
+from avalanche.models import SimpleMLP, as_multitask
 from test_execution import Stop, carry_out, plan, stop_at
 from tiny import stream
 from torch import nn
@@ -13,7 +15,16 @@ from torch import nn
 from cl_bnn.nn import mlp
 from cl_bnn.optim.kronecker import Factors
 from cl_bnn.recorder import Recorder
-from cl_bnn.strategies import AdamStrategy, Composed, KroneckerLaplace, STEStrategy, TaskAware
+from cl_bnn.strategies import (
+    EWC,
+    MAS,
+    SI,
+    AdamStrategy,
+    Composed,
+    KroneckerLaplace,
+    STEStrategy,
+    TaskAware,
+)
 
 
 def learned(kind: Any, plugin: Any, n_tasks: int = 3, epochs: int = 5) -> tuple[Any, list[float]]:
@@ -61,6 +72,18 @@ def test_tasks_add_up_in_one_factor_and_are_averaged_in_the_other() -> None:
 
 
 @pytest.mark.parametrize("kind", [AdamStrategy, STEStrategy])
+@pytest.mark.parametrize(
+    "plugin",
+    [EWC(strength=300, samples=200), SI(strength=30), MAS(strength=3, samples=200)],
+    ids=["ewc", "si", "mas"],
+)
+def test_with_a_diagonal_penalty_more_of_the_first_task_is_left(kind: Any, plugin: Any) -> None:
+    _, naive = learned(kind, None)
+    _, held = learned(kind, plugin)
+    assert held[0] > naive[0] + 0.1
+
+
+@pytest.mark.parametrize("kind", [AdamStrategy, STEStrategy])
 def test_less_is_forgotten(kind: Any) -> None:
     _, naive = learned(kind, None)
     strategy, held = learned(kind, KroneckerLaplace(samples=200))
@@ -83,6 +106,24 @@ def test_interrupted_runs_end_with_the_same_bytes(tmp_path: Path) -> None:
             carry_out([pieces], stop_at(kind, count))
     carry_out([pieces])
     assert pieces.path.read_bytes() == whole.path.read_bytes()
+
+
+def test_a_head_that_grows_while_it_is_away_keeps_what_was_measured() -> None:
+    """Tasks of the labels 0, 1, 0; an evaluation makes the first head larger in between."""
+    torch.manual_seed(0)
+    sets = [(torch.randn(20, 10), torch.arange(20) % 2 + first) for first in (0, 0, 2)]
+    data = tensors_benchmark(train_tensors=sets, test_tensors=sets, task_labels=[0, 1, 0])
+    plugin = KroneckerLaplace(samples=20)
+    strategy = STEStrategy(
+        model=as_multitask(SimpleMLP(num_classes=2, input_size=10, hidden_size=8), "classifier"),
+        plugins=[Composed(plugin)], train_mb_size=10, evaluator=Recorder(),
+    )  # fmt: skip
+    for experience in data.train_stream:
+        strategy.train(experience, eval_streams=[])
+        strategy.eval(data.test_stream)
+    (head,) = [name for name in plugin.anchor if "classifiers.0" in name]
+    assert len(plugin.anchor[head]) == len(plugin.outputs[head]) == 4
+    assert plugin.tasks[head] == 2
 
 
 def test_values_out_of_range() -> None:
