@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from avalanche.core import BasePlugin, SupervisedPlugin
+from avalanche.models import MultiTaskModule
 from torch import Tensor, nn
 
 from cl_bnn import cost, distributed, metrics, probe, recipes, uncertainty
@@ -143,14 +144,16 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
             UserError: it breaks down on an input, its outputs are no tensor or have another shape,
                 or it has not got a head per task where there should be one.
         """
-        if grows(network):
-            return
         shape, build = self.stream.input_shape, self.run.spec.model["build"]
-        if self.stream.n_heads > 1 and not self._facts().keys() & {"n_heads", "n_tasks"}:
+        told = any(isinstance(module, MultiTaskModule) for module in network.modules())
+        makes_heads = told or self._facts().keys() & {"n_heads", "n_tasks"}
+        if self.stream.n_heads > 1 and not makes_heads:
             raise UserError(
                 f"{self.run.spec.benchmark} has a head per task, and {build} takes neither n_heads "
                 "nor n_tasks to make them: use a scenario without task labels, or another network"
             )
+        if grows(network):
+            return
         device = next((p.device for p in network.parameters()), None)
         inputs = torch.zeros(2, *shape, device=device)  # some norms need two
         try:
@@ -424,7 +427,7 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
                 raise
             raise UserError(
                 f"{self.checkpoint.newest} was saved with other code ({one_line(error)}): delete "
-                "it, and the run begins anew"
+                f"{self.checkpoint.newest.name}*, and the run begins anew"
             ) from error
         self.strategy.resume(state["epoch"], lambda: set_rng_state(state["rng"]))
         if self.phase < len(self.phases):

@@ -48,10 +48,14 @@ def print_table(table: Table, console: Console) -> None:
 def _tables(frame: pd.DataFrame) -> Iterator[Table]:
     """What the end of a run shows of every benchmark."""
     for benchmark, group in frame.groupby("benchmark"):
-        if not is_single(group) and (group["metric"] == "accuracy").any():
+        if is_single(group):
+            found = single_tables.tables(group)
+        elif (group["metric"] == "accuracy").any():
             yield from tables.terminal_tables(group)
             continue
-        for table in single_tables.tables(group):
+        else:
+            found = [tables.final_table(group, metric) for metric in single_tables.measured(group)]
+        for table in found:
             if table.rows:
                 yield table._replace(title=f"{benchmark}: {table.title}")
 

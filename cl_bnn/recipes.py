@@ -296,7 +296,8 @@ def build(target: str, folders: Sequence[str] = (), kind: type = object, /, **kw
     except UserError:
         raise
     except (ValueError, AssertionError) as error:  # Avalanche asserts what it expects
-        told = one_line(error) if own_file(target, folders) is None else reason(error)
+        placed = own_file(target, folders) is not None or not str(error)
+        told = reason(error) if placed else one_line(error)
         raise UserError(f"{target}: {told}") from error
     if not isinstance(made, kind):
         raise UserError(f"{target} makes a {type(made).__name__}, expected a {wanted}")

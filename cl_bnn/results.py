@@ -401,6 +401,6 @@ def _read_csv(path: Path) -> pd.DataFrame:
         ) from error
     if frame.empty:
         raise UserError(
-            f"{path} is cut short: no measurement is in it: restore it, or delete it and run again"
+            f"{path} is cut short, no measurement is in it: restore it, or delete it and run again"
         )
     return frame

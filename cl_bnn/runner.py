@@ -190,9 +190,11 @@ def _side_by_side(
             lost = Absent("its process was killed, perhaps for want of memory")
             on_event(failed(runs[0].name, lost))
             return
-        for run, failure in zip(runs, failures, strict=True):
-            if failure is not None:
-                _side_by_side([run], 1, device, data_root, on_event, keep_going)
+        left = [run for run, failure in zip(runs, failures, strict=True) if failure is not None]
+        for run in left[:jobs]:  # those that were under way, one of which it was
+            _side_by_side([run], 1, device, data_root, on_event, keep_going)
+        if left[jobs:]:
+            _side_by_side(left[jobs:], jobs, device, data_root, on_event, keep_going)
         return
     if killed is not None:  # and took the lock of the events along, perhaps: not joined
         raise UserError(

@@ -613,6 +613,10 @@ def test_state_of_other_code_is_one_line(tmp_path: Path) -> None:
         del sys.modules[name]
     with pytest.raises(UserError, match=r"\.seed0\.checkpoint was saved with other code \(.*size"):
         carry_out(runs)
+    for saved in runs[0].path.parent.glob(".seed0.checkpoint*"):  # as told
+        saved.unlink()
+    carry_out(runs)
+    assert runs[0].path.is_file()
 
 
 def test_networks_that_return_no_tensor_or_need_two_samples(tmp_path: Path) -> None:
@@ -637,14 +641,15 @@ def test_networks_that_return_no_tensor_or_need_two_samples(tmp_path: Path) -> N
 def test_heads_of_a_network_of_ones_own_may_grow_or_be_made_by_tasks(tmp_path: Path) -> None:
     recipe(tmp_path)
     (tmp_path / "many.py").write_text(
-        "from avalanche.models import MTSimpleMLP\nfrom torch import nn\n\nfrom cl_bnn.nn import"
-        " mlp\n\n\ndef growing():\n    return MTSimpleMLP(hidden_size=8)\n\n\n"
+        "from avalanche.models import IncrementalClassifier, MTSimpleMLP\nfrom torch import nn\n"
+        "\nfrom cl_bnn.nn import mlp\n\n\ndef growing():\n    return MTSimpleMLP(hidden_size=8)\n\n\n"
         "def told(in_features, out_features, n_tasks):\n"
         "    return mlp(in_features=in_features, out_features=out_features, n_heads=n_tasks)\n"
         "\n\ndef one(in_features):\n    return nn.Linear(in_features, 2)\n"
+        "\n\ndef single():\n    return nn.Sequential(nn.Flatten(), IncrementalClassifier(784, 2))\n"
     )
     path = tmp_path / "many.toml"
-    changed = {"epochs": 1, "stream.heads": True}
+    changed = {"epochs": 3, "stream.heads": True}
     for name in ("growing", "told"):
         path.write_text(RECIPE.partition("[model]")[0] + f'[model]\nbuild = "many:{name}"\n')
         runs = runner.plan(str(path), ["adam"], (0,), changed, "task", tmp_path / name)
@@ -652,9 +657,10 @@ def test_heads_of_a_network_of_ones_own_may_grow_or_be_made_by_tasks(tmp_path: P
         frame = results.read(runs[0].out)
         ends = frame[(frame["metric"] == "accuracy") & (frame["after"] == frame["on"])]
         assert ends["value"].min() > 0.7
-    path.write_text(RECIPE.partition("[model]")[0] + '[model]\nbuild = "many:one"\n')
-    with pytest.raises(UserError, match="many has a head per task, and many:one takes neither n_"):
-        carry_out(runner.plan(str(path), ["adam"], (0,), changed, "task", tmp_path / "one"))
+    for name in ("one", "single"):  # the head of the second grows, and is one
+        path.write_text(RECIPE.partition("[model]")[0] + f'[model]\nbuild = "many:{name}"\n')
+        with pytest.raises(UserError, match=f"a head per task, and many:{name} takes neither n_"):
+            carry_out(runner.plan(str(path), ["adam"], (0,), changed, "task", tmp_path / name))
 
 
 def test_outputs_that_do_not_fit_are_one_line(tmp_path: Path) -> None:
@@ -882,3 +888,20 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write results into"):
         carry_out(plan(tmp_path, "adam", out="file/below"))
+
+
+def test_saving_takes_a_tenth_of_the_time_at_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it takes too long nothing is saved within a task, and the run goes on from its end."""
+    (whole,) = plan(tmp_path, "ste", out="whole")
+    carry_out([whole])
+    monkeypatch.setattr(execution, "SAVING_SHARE", -1.0)
+    (pieces,) = plan(tmp_path, "ste", out="pieces")
+    with pytest.raises(Stop):
+        carry_out([pieces], stop_at("epoch", 5))  # of tasks of three
+    events: list[Event] = []
+    carry_out([pieces], events.append)
+    (resumed,) = [event for event in events if event.kind == "resumed"]
+    assert (resumed.task, resumed.epoch) == (1, 0)
+    assert pieces.path.read_bytes() == whole.path.read_bytes()

@@ -542,3 +542,14 @@ def test_own_combinations_are_judged_in_a_line(toml: str, message: str, tmp_path
     with pytest.raises(UserError, match=message) as caught:
         recipes.load_strategy(str(path))
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_combination_takes_nothing_from_the_recipe_of_a_smaller_one() -> None:
+    """`ste+ewc` was searched as a whole: its settings are not those of its parts."""
+    benchmark = recipes.load_benchmark("split_mnist")
+    two, three, ste, bop = (
+        recipes.resolve(benchmark, recipes.load_strategy(name), {})
+        for name in ("ste+ewc", "ste+ewc+er", "ste", "bop+ewc")
+    )
+    assert three.settings == ste.settings != two.settings
+    assert three.plugins["ewc"] == bop.plugins["ewc"] != two.plugins["ewc"]

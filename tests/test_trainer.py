@@ -532,3 +532,13 @@ assert not heavy, heavy
     assert done.returncode == 0, done.stderr
     with pytest.raises(AttributeError, match="module 'cl_bnn' has no attribute 'Trainr'"):
         cl_bnn.Trainr  # noqa: B018
+
+
+def test_the_posterior_becomes_the_prior_between_two_fits_when_told() -> None:
+    trainer, _, optimizer = trained()
+    held = [natural.clone() for natural in optimizer.naturals()]
+    optimizer.posterior_to_prior()
+    trainer.fit(*blobs(60), batch_size=BATCH)
+    priors = [state["prior"] for state in optimizer.state.values()]
+    assert all(map(torch.equal, priors, held))
+    assert not any(map(torch.equal, optimizer.naturals(), held))

@@ -36,9 +36,9 @@ class WithInner(Optimizer):
         defaults: the settings of a group.
         inner: an optimiser for the real-valued parameters (BatchNorm gains, biases), or None. Its
             learning-rate scheduler is the user's own. Torch's `GradScaler` skips a step for the
-            infinities of the optimiser that it is given, and not for those of `inner`: with one,
-            keep the real parameters in an optimiser of their own, stepped by `scaler.step` too, or
-            take bfloat16, which needs none.
+            infinities of the optimiser that it is given, and not for those of `inner`: beside a
+            `GradScaler` keep the real parameters in an optimiser of their own, stepped by
+            `scaler.step` too, or take bfloat16, which needs no scaler.
 
     Raises:
         ValueError: a setting is outside its range, there are no parameters, a bias or gain would

@@ -82,7 +82,8 @@ def _over_streams(frame: pd.DataFrame) -> dict[str, Figure]:
     bases = runs["benchmark"].map(name_of)
     found = {f"{slug(base)}_variants": acc_map(rows, base) for base, rows in runs.groupby(bases)}
     for name, rows in runs.groupby(runs["benchmark"].map(without_scenario)):
-        if rows["strategy"].nunique() >= MULTIPLES_FROM:
+        all_variants = set(runs["benchmark"][bases == name_of(name)])
+        if rows["strategy"].nunique() >= MULTIPLES_FROM and set(rows["benchmark"]) < all_variants:
             found[f"{slug(name)}_scenarios"] = acc_map(rows, name)
     if bases.nunique() > 1:
         found["streams"] = acc_map(fullest(runs), "all streams")

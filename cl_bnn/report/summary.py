@@ -160,7 +160,7 @@ MEASURES = (*_OF_MATRIX, "FWT")
 #: Metrics of which the mean over all tasks after the last one is reported as well.
 FINAL_MEANS = (
     "nll", "ece", "accuracy_mode", "nll_mode", "ece_mode", "brier", "aleatoric", "epistemic",
-    "auroc_rotated", "auroc_inverted", "auroc_fashion_mnist",
+    "auroc_rotated", "auroc_inverted", "auroc_mnist", "auroc_fashion_mnist",
 )  # fmt: skip
 
 

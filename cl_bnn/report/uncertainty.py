@@ -60,7 +60,8 @@ def is_shown_here(metric: str) -> bool:
 
 def along(frame: pd.DataFrame) -> list[Table]:
     """Predictive uncertainty and data not seen along the tasks of the one benchmark in `frame`, a
-    table each: after every task on those before it, on it and on those to come.
+    table each: after every task on those before it, on it and on those to come, or of these on the
+    next where no others were measured.
     """
     unseen = sorted({name for name in frame["metric"].unique() if name.startswith(AUROC)})
     measured = [m for m in (*PREDICTIVE, *unseen) if len(at_task_ends(frame, m))]
@@ -77,12 +78,14 @@ def _along(frame: pd.DataFrame, metric: str) -> Table:
         cells = [_ages(mine[mine["after"] == number - 1], metric) for number in numbers]
         body.append([strategy, *cells])
     head = ["strategy", *(f"after task {number}" for number in numbers)]
-    title = f"{format_of(metric).heading}: old / current / to come, means over tasks and seeds"
+    every = (rows["on"] - rows["after"]).max() > 1
+    coming = "to come" if every else "next"
+    title = f"{format_of(metric).heading}: old / current / {coming}, means over tasks and seeds"
     return Table(title, head, body)
 
 
 def _ages(rows: pd.DataFrame, metric: str) -> str:
-    """The means on tasks before the last learned, on it and on those to come."""
+    """The means on tasks before the last learned, on it and on those after it."""
     _, factor, decimals = format_of(metric)
     sides = (rows["on"] < rows["after"], rows["on"] == rows["after"], rows["on"] > rows["after"])
     found = [factor * rows[side]["value"].mean() for side in sides]

@@ -175,10 +175,10 @@ class Template(FollowsModel, SupervisedTemplate):
                     f"{name} and a schedule of {type(self).__name__} would both set the learning "
                     "rate: take schedule='constant' beside it"
                 )
-            if plugin.scheduler.optimizer is not self.optimizer:
+            if plugin.reset_lr and plugin.scheduler.optimizer is not self.optimizer:
                 raise UserError(
-                    f"{name} sets the learning rate of the strategy's own optimiser: give it a "
-                    "scheduler of `strategy.optimizer`"
+                    f"{name} would give the strategy's own optimiser the learning rate of another: "
+                    "take a scheduler of `strategy.optimizer`, or reset_lr=False"
                 )
 
     def resume(self, epoch: int, restore_rng: Callable[[], None]) -> None:

@@ -144,3 +144,11 @@ def test_a_head_that_never_learned_may_grow() -> None:
     optimiser = BayesBiNN(vectors(old), train_set_size=N)
     optimiser.grow(old, new)
     assert [n.shape for n in optimiser.naturals()] == [(5, 3)]
+
+
+def test_loading_restores_the_learning_rate_and_the_number_of_samples() -> None:
+    one = BayesBiNN([parameter(2, 3)], 0.1, train_set_size=7)
+    other = BayesBiNN([parameter(2, 3)], 0.2, train_set_size=9)
+    other.load_state_dict(one.state_dict())
+    (group,) = other.param_groups
+    assert (group["lr"], group["train_set_size"]) == (0.1, 7)

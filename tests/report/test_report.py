@@ -11,9 +11,11 @@ from frames import run_rows
 
 from cl_bnn import report, results
 from cl_bnn.errors import UserError
+from cl_bnn.outcome import _tables
 from cl_bnn.report.ledger import Published
-from cl_bnn.report.summary import slug
+from cl_bnn.report.summary import FINAL_MEANS, slug
 from cl_bnn.results import Row
+from cl_bnn.uncertainty import OTHERS
 
 PERMUTED = "permuted_mnist[n_experiences=3]"
 PERMUTED_PAGE = "tables/permuted_mnist_n_experiences=3.md"
@@ -121,6 +123,14 @@ def test_tasks_of_a_stream_without_accuracies_stand_side_by_side(tmp_path: Path)
         "| ste | 1 | 1.000 ± – | 1.250 ± – |\n"
     )
     assert table in report.render(tmp_path)["tables/regression.md"]
+    (shown,) = _tables(results.read(tmp_path))  # at the end of a run
+    assert shown.title == "regression: RMSE on each task after the last"
+    assert shown.rows == [["ste", "1", "1.000 ± –", "1.250 ± –"]]
+
+
+def test_every_measure_of_data_not_seen_can_be_compared() -> None:
+    names = {f"auroc_{name}" for name in ("rotated", "inverted", *OTHERS)}
+    assert names == {name for name in FINAL_MEANS if name.startswith("auroc_")}
 
 
 def test_variants_without_accuracies_stand_one_after_the_other(tmp_path: Path) -> None:

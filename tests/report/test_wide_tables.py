@@ -228,7 +228,9 @@ def test_uncertainty_along_the_tasks_on_old_current_and_coming_ones() -> None:
         for on in range(3)
     ]
     rows += [Row("toy", "ste", 0, 2, on, None, "auroc_rotated", 0.5 + on / 4) for on in range(3)]
-    nll, unseen = uncertainty.along(frame_of(rows))
+    rows += [Row("toy", "ste", 0, t, t + 1, None, "epistemic", 0.5) for t in range(2)]
+    nll, epistemic, unseen = uncertainty.along(frame_of(rows))
+    assert epistemic.title.startswith("epistemic [nats]: old / current / next")
     assert nll.title.startswith("NLL [nats]: old / current / to come")
     assert nll.head == ["strategy", "after task 1", "after task 2", "after task 3"]
     assert nll.rows == [

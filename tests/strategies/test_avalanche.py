@@ -1,6 +1,8 @@
 """Our strategies in pipelines of Avalanche's own parts, and its parts on our streams."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from cl_bnn.strategies import (
     EWC,
     AdamStrategy,
     BayesBiNNStrategy,
+    DrawingStrategy,
     DrawWeights,
     JointAdamStrategy,
     JointSTEStrategy,
@@ -470,3 +473,51 @@ def test_joint_training_evaluates_all_experiences_unless_told() -> None:
 def test_no_data_are_no_number_of_data(kind: Any) -> None:
     with pytest.raises(ValueError, match="train_set_size must be >= 1"):
         kind(model=nn.Linear(3, 2, bias=False), train_set_size=0)
+
+
+class Signs(torch.optim.SGD):
+    """Descends real weights with the gradient at their signs: a user's own, with two verbs."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.latent: dict[Tensor, Tensor] = {}
+
+    def weights(self) -> list[Tensor]:
+        return [p for group in self.param_groups for p in group["params"]]
+
+    @torch.no_grad()
+    def draw(self) -> None:
+        for p in self.weights():
+            self.latent[p] = p.data
+            p.data = torch.where(p.data >= 0, 1.0, -1.0)
+
+    def step(self, closure: Any = None) -> Any:
+        for p in self.weights():
+            p.data = self.latent.pop(p)
+        return super().step(closure)
+
+    @contextmanager
+    def mode(self) -> Iterator[None]:
+        self.draw()
+        yield
+        for p in self.weights():
+            p.data = self.latent.pop(p)
+
+
+def test_any_optimiser_that_draws_and_has_a_mode_goes_with_a_drawing_strategy() -> None:
+    seen: list[Tensor] = []
+    model = nn.Linear(10, 2, bias=False)
+    look = At(lambda s: seen.append(model.weight.detach().clone()), "after_eval_forward")
+    strategy = DrawingStrategy(
+        model=model, optimizer=Signs(model.parameters(), 0.1), evaluator=quiet(), plugins=[look],
+        **settings(),
+    )  # fmt: skip
+    data = two_blobs.benchmark(1)
+    before = model.weight.detach().clone()
+    strategy.train(data.train_stream[0], eval_streams=[])
+    latent = model.weight.detach().clone()
+    found = strategy.eval(data.test_stream)
+    assert found["Top1_Acc_Stream/eval_phase/test_stream/Task000"] > 0.9
+    assert seen and all((weights.abs() == 1).all() for weights in seen)
+    assert torch.equal(model.weight, latent) and not torch.equal(latent, before)
+    assert (latent.abs() != 1).any()

@@ -220,9 +220,13 @@ def test_a_scheduler_is_that_of_the_strategys_own_optimiser() -> None:
     strategy = learner(STEStrategy, n_tasks=0, schedule="constant")
     other = torch.optim.SGD([nn.Parameter(torch.zeros(1))], 0.1)
     steps = torch.optim.lr_scheduler.StepLR(other, 1)
+    other.step()  # lest torch warns of a scheduler that comes first
     strategy.plugins.append(LRSchedulerPlugin(steps))
-    with pytest.raises(UserError, match="give it a scheduler of `strategy.optimizer`"):
+    with pytest.raises(UserError, match="take a scheduler of `strategy.optimizer`, or reset_lr="):
         strategy.train(stream(n_experiences=1).train[0], eval_streams=[])
+    strategy.plugins[-1] = LRSchedulerPlugin(steps, reset_lr=False)
+    strategy.train(stream(n_experiences=1).train[0], eval_streams=[])
+    assert other.param_groups[0]["lr"] == pytest.approx(0.01)
 
 
 def test_a_schedule_and_a_scheduler_are_one_too_many() -> None:

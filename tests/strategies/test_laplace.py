@@ -1,5 +1,6 @@
 """The Kronecker-factored Laplace penalty against sums written out."""
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -74,12 +75,16 @@ def test_tasks_add_up_in_one_factor_and_are_averaged_in_the_other() -> None:
 @pytest.mark.parametrize("kind", [AdamStrategy, STEStrategy])
 @pytest.mark.parametrize(
     "plugin",
-    [EWC(strength=300, samples=200), SI(strength=30), MAS(strength=3, samples=200)],
+    [
+        partial(EWC, strength=300, samples=200),
+        partial(SI, strength=30),
+        partial(MAS, strength=3, samples=200),
+    ],
     ids=["ewc", "si", "mas"],
 )
 def test_with_a_diagonal_penalty_more_of_the_first_task_is_left(kind: Any, plugin: Any) -> None:
     _, naive = learned(kind, None)
-    _, held = learned(kind, plugin)
+    _, held = learned(kind, plugin())
     assert held[0] > naive[0] + 0.1
 
 
