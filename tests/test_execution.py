@@ -642,8 +642,8 @@ def test_heads_of_a_network_of_ones_own_may_grow_or_be_made_by_tasks(tmp_path: P
     recipe(tmp_path)
     (tmp_path / "many.py").write_text(
         "from avalanche.models import IncrementalClassifier, MTSimpleMLP\nfrom torch import nn\n"
-        "\nfrom cl_bnn.nn import mlp\n\n\ndef growing():\n    return MTSimpleMLP(hidden_size=8)\n\n\n"
-        "def told(in_features, out_features, n_tasks):\n"
+        "\nfrom cl_bnn.nn import mlp\n\n\ndef growing():\n    return MTSimpleMLP(hidden_size=8)\n"
+        "\n\ndef told(in_features, out_features, n_tasks):\n"
         "    return mlp(in_features=in_features, out_features=out_features, n_heads=n_tasks)\n"
         "\n\ndef one(in_features):\n    return nn.Linear(in_features, 2)\n"
         "\n\ndef single():\n    return nn.Sequential(nn.Flatten(), IncrementalClassifier(784, 2))\n"
