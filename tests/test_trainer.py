@@ -37,11 +37,6 @@ EPOCHS, BATCH = 3, 30
 FEW = {"lr": 1e-2, "posterior_as_prior": False, "eval_samples": 7, "eval_seed": 3}
 
 
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.manual_seed(0)
-
-
 def blobs(count: int = 180) -> tuple[Tensor, Tensor]:
     """Three classes in eight dimensions, a little apart."""
     generator = torch.Generator().manual_seed(count)

@@ -10,8 +10,9 @@ from avalanche.benchmarks import tensors_benchmark
 from avalanche.core import SupervisedPlugin
 from avalanche.evaluation.metrics import accuracy_metrics
 from avalanche.logging import TextLogger
+from avalanche.models import IncrementalClassifier
 from avalanche.training.plugins import EvaluationPlugin
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def blobs(task: int, count: int = 60, *, new_classes: bool = False) -> tuple[Tensor, Tensor]:
@@ -40,6 +41,19 @@ def quiet() -> EvaluationPlugin:
 def settings(**more: Any) -> dict[str, Any]:
     """Keywords of a strategy that learns such a task."""
     return dict(evaluator=quiet(), train_mb_size=10, train_epochs=2, eval_mb_size=20) | more
+
+
+class Growing(nn.Module):
+    """A network whose head grows with the classes, as Avalanche's users write it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(nn.Linear(10, 20, bias=False), nn.ReLU())
+        self.head = IncrementalClassifier(20, 2, masking=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(self.trunk(x))
+        return logits
 
 
 class At(SupervisedPlugin):

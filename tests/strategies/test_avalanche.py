@@ -18,7 +18,7 @@ from avalanche.training.supervised import Naive
 from avalanche.training.templates import SupervisedTemplate
 from tiny import stream
 from torch import Tensor, nn
-from two_blobs import At
+from two_blobs import At, Growing
 
 from cl_bnn.errors import UserError
 from cl_bnn.nn import binary_parameters, mlp
@@ -40,11 +40,6 @@ from cl_bnn.strategies import (
     VCLStrategy,
 )
 from cl_bnn.strategies.loading import Batches
-
-
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.manual_seed(0)
 
 
 def quiet() -> EvaluationPlugin:
@@ -223,19 +218,6 @@ def test_what_is_frozen_stays_and_what_is_thawed_is_learned_as_the_rest(build: A
     assert not torch.equal(learned, frozen)
     if build in (BayesBiNNStrategy, STEStrategy):
         assert set(learned.flatten().tolist()) == {-1.0, 1.0}
-
-
-class Growing(nn.Module):
-    """A network whose head grows with the classes, as Avalanche's users write it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.trunk = nn.Sequential(nn.Linear(10, 20, bias=False), nn.ReLU())
-        self.head = IncrementalClassifier(20, 2, masking=False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.head(self.trunk(x))
-        return logits
 
 
 def test_a_run_whose_head_grows_is_not_saved() -> None:

@@ -15,11 +15,6 @@ from cl_bnn.nn import mlp
 from cl_bnn.strategies import BayesBiNNStrategy, BiMUStrategy, TaskAware
 
 
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.manual_seed(0)
-
-
 def network() -> nn.Module:
     """A small network of the study, but for its gates, of which 30 say too little."""
     return TaskAware(mlp(in_features=10, out_features=4, width=30, depth=1, norm="layer"))

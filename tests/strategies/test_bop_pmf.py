@@ -9,12 +9,12 @@ import torch
 import two_blobs
 from avalanche.benchmarks import tensors_benchmark
 from avalanche.core import SupervisedPlugin
-from avalanche.models import IncrementalClassifier, SimpleMLP, as_multitask
+from avalanche.models import SimpleMLP, as_multitask
 from avalanche.training.plugins import LRSchedulerPlugin
 from avalanche.training.supervised import Naive
 from tiny import stream
 from torch import nn
-from two_blobs import At, continued
+from two_blobs import At, Growing, continued
 
 from cl_bnn import recipes
 from cl_bnn.nn import BinaryLinear, mlp, real_parameters, xnornet
@@ -44,11 +44,6 @@ STRATEGIES: dict[str, Callable[..., Any]] = {
         lr=0.03, beta_every=2, lr_interval=60, jacobian="exact", **kw
     ),
 }
-
-
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.manual_seed(0)
 
 
 @pytest.fixture(params=list(STRATEGIES))
@@ -325,19 +320,6 @@ def test_pmf_begins_anew_with_every_task_if_asked() -> None:
 
 
 # Networks that change ----------------------------------------------------------------------------
-
-
-class Growing(nn.Module):
-    """A network whose head grows with the classes, as Avalanche's users write it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.trunk = nn.Sequential(nn.Linear(10, 20, bias=False), nn.ReLU())
-        self.head = IncrementalClassifier(20, 2, masking=False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.head(self.trunk(x))
-        return logits
 
 
 def test_a_head_that_grows_keeps_weights_and_state(build: Callable[..., Any]) -> None:

@@ -15,11 +15,6 @@ from cl_bnn.nn import BinaryActivation, BinaryLinear, real_parameters
 from cl_bnn.strategies import MetaplasticStrategy
 
 
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.manual_seed(0)
-
-
 def network() -> nn.Module:
     return nn.Sequential(
         nn.Linear(10, 30, bias=False), nn.BatchNorm1d(30), BinaryActivation(),

@@ -17,11 +17,6 @@ from cl_bnn.nn import mlp
 from cl_bnn.strategies import SI, AdamStrategy, Composed, SGDStrategy, TaskAware
 
 
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.manual_seed(0)
-
-
 def taught(plugin: Any, data: Any, lr: float, epochs: int) -> nn.Linear:
     """SGD on a linear model, all samples of a task in one batch."""
     model = nn.Linear(10, 2, bias=False)
