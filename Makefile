@@ -3,6 +3,8 @@
 ## Both make .venv first, when it is missing or when pyproject.toml or constraints.txt have changed.
 
 PYTHON ?= python3
+# Also for what pip builds with.
+export PIP_CONSTRAINT := constraints.txt
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=

@@ -131,14 +131,17 @@ LINES = [
 
 @pytest.mark.parametrize(("place", "line"), LINES)
 def test_every_command_line_is_understood(
-    place: str, line: str, capsys: pytest.CaptureFixture[str], untimed: None
-) -> None:
+    place: str, line: str, capsys: pytest.CaptureFixture[str], untimed: None, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(ROOT)
     _, *words = shlex.split(line.replace("held_searched", "held"), comments=True)
     if "|" in words:  # of several forms the first
         words = words[: words.index("|")]
     parsed = parse(words, cli.COMMANDS)
-    if words[0] == "run" and parsed.benchmark in recipes.names("benchmarks"):
-        assert cli.main([*words, "--dry-run"]) == 0
+    shipped = recipes.names("benchmarks")
+    if words[0] == "sweep" or (words[0] == "run" and parsed.benchmark in shipped):
+        assert cli.main([*words, "--dry-run", "--out", str(tmp_path)]) == 0
         assert "expected time of all" in capsys.readouterr().out
 
 
