@@ -35,9 +35,12 @@ def test_a_class_without_any_probability_stays_finite() -> None:
     assert torch.isfinite(found).all() and found[0, 0] < -80 and found[0, 1] == 0
 
 
-@pytest.mark.parametrize("outputs, average", [([], "probabilities"), ([NINE_TO_ONE], "medians")])
-def test_misuse_is_named(outputs: list[torch.Tensor], average: str) -> None:
-    with pytest.raises(ValueError, match="outputs|average"):
+@pytest.mark.parametrize(
+    "outputs, average, named",
+    [([], "probabilities", "^outputs must"), ([NINE_TO_ONE], "medians", "^average must")],
+)
+def test_misuse_is_named(outputs: list[torch.Tensor], average: str, named: str) -> None:
+    with pytest.raises(ValueError, match=named):
         averaged_prediction(outputs, average)  # type: ignore[arg-type]
 
 
