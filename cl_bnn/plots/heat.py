@@ -29,7 +29,7 @@ from cl_bnn.plots.figures import (
     wrapped,
 )
 from cl_bnn.report.order import by_strategy, ordered
-from cl_bnn.report.scenarios import column_names, in_order
+from cl_bnn.report.scenarios import column_names, in_order, scenario_of, without_scenario
 from cl_bnn.report.summary import Interval, accuracy_matrix, at_task_ends, interval
 from cl_bnn.report.tables import cell
 
@@ -94,7 +94,11 @@ def acc_map(runs: pd.DataFrame, name: str) -> Figure | None:
     blocks = math.ceil(len(benchmarks) / int((PAGE - left) / CELL_WIDTH))
     columns = math.ceil(len(benchmarks) / blocks)
     width = min(COLUMN_WIDTH, (PAGE - left) / columns)
-    heads = [wrapped(name, width - 0.05, SMALL) for name in column_names(benchmarks)]
+    shared = set(map(without_scenario, benchmarks))
+    columns_of = column_names(benchmarks)
+    if len(shared) == 1:  # they differ in the scenario alone, and the title says the rest
+        name, columns_of = shared.pop(), [scenario_of(b) or "default" for b in benchmarks]
+    heads = [wrapped(head, width - 0.05, SMALL) for head in columns_of]
     parts = [slice(block * columns, (block + 1) * columns) for block in range(blocks)]
     shown = [ordered(runs[runs["benchmark"].isin(benchmarks[part])]["strategy"]) for part in parts]
     heights = [_height([names[name] for name in strategies], heads) for strategies in shown]

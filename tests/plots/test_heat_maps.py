@@ -171,3 +171,12 @@ def test_many_cells_are_one_image_in_a_drawing_of_paths(side: int, images: int) 
     figure.savefig(drawing, format="svg")
     assert drawing.getvalue().count("<image") == images
     assert len(drawing.getvalue()) < 150_000
+
+
+def test_columns_that_differ_in_the_scenario_alone_have_its_name() -> None:
+    names = ("split_mnist[epochs=3]", "split_mnist[epochs=3,scenario=class]")
+    runs = summary(pd.concat([plausible(name, ["ste"], tasks=2) for name in names]))
+    figure = heat.acc_map(runs, "split_mnist")
+    assert figure is not None and figure.get_suptitle().startswith("split_mnist[epochs=3]: ACC")
+    (axis,) = figure.axes
+    assert [text.get_text() for text in axis.get_xticklabels()] == ["task", "class"]
