@@ -10,7 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cl_bnn import distributed
+from cl_bnn.errors import UserError
 from cl_bnn.optim.weights import require
+from cl_bnn.strategies.loading import Batches
 
 
 def require_ranges(memory: int, batch_size: int, alpha: float, beta: float) -> None:
@@ -35,14 +37,16 @@ class DER(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg
     Avalanche's own DER, which is another method, is `AvalancheDER`.
 
     Args:
-        memory: M >= 1, samples that are kept, as the network saw them: where images are augmented,
-            the one version of each is replayed; the authors augment anew.
+        memory: M >= 1, samples that are kept: where images from memory are augmented, as they are
+            in the data set, to be augmented anew whenever they are drawn, as in the authors' code;
+            images that are read from disk, and all else, as the network saw them.
         batch_size: samples drawn from the memory for each of the two terms, >= 1.
         alpha: >= 0.
         beta: >= 0.
 
     Attributes:
         x, outputs, y, tasks: the memory: inputs, z, targets and task labels, one row a sample.
+        plain: whether x are images that are to be augmented.
         grown: whether some z may lack outputs that the network has got since; they are NaN.
         seen: samples that have come by.
 
@@ -61,20 +65,25 @@ class DER(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg
         super().__init__()
         require_ranges(memory, batch_size, alpha, beta)
         self.memory, self.batch_size, self.alpha, self.beta = memory, batch_size, alpha, beta
-        self.seen, self.grown = 0, False
+        self.seen, self.grown, self.plain = 0, False, False
 
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
         """Add the terms of the memory to the loss."""
         if not self.seen:
             return
+        self._judge(strategy)
         if self.alpha:
-            rows = self._rows()
-            found = avalanche_forward(strategy.model, self.x[rows], self.tasks[rows])
+            found, rows = self._asked(strategy)
             strategy.loss = strategy.loss + self.alpha * self._distance(found, self.outputs[rows])
         if self.beta:
-            rows = self._rows()
-            found = avalanche_forward(strategy.model, self.x[rows], self.tasks[rows])
+            found, rows = self._asked(strategy)
             strategy.loss = strategy.loss + self.beta * strategy._criterion(found, self.y[rows])
+
+    def _asked(self, strategy: Any) -> tuple[Tensor, Tensor]:
+        """What the network says of a batch from the memory, and the places of its samples."""
+        rows = self._rows()
+        x = strategy.dataloader.augmented(self.x[rows]) if self.plain else self.x[rows]
+        return avalanche_forward(strategy.model, x, self.tasks[rows]), rows
 
     def _distance(self, found: Tensor, stored: Tensor) -> Tensor:
         """The mean squared difference of the outputs that there were when samples were stored."""
@@ -92,7 +101,7 @@ class DER(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg
         """Offer the samples of the mini-batch to the memory (Vitter 1985, algorithm R)."""
         known = strategy.mbatch[2:]  # the task label, where the benchmark has any
         tasks = known[-1] if known else torch.zeros_like(strategy.mb_y)
-        own = strategy.mb_x, self._unmasked(strategy), strategy.mb_y, tasks
+        own = self._inputs(strategy), self._unmasked(strategy), strategy.mb_y, tasks
         batch = [distributed.gather(column) for column in own]
         numbers = torch.arange(self.seen, self.seen + len(batch[0]))
         drawn = (torch.rand(len(numbers), dtype=torch.float64) * (numbers + 1)).long()
@@ -100,6 +109,19 @@ class DER(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg
         kept = {place: row for row, place in enumerate(places) if place < self.memory}
         self._store(list(kept), [column[list(kept.values())] for column in batch])
         self.seen += len(numbers)
+
+    def _inputs(self, strategy: Any) -> Tensor:
+        """The samples of the mini-batch as they are kept."""
+        self._judge(strategy)
+        kept: Tensor = strategy.dataloader.plain() if self.plain else strategy.mb_x
+        return kept
+
+    def _judge(self, strategy: Any) -> None:
+        """Note whether samples are augmented; refuse tasks of which only some are."""
+        augments = isinstance(strategy.dataloader, Batches) and strategy.dataloader.augments
+        if self.seen and augments != self.plain:
+            raise UserError("DER keeps samples of tasks that are all augmented in one way, or none")
+        self.plain = augments
 
     def _unmasked(self, strategy: Any) -> Tensor:
         """The outputs of the mini-batch; NaN where a head that grows masks them."""
@@ -132,11 +154,11 @@ class DER(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg
         if not self.seen:
             return {"seen": 0}
         memory = {"x": self.x, "outputs": self.outputs, "y": self.y, "tasks": self.tasks}
-        return {**memory, "seen": self.seen}
+        return {**memory, "seen": self.seen, "plain": self.plain}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        self.seen = state["seen"]
+        self.seen, self.plain = state["seen"], state.get("plain", False)
         if self.seen:
             self._columns([state[key] for key in ("x", "outputs", "y", "tasks")])
             self.grown = bool(self.outputs.isnan().any())

@@ -78,10 +78,12 @@ class Batches:
             their order; None for all of them, as `shuffle` says.
         repeats: how many times as many `order` returns as there are samples: those of so many
             networks, in equal parts of every batch.
+        shown: the indices of the samples of the batch under way.
     """
 
     order: Callable[[], Tensor] | None = None
     repeats = 1
+    shown: Tensor
 
     def __init__(
         self,
@@ -116,8 +118,25 @@ class Batches:
         batches = distributed.batches(
             order, self.batch_size, training=training, networks=self.repeats
         )
-        for index in batches:
-            yield self._single(index) if len(self.tasks) == 1 else self._mixed(index)
+        for self.shown in batches:
+            yield self._single(self.shown) if len(self.tasks) == 1 else self._mixed(self.shown)
+
+    @property
+    def augments(self) -> bool:
+        """Whether samples are augmented, and all in one way."""
+        view, _ = self.tasks[0]
+        return len(self.tasks) == 1 and view.augment is not None and view.pixels is None
+
+    def plain(self) -> Tensor:
+        """The samples of the batch under way, which augments, as they are in the data set."""
+        assert self._whole is not None, "a batch is under way"
+        return self._whole[0].index_select(0, self.shown)
+
+    def augmented(self, plain: Tensor) -> Tensor:
+        """Samples that `plain` returned, of this task or another, changed anew: (b, ...)."""
+        view, _ = self.tasks[0]
+        assert view.augment is not None
+        return view.finish(view.augment(plain, self._generator))
 
     def _single(self, index: Tensor) -> list[Tensor]:
         view, label = self.tasks[0]

@@ -362,7 +362,7 @@ class Tasks:
     """A linear softmax model between two experiences, as a plugin sees it."""
 
     def __init__(self, x: Tensor, y: Tensor, classes: int = 3) -> None:
-        self.device, self.loss = torch.device("cpu"), torch.zeros(())
+        self.device, self.loss, self.dataloader = torch.device("cpu"), torch.zeros(()), None
         inner = nn.Linear(x.shape[1], classes, bias=False, dtype=torch.float64)
         self.inner, self.model = inner, TaskAware(nn.Sequential(inner))
         data = [(x[k], int(y[k]), 0) for k in range(len(x))]
@@ -541,8 +541,13 @@ def fed(der: DER, batches: int, size: int = 5) -> list[int]:
         outputs = numbers[:, None].repeat(1, 2) / 10
         der.after_training_iteration(
             SimpleNamespace(
-                mb_x=x, mb_output=outputs, mb_y=y, mbatch=[x, y, task], model=nn.Identity()
-            )
+                mb_x=x,
+                mb_output=outputs,
+                mb_y=y,
+                mbatch=[x, y, task],
+                model=nn.Identity(),
+                dataloader=None,
+            )  # fmt: skip
         )
     kept = [int(x) for x in der.x.flatten()]
     assert torch.equal(der.outputs[:, 0], der.x[:, 0] / 10)
@@ -582,12 +587,42 @@ def test_outputs_that_a_stored_sample_did_not_have_are_not_compared(tasks: Tasks
         assert tasks.penalty(plugin).item() == pytest.approx(torch.cat(squares).mean().item())
 
 
+def test_augmented_images_are_kept_plain_and_augmented_anew() -> None:
+    """Here by turning dark into bright, which is told from the images as they are."""
+    data, der = stream(n_experiences=2), DER(memory=30, batch_size=10, alpha=0.5, beta=0.5)
+    first, second = (view_behind(experience.dataset) for experience in data.train)
+    assert isinstance(first, TaskView) and isinstance(second, TaskView)
+    for view in (first, second):
+        view.augment = lambda x, generator: 255 - x
+    inner, seen = mlp(in_features=784, out_features=2, width=8), []
+    strategy = STEStrategy(
+        model=TaskAware(inner), plugins=[Composed(der)], train_mb_size=20, evaluator=Recorder()
+    )
+    inner.register_forward_pre_hook(lambda module, given: seen.append(given[0].clone()))
+    for experience in data.train:
+        strategy.train(experience, eval_streams=[])
+    assert der.plain and der.x.dtype == torch.uint8
+    raw = torch.cat([first.raw(), second.raw()]).flatten(1)
+    assert (der.x.flatten(1)[:, None] == raw).all(2).any(1).all()
+    replayed = torch.cat([x for x in seen if len(x) == 10])
+    bright = first.finish(255 - torch.cat([first.raw(), second.raw()])).flatten(1)
+    assert len(replayed) and torch.cdist(replayed.flatten(1)[-20:], bright).min(1).values.max() < 1
+    other = DER(memory=30)
+    other.load_state_dict(der.state_dict())
+    assert other.plain
+    second.augment = None
+    with pytest.raises(UserError, match="all augmented in one way, or none"):
+        strategy.train(data.train[1], eval_streams=[])
+
+
 def test_outputs_that_a_head_masks_are_not_compared() -> None:
     head = IncrementalClassifier(4, 3)
     head.active_units[:2] = 1
     der, x, y = DER(alpha=1.0, beta=0.0), torch.randn(5, 4), torch.zeros(5, dtype=torch.int64)
     der.after_training_iteration(
-        SimpleNamespace(mb_x=x, mb_output=head(x), mb_y=y, mbatch=[x, y, y], model=head)
+        SimpleNamespace(
+            mb_x=x, mb_output=head(x), mb_y=y, mbatch=[x, y, y], model=head, dataloader=None
+        )
     )
     stored = der.outputs
     assert stored[:, 2].isnan().all() and torch.equal(stored[:, :2], head(x).detach()[:, :2])
