@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from avalanche.core import BasePlugin, SupervisedPlugin
-from avalanche.models import MultiTaskModule
 from torch import Tensor, nn
 
 from cl_bnn import cost, distributed, metrics, probe, recipes, uncertainty
@@ -18,6 +17,7 @@ from cl_bnn.benchmarks import Stream
 from cl_bnn.checkpoint import Checkpoint, require_plain, rng_state, seed_all, set_rng_state
 from cl_bnn.errors import UserError, one_line, out_of_memory, reason
 from cl_bnn.events import Event
+from cl_bnn.nn.labels import asks_labels
 from cl_bnn.objectives import BINARY, CLASSIFICATION, SEGMENTATION
 from cl_bnn.recorder import Recorder
 from cl_bnn.results import BEFORE, UNTRAINED, Row
@@ -145,7 +145,7 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
                 or it has not got a head per task where there should be one.
         """
         shape, build = self.stream.input_shape, self.run.spec.model["build"]
-        told = any(isinstance(module, MultiTaskModule) for module in network.modules())
+        told = asks_labels(network.forward)
         makes_heads = told or self._facts().keys() & {"n_heads", "n_tasks"}
         if self.stream.n_heads > 1 and not makes_heads:
             raise UserError(

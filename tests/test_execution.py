@@ -641,12 +641,14 @@ def test_networks_that_return_no_tensor_or_need_two_samples(tmp_path: Path) -> N
 def test_heads_of_a_network_of_ones_own_may_grow_or_be_made_by_tasks(tmp_path: Path) -> None:
     recipe(tmp_path)
     (tmp_path / "many.py").write_text(
-        "from avalanche.models import IncrementalClassifier, MTSimpleMLP\nfrom torch import nn\n"
+        "from avalanche.models import IncrementalClassifier, MTSimpleMLP, "
+        "MultiHeadClassifier\nfrom torch import nn\n"
         "\nfrom cl_bnn.nn import mlp\n\n\ndef growing():\n    return MTSimpleMLP(hidden_size=8)\n"
         "\n\ndef told(in_features, out_features, n_tasks):\n"
         "    return mlp(in_features=in_features, out_features=out_features, n_heads=n_tasks)\n"
         "\n\ndef one(in_features):\n    return nn.Linear(in_features, 2)\n"
         "\n\ndef single():\n    return nn.Sequential(nn.Flatten(), IncrementalClassifier(784, 2))\n"
+        "\n\ndef untold():\n    return nn.Sequential(nn.Flatten(), MultiHeadClassifier(784))\n"
     )
     path = tmp_path / "many.toml"
     changed = {"epochs": 3, "stream.heads": True}
@@ -657,7 +659,7 @@ def test_heads_of_a_network_of_ones_own_may_grow_or_be_made_by_tasks(tmp_path: P
         frame = results.read(runs[0].out)
         ends = frame[(frame["metric"] == "accuracy") & (frame["after"] == frame["on"])]
         assert ends["value"].min() > 0.7
-    for name in ("one", "single"):  # the head of the second grows, and is one
+    for name in ("one", "single", "untold"):  # one that grows; heads that nobody can choose
         path.write_text(RECIPE.partition("[model]")[0] + f'[model]\nbuild = "many:{name}"\n')
         with pytest.raises(UserError, match=f"a head per task, and many:{name} takes neither n_"):
             carry_out(runner.plan(str(path), ["adam"], (0,), changed, "task", tmp_path / name))

@@ -37,9 +37,10 @@ class DER(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg
     Avalanche's own DER, which is another method, is `AvalancheDER`.
 
     Args:
-        memory: M >= 1, samples that are kept: where images from memory are augmented, as they are
-            in the data set, to be augmented anew whenever they are drawn, as in the authors' code;
-            images that are read from disk, and all else, as the network saw them.
+        memory: M >= 1, samples that are kept: where images are augmented, as they are in the data
+            set, to be augmented anew whenever they are drawn, as in the authors' code; images that
+            are read from disk, have their pixels permuted or are of several tasks at once, and all
+            that is not augmented, as the network saw them.
         batch_size: samples drawn from the memory for each of the two terms, >= 1.
         alpha: >= 0.
         beta: >= 0.
@@ -66,12 +67,27 @@ class DER(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg
         require_ranges(memory, batch_size, alpha, beta)
         self.memory, self.batch_size, self.alpha, self.beta = memory, batch_size, alpha, beta
         self.seen, self.grown, self.plain = 0, False, False
+        self._way: tuple[Any, Any] | None = None  # in which all samples are augmented
+
+    def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+        """Note how samples are augmented.
+
+        Raises:
+            UserError: in another way than those in the memory.
+        """
+        way = strategy.dataloader.way if isinstance(strategy.dataloader, Batches) else None
+        other = self._way is not None and way != self._way
+        if self.seen and (other or self.plain != (way is not None)):
+            raise UserError(
+                "DER keeps samples that are all augmented and normalised in one way, or not "
+                "augmented, and come from one kind of loader: leave out plugins with their own"
+            )
+        self.plain, self._way = way is not None, way
 
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
         """Add the terms of the memory to the loss."""
         if not self.seen:
             return
-        self._judge(strategy)
         if self.alpha:
             found, rows = self._asked(strategy)
             strategy.loss = strategy.loss + self.alpha * self._distance(found, self.outputs[rows])
@@ -101,7 +117,8 @@ class DER(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg
         """Offer the samples of the mini-batch to the memory (Vitter 1985, algorithm R)."""
         known = strategy.mbatch[2:]  # the task label, where the benchmark has any
         tasks = known[-1] if known else torch.zeros_like(strategy.mb_y)
-        own = self._inputs(strategy), self._unmasked(strategy), strategy.mb_y, tasks
+        x = strategy.dataloader.plain() if self.plain else strategy.mb_x
+        own = x, self._unmasked(strategy), strategy.mb_y, tasks
         batch = [distributed.gather(column) for column in own]
         numbers = torch.arange(self.seen, self.seen + len(batch[0]))
         drawn = (torch.rand(len(numbers), dtype=torch.float64) * (numbers + 1)).long()
@@ -109,19 +126,6 @@ class DER(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg
         kept = {place: row for row, place in enumerate(places) if place < self.memory}
         self._store(list(kept), [column[list(kept.values())] for column in batch])
         self.seen += len(numbers)
-
-    def _inputs(self, strategy: Any) -> Tensor:
-        """The samples of the mini-batch as they are kept."""
-        self._judge(strategy)
-        kept: Tensor = strategy.dataloader.plain() if self.plain else strategy.mb_x
-        return kept
-
-    def _judge(self, strategy: Any) -> None:
-        """Note whether samples are augmented; refuse tasks of which only some are."""
-        augments = isinstance(strategy.dataloader, Batches) and strategy.dataloader.augments
-        if self.seen and augments != self.plain:
-            raise UserError("DER keeps samples of tasks that are all augmented in one way, or none")
-        self.plain = augments
 
     def _unmasked(self, strategy: Any) -> Tensor:
         """The outputs of the mini-batch; NaN where a head that grows masks them."""
@@ -152,13 +156,13 @@ class DER(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg
     def state_dict(self) -> dict[str, Any]:
         """The memory, for `load_state_dict`."""
         if not self.seen:
-            return {"seen": 0}
+            return {"seen": 0, "plain": False}
         memory = {"x": self.x, "outputs": self.outputs, "y": self.y, "tasks": self.tasks}
         return {**memory, "seen": self.seen, "plain": self.plain}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        self.seen, self.plain = state["seen"], state.get("plain", False)
+        self.seen, self.plain = state["seen"], state["plain"]
         if self.seen:
             self._columns([state[key] for key in ("x", "outputs", "y", "tasks")])
             self.grown = bool(self.outputs.isnan().any())

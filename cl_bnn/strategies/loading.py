@@ -122,18 +122,23 @@ class Batches:
             yield self._single(self.shown) if len(self.tasks) == 1 else self._mixed(self.shown)
 
     @property
-    def augments(self) -> bool:
-        """Whether samples are augmented, and all in one way."""
+    def way(self) -> tuple[Any, Any] | None:
+        """How the samples of a single task are augmented and normalised; None where they are not
+        augmented, or have their pixels in an order of their own.
+        """
         view, _ = self.tasks[0]
-        return len(self.tasks) == 1 and view.augment is not None and view.pixels is None
+        alike = len(self.tasks) == 1 and view.augment is not None and view.pixels is None
+        return (view.augment, view.normalise) if alike else None
 
     def plain(self) -> Tensor:
-        """The samples of the batch under way, which augments, as they are in the data set."""
+        """The samples of the batch under way as they are in the data set, where `way` is known."""
         assert self._whole is not None, "a batch is under way"
         return self._whole[0].index_select(0, self.shown)
 
     def augmented(self, plain: Tensor) -> Tensor:
-        """Samples that `plain` returned, of this task or another, changed anew: (b, ...)."""
+        """Samples that `plain` returned, of this task or of one with the same `way`, changed anew:
+        (b, ...).
+        """
         view, _ = self.tasks[0]
         assert view.augment is not None
         return view.finish(view.augment(plain, self._generator))

@@ -178,7 +178,8 @@ class Template(FollowsModel, SupervisedTemplate):
             if plugin.reset_lr and plugin.scheduler.optimizer is not self.optimizer:
                 raise UserError(
                     f"{name} would give the strategy's own optimiser the learning rate of another: "
-                    "take a scheduler of `strategy.optimizer`, or reset_lr=False"
+                    "take a scheduler of `strategy.optimizer`, or reset_lr=False, with which the "
+                    "rate goes on from task to task"
                 )
 
     def resume(self, epoch: int, restore_rng: Callable[[], None]) -> None:

@@ -362,7 +362,7 @@ class Tasks:
     """A linear softmax model between two experiences, as a plugin sees it."""
 
     def __init__(self, x: Tensor, y: Tensor, classes: int = 3) -> None:
-        self.device, self.loss, self.dataloader = torch.device("cpu"), torch.zeros(()), None
+        self.device, self.loss = torch.device("cpu"), torch.zeros(())
         inner = nn.Linear(x.shape[1], classes, bias=False, dtype=torch.float64)
         self.inner, self.model = inner, TaskAware(nn.Sequential(inner))
         data = [(x[k], int(y[k]), 0) for k in range(len(x))]
@@ -575,7 +575,7 @@ def test_outputs_that_a_stored_sample_did_not_have_are_not_compared(tasks: Tasks
     z = torch.randn(7, 3, dtype=torch.float64)
     der = DER(memory=9, batch_size=9, alpha=1.0, beta=0.0)
     zeros = torch.zeros(7, dtype=torch.int64)
-    der.load_state_dict({"x": x, "outputs": z, "y": y, "tasks": zeros, "seen": 7})
+    der.load_state_dict({"x": x, "outputs": z, "y": y, "tasks": zeros, "seen": 7, "plain": False})
     wide = torch.randn(2, 4, dtype=torch.float64)  # a class more
     der._store([7, 8], [x[:2], wide, y[:2], zeros[:2]])
     grown = torch.cat([tasks.inner.weight.detach(), torch.ones(1, 4)]).double()
@@ -592,8 +592,7 @@ def test_augmented_images_are_kept_plain_and_augmented_anew() -> None:
     data, der = stream(n_experiences=2), DER(memory=30, batch_size=10, alpha=0.5, beta=0.5)
     first, second = (view_behind(experience.dataset) for experience in data.train)
     assert isinstance(first, TaskView) and isinstance(second, TaskView)
-    for view in (first, second):
-        view.augment = lambda x, generator: 255 - x
+    first.augment = second.augment = lambda x, generator: 255 - x
     inner, seen = mlp(in_features=784, out_features=2, width=8), []
     strategy = STEStrategy(
         model=TaskAware(inner), plugins=[Composed(der)], train_mb_size=20, evaluator=Recorder()
@@ -610,9 +609,11 @@ def test_augmented_images_are_kept_plain_and_augmented_anew() -> None:
     other = DER(memory=30)
     other.load_state_dict(der.state_dict())
     assert other.plain
-    second.augment = None
-    with pytest.raises(UserError, match="all augmented in one way, or none"):
-        strategy.train(data.train[1], eval_streams=[])
+    inverse, normalise = second.augment, second.normalise
+    for augment, scale in ((None, normalise), (inverse, lambda x: 2 * normalise(x))):
+        second.augment, second.normalise = augment, scale
+        with pytest.raises(UserError, match="all augmented and normalised in one way, or not"):
+            strategy.train(data.train[1], eval_streams=[])
 
 
 def test_outputs_that_a_head_masks_are_not_compared() -> None:
@@ -620,9 +621,7 @@ def test_outputs_that_a_head_masks_are_not_compared() -> None:
     head.active_units[:2] = 1
     der, x, y = DER(alpha=1.0, beta=0.0), torch.randn(5, 4), torch.zeros(5, dtype=torch.int64)
     der.after_training_iteration(
-        SimpleNamespace(
-            mb_x=x, mb_output=head(x), mb_y=y, mbatch=[x, y, y], model=head, dataloader=None
-        )
+        SimpleNamespace(mb_x=x, mb_output=head(x), mb_y=y, mbatch=[x, y, y], model=head)
     )
     stored = der.outputs
     assert stored[:, 2].isnan().all() and torch.equal(stored[:, :2], head(x).detach()[:, :2])
@@ -636,7 +635,7 @@ def test_a_head_that_has_grown_is_compared_where_it_was(tasks: Tasks) -> None:
     z = torch.randn(7, 3, dtype=torch.float64)
     der = DER(memory=7, batch_size=7, alpha=1.0, beta=0.0)
     zeros = torch.zeros(7, dtype=torch.int64)
-    der.load_state_dict({"x": x, "outputs": z, "y": y, "tasks": zeros, "seen": 7})
+    der.load_state_dict({"x": x, "outputs": z, "y": y, "tasks": zeros, "seen": 7, "plain": False})
     grown = torch.cat([tasks.inner.weight.detach(), torch.ones(1, 4)]).double()
     tasks.inner.weight = nn.Parameter(grown)
     expected = F.mse_loss(tasks.inner(x)[:, :3], z)
@@ -649,7 +648,14 @@ def test_loss_of_dark_experience_replay_is_that_of_the_paper(tasks: Tasks) -> No
     z = torch.randn(7, 3, dtype=torch.float64)
     der = DER(memory=7, batch_size=7, alpha=0.3, beta=0.7)
     der.load_state_dict(
-        {"x": x, "outputs": z, "y": y, "tasks": torch.zeros(7, dtype=torch.int64), "seen": 7}
+        {
+            "x": x,
+            "outputs": z,
+            "y": y,
+            "tasks": torch.zeros(7, dtype=torch.int64),
+            "seen": 7,
+            "plain": False,
+        }
     )
     strategy = cast(Any, tasks)
     strategy._criterion = F.cross_entropy
