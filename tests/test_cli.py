@@ -565,7 +565,7 @@ def test_progress_on_a_terminal_shows_bars() -> None:
     assert "ETA" in shown
 
 
-def test_the_remaining_time_counts_what_was_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_remaining_time_counts_what_was_done_here() -> None:
     """Of ten runs six are on file; one of 1000 s a run is half done: 3.5 x 1000 s are left."""
     bars = _Bars(10, Console(force_terminal=True, width=200))
     clock = [0.0]

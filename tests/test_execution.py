@@ -774,9 +774,7 @@ def _runs(pid: int) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="asks Linux for the processes")
-def test_a_sweep_outlives_a_process_that_is_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sweep_outlives_a_process_that_is_killed(tmp_path: Path) -> None:
     """One that was killed alone is named; the runs beside it are carried out."""
     code = (
         "import os\nfrom cl_bnn.strategies import STEStrategy\n\n\nclass Dies(STEStrategy):\n"

@@ -103,7 +103,7 @@ def _name_within(variants: Sequence[str], benchmark: str) -> str:
     """
     scenario, settings = scenario_of(benchmark), settings_of(benchmark)
     if scenario and len({scenario_of(other) for other in variants}) > 1:
-        settings = [scenario, *(setting for setting in settings if not _is_scenario(setting))]
+        settings = [scenario, *settings_of(without_scenario(benchmark))]
     return ",".join(settings)
 
 
