@@ -158,7 +158,7 @@ def _fill_running(parser: argparse.ArgumentParser, eval_every: str) -> None:
     add("--out", metavar="DIR", type=_folder, default=Path("runs"), help=out_help)
     _fill_machine(parser)
     add("--no-plot", action="store_true", help="draw no figures at the end")
-    add("--dry-run", action="store_true", help="print the plan and stop")
+    add("--dry-run", action="store_true", help="print the plan and the expected time, and stop")
 
 
 def _fill_machine(parser: argparse.ArgumentParser) -> None:

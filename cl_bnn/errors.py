@@ -23,7 +23,8 @@ def near(name: str, names: Iterable[str]) -> str:
     known = sorted(names)
     close = get_close_matches(name, known, n=1, cutoff=0.5)
     guess = f"; did you mean {close[0]!r}?" if close else ";"
-    return f"{guess} known: {', '.join(known)}"
+    apart = "; " if any("," in one for one in known) else ", "
+    return f"{guess} known: {apart.join(known)}"
 
 
 def reason(error: Exception) -> str:

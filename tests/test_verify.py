@@ -225,3 +225,10 @@ def test_a_name_without_claims_is_one_line(
     assert cli.main(["verify", str(folder), *words]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_sources_with_commas_in_their_names_are_told_apart(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["verify", str(ROOT / "results"), "--source", "nowhere at all"]) == 2
+    assert "Buzzega et al. 2020; Buzzega et al. 2020, as printed in" in capsys.readouterr().err

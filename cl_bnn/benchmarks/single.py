@@ -22,7 +22,7 @@ def single(
     MNIST and 10 for CIFAR.
 
     Args:
-        data: name of a data set.
+        data: name of a data set, or data of the user's own, see `cl_bnn.data.load`.
         validation: share of the training images held out, in [0, 1); 0: none.
         augment: what is done to training images at random: `"none"`, or `"crop_and_flip"` as usual
             for CIFAR.

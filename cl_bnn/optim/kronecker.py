@@ -193,7 +193,7 @@ def kronecker_factors(model: nn.Module, optimizer: Any, x: Tensor) -> dict[Tenso
 
     Args:
         model: predicts classes; a sample must not depend on the others.
-        optimizer: such as `cl_bnn.optim.BayesBiNN`, of weights of the model.
+        optimizer: such as `cl_bnn.optim.BayesBiNN` with `mode="straight"`, of weights of the model.
         x: samples of the task that has been learned, drawn at random, (n, ...); 2000 are enough.
 
     Raises:

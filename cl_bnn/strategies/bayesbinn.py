@@ -258,7 +258,8 @@ class BayesBiNNStrategy(PosteriorStrategy):
         posterior_as_prior: False keeps the prior at lambda = 0 for all tasks (the paper's control).
         prior: what of the posterior becomes the prior: `"independent"`, that of every weight, as
             published; `"kronecker"`, also which changes of the weights of a layer together the
-            outputs of old tasks would notice, see `cl_bnn.optim.BayesBiNN`.
+            outputs of old tasks would notice, made for `mode = "straight"`, see
+            `cl_bnn.optim.BayesBiNN`.
         prior_power: rho, the prior is the posterior to this power; below 1 old tasks are forgotten.
         prior_strength: gamma, the weight of the Kronecker factors.
         prior_samples: samples of a task through which they are measured.
