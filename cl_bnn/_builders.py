@@ -42,7 +42,7 @@ def import_target(target: str, folders: Sequence[str]) -> Callable[..., Any]:
         raise
     except (ImportError, AttributeError, SyntaxError) as error:
         raise UserError(f"build = {target!r}: cannot be imported: {one_line(error)}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script ends itself
         raise UserError(f"build = {target!r}: cannot be imported: {reason(error)}") from error
     if not callable(found):
         raise UserError(f"build = {target!r}: is not a function or class")

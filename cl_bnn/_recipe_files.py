@@ -1,5 +1,6 @@
 """The files of recipes: where they lie, which there are, and what is in one."""
 
+import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,9 +38,14 @@ def find(kind: Kind, name_or_path: str) -> Path:
 
 
 def require_own_name(kind: Kind, path: Path) -> None:
-    """Refuse a file that has the name of another recipe that comes with the package: by the labels
-    of runs, pages and published numbers would take it for that one.
+    """Refuse a file that has the name of another recipe that comes with the package, or one like
+    a variant's: by the labels of runs, pages and published numbers would take it for that one.
     """
+    if "[" in path.stem:
+        raise UserError(
+            f"{path}: a bracket in the name of a run begins what was changed: give the file a name "
+            "without one"
+        )
     shipped = root() / kind / path.name
     if path.is_file() and shipped.is_file() and path.read_bytes() != shipped.read_bytes():
         raise UserError(
@@ -56,6 +62,7 @@ def read(path: Path, keys: Mapping[str, type], required: set[str]) -> dict[str, 
             raise UserError(f"{path}: unknown key {key!r}{near(key, keys)}")
         if not (is_count(value) if keys[key] is int else isinstance(value, keys[key])):
             raise UserError(f"{path}: {key} = {value!r}: expected {TYPE_NAMES[keys[key]]}")
+        _require_plain(value, f"{path}: {key}")
     for key in sorted(required - set(table)):
         raise UserError(f"{path}: the key {key!r} is missing ({TYPE_NAMES[keys[key]]})")
     return table
@@ -76,6 +83,18 @@ def _parse(path: Path) -> dict[str, Any]:
         end = f"at line {len(lines)}, column {len(lines[-1]) + 1}"
         message = one_line(error).replace("at end of document", end)
         raise UserError(f"{path}: broken TOML: {message}") from error
+
+
+def _require_plain(value: object, where: str) -> None:
+    """Refuse what the JSON of a run cannot hold: dates, times, infinity and NaN."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _require_plain(inner, f"{where}.{key}")
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            _require_plain(inner, f"{where}[{index}]")
+    elif not isinstance(value, str | int) and not (type(value) is float and math.isfinite(value)):
+        raise UserError(f"{where} = {value}: expected a finite number, text, true or false")
 
 
 def value_of(text: str) -> object:

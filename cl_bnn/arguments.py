@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from cl_bnn import __version__
 from cl_bnn._recipe_files import value_of
@@ -77,10 +77,11 @@ def _fill_run(parser: argparse.ArgumentParser) -> None:
 def _fill_sweep(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     names = "names from 'cl-bnn list', or TOML files, with commas"
-    add("--strategies", metavar="NAMES", type=_names, required=True, help=names)
-    add("--benchmarks", metavar="NAMES", type=_names, required=True, help=names)
+    several: dict[str, Any] = {"metavar": "NAMES", "type": _names, "action": "extend"}
+    add("--strategies", required=True, help=names, **several)
+    add("--benchmarks", required=True, help=names, **several)
     scenarios_help = "task,domain,class or some of them, for benchmarks that have scenarios"
-    add("--scenarios", metavar="NAMES", type=_names, default=[], help=scenarios_help)
+    add("--scenarios", default=[], help=scenarios_help, **several)
     add("--tasks", metavar="N", type=_count, help="short for --set stream.n_experiences=N")
     add("--epochs", metavar="N", type=_count, help="epochs per task")
     grid_help = "as --set, with several values; given more than once: all combinations"
@@ -278,7 +279,11 @@ def _count(text: str) -> int:
 
 
 def _names(text: str) -> list[str]:
-    """Names with commas between them; those in brackets belong to a label."""
+    """Names with commas between them; those in brackets belong to a label, those of a file to its
+    name.
+    """
+    if text.endswith(".toml") and Path(text).is_file():
+        return [text]
     return [name for name in COMMA.split(text) if name]
 
 

@@ -1,6 +1,7 @@
 """The command line `cl-bnn`. A command is one function; what is slow to import, it imports."""
 
 import argparse
+import errno
 import io
 import signal
 import sys
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Exit codes: a mistake of the user; stopped (128 + the number of SIGINT).
 MISUSE, INTERRUPTED = 2, 130
+#: A full disk, and a full quota.
+NO_ROOM = errno.ENOSPC, errno.EDQUOT
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = parse(sys.argv[1:] if argv is None else argv, COMMANDS)
         arguments.command(arguments)
-        sys.stdout.flush()
+        print(end="", flush=True)
     except UserError as error:
         print(f"cl-bnn: error: {error}", file=sys.stderr)
         return MISUSE
@@ -50,11 +53,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         drop_output()
     except OSError as error:
-        if error.filename is None:
-            raise
-        print(f"cl-bnn: error: {error.filename}: {error.strerror}", file=sys.stderr)
+        _tell(error)
         return MISUSE
     return 0
+
+
+def _tell(error: OSError) -> None:
+    """A line about a file that the system refuses, or about what is printed if there is no room;
+    another error is raised.
+    """
+    if error.filename is None:
+        if error.errno not in NO_ROOM:
+            raise error
+        drop_output()
+    print(f"cl-bnn: error: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
 
 
 def _run(arguments: argparse.Namespace) -> None:

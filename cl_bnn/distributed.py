@@ -22,14 +22,14 @@ from torch import distributed as dist
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from cl_bnn.errors import UserError
+from cl_bnn.errors import UserError, one_line
 
 T = TypeVar("T")
 
 
 def is_first() -> bool:
     """Whether this process is the one that prints and draws; before and after `joined` as well."""
-    return not _launched() or os.environ.get("RANK", "0") == "0"
+    return not launched() or os.environ.get("RANK", "0") == "0"
 
 
 def rank() -> int:
@@ -49,7 +49,7 @@ def joined(device: torch.device) -> Iterator[torch.device]:
     Raises:
         UserError: more processes on a machine than GPUs, or one of the others has ended.
     """
-    if not _launched() or dist.is_initialized():
+    if not launched() or dist.is_initialized():
         yield device
         return
     if device.type == "cuda":
@@ -89,12 +89,26 @@ _MEETINGS = itertools.count()
 @cache
 def _meeting_place() -> tuple[Any, int, int]:
     """Where processes find each other, the number of this one, and how many there are."""
-    place: tuple[Any, int, int] = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
+    try:
+        place: tuple[Any, int, int] = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
+    except ValueError as error:
+        raise UserError(
+            f"WORLD_SIZE = {os.environ['WORLD_SIZE']} asks for several processes, but "
+            f"{one_line(error)}: start them with torchrun, or unset WORLD_SIZE"
+        ) from error
     return place
 
 
-def _launched() -> bool:
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and dist.is_available()
+def launched() -> bool:
+    """Whether this is one of several processes, as torchrun starts them.
+
+    Raises:
+        UserError: `WORLD_SIZE` is no number.
+    """
+    text = os.environ.get("WORLD_SIZE", "1")
+    if not text.isdecimal():
+        raise UserError(f"WORLD_SIZE = {text!r}: expected a whole number, as torchrun sets it")
+    return int(text) > 1 and dist.is_available()
 
 
 def from_first(make: Callable[[], T]) -> T:

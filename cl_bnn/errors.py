@@ -27,7 +27,7 @@ def near(name: str, names: Iterable[str]) -> str:
     return f"{guess} known: {apart.join(known)}"
 
 
-def reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
     """Why somebody's code broke down, in a line: the message of a mistake of the user, and of
     anything else its kind and its place as well.
     """

@@ -33,7 +33,7 @@ from cl_bnn._strategy_recipes import (
     beside,
     load_strategy,
 )
-from cl_bnn.errors import UserError, near, one_line, reason
+from cl_bnn.errors import UserError, near, one_line, out_of_memory, reason
 
 __all__ = [
     "BenchmarkRecipe",
@@ -165,16 +165,16 @@ def resolve(
 
 def _judge_sections(strategy: StrategyRecipe, benchmark: BenchmarkRecipe) -> None:
     """Refuse `[on.split_mnst]`, which nothing would ever read."""
-    known = names("benchmarks")
+    known = [*names("benchmarks"), benchmark.name]
     parts: list[StrategyRecipe | PluginRecipe] = [strategy, *strategy.plugins]
     for recipe in parts:
         mine = recipe.path.parent
         folders = mine, mine.parent / "benchmarks", benchmark.path.parent, Path()
-        for name in recipe.on.keys() - {*known, benchmark.name}:
+        for name in recipe.on.keys() - {*known}:
             if any((folder / f"{name}.toml").is_file() for folder in folders):
                 continue
-            base = name_of(name)
-            close = get_close_matches(base, known, n=1, cutoff=0.9)
+            base = Path(name).stem if name.endswith(".toml") else name_of(name)
+            close = get_close_matches(base.lower(), known, n=1, cutoff=0.9)
             if close and base.startswith(close[0]):  # a variant of the user's own, from elsewhere
                 close = []
             if base != name or close:
@@ -280,7 +280,8 @@ def build(target: str, folders: Sequence[str] = (), kind: type = object, /, **kw
 
     Raises:
         UserError: the target cannot be imported, does not take one of them, refuses a value with a
-            `ValueError` or an assertion, or makes something that is not of the `kind`.
+            `ValueError` or an assertion (one of Avalanche's: with anything), or makes something
+            that is not of the `kind`.
     """
     builder = import_target(target, folders)
     wanted = f"{kind.__name__} of {kind.__module__.rpartition('.')[0]}"
@@ -295,7 +296,10 @@ def build(target: str, folders: Sequence[str] = (), kind: type = object, /, **kw
             made = builder(**kwargs)
     except UserError:
         raise
-    except (ValueError, AssertionError) as error:  # Avalanche asserts what it expects
+    except Exception as error:
+        ours = not target.startswith("avalanche.")  # whose classes take any value and break down
+        if ours and not isinstance(error, ValueError | AssertionError) or out_of_memory(error):
+            raise
         placed = own_file(target, folders) is not None or not str(error)
         told = reason(error) if placed else one_line(error)
         raise UserError(f"{target}: {told}") from error

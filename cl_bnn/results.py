@@ -324,7 +324,7 @@ def walked(directory: Path, pattern: str) -> list[Path]:
     each folder once, and hidden ones, as editors make them, left out.
     """
     found, seen = [], set()
-    for folder, inner, files in os.walk(directory, followlinks=True):
+    for folder, inner, files in os.walk(directory, onerror=_require_readable, followlinks=True):
         here = os.path.realpath(folder)
         if here in seen:
             inner.clear()
@@ -335,6 +335,12 @@ def walked(directory: Path, pattern: str) -> list[Path]:
         kept = (name for name in inner if not name.startswith("."))
         inner[:] = sorted(kept, key=lambda n: (os.path.islink(os.path.join(folder, n)), n))
     return sorted(found)
+
+
+def _require_readable(error: OSError) -> None:
+    """Results that may not be read are not left out without a word; those that are gone are."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
 
 
 def _json_path(path: Path) -> Path:

@@ -3,12 +3,11 @@
 This file alone knows Optuna, which is an optional extra.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cl_bnn import runner, trials
+from cl_bnn import distributed, runner, trials
 from cl_bnn._search_space import Axis, Choices, Value
 from cl_bnn.errors import UserError
 from cl_bnn.events import Event
@@ -43,7 +42,7 @@ def run_all(
         UserError: Optuna is not installed, another search is on file, or is under way.
     """
     optuna = load()
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if distributed.launched():
         raise UserError("the processes of torchrun cannot share a search: --jobs N runs N trials")
     runner.make_folder(search.folder)
     proposals = {"sampler": "TPE", "seed": SAMPLER_SEED, "batch": BATCH}

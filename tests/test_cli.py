@@ -452,6 +452,31 @@ def test_commas_in_brackets_belong_to_a_label() -> None:
     assert _names("ste[clamp=2.0,lr=0.1],adam,") == ["ste[clamp=2.0,lr=0.1]", "adam"]
 
 
+def test_commas_in_the_name_of_a_file_belong_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "s, t.toml"
+    assert _names(f"{path}") == [str(tmp_path / "s"), " t.toml"]
+    path.touch()
+    assert _names(f"{path}") == [str(path)]
+
+
+def test_lists_of_a_sweep_by_comma_and_by_repetition() -> None:
+    words = [
+        "sweep",
+        "--strategies",
+        "ste,bop",
+        "--strategies",
+        "adam",
+        "--benchmarks",
+        "a",
+        "--benchmarks",
+        "b",
+    ]
+    found = parse([*words, "--scenarios", "task", "--scenarios", "class"], COMMANDS)
+    assert (found.strategies, found.benchmarks) == (["ste", "bop", "adam"], ["a", "b"])
+    assert found.scenarios == ["task", "class"]
+    assert parse(words, COMMANDS).scenarios == []
+
+
 def test_a_tilde_is_the_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/somewhere")
     assert parse(["run", "mnist_small", "--out=~/runs"], COMMANDS).out == Path("/somewhere/runs")
@@ -500,6 +525,19 @@ def test_a_reader_that_stops_early_is_no_error() -> None:
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_no_room_for_what_is_printed_is_one_line() -> None:
+    command = [sys.executable, "-m", "cl_bnn", "list"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "cl-bnn: error: output: No space left on device\n")
+
+
+def test_nowhere_to_print_to_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["list"]) == 0
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])

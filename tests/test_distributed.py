@@ -126,6 +126,25 @@ def test_one_process_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not distributed.is_first()
 
 
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ("two", "WORLD_SIZE = 'two': expected a whole number"),
+        ("2", "RANK.*: start them with torch"),
+    ],
+)
+def test_a_group_that_torchrun_did_not_start_is_refused(
+    monkeypatch: pytest.MonkeyPatch, size: str, message: str
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", size)
+    monkeypatch.delenv("RANK", raising=False)
+    with (
+        pytest.raises(UserError, match=message),
+        distributed.joined(torch.device("cpu")),
+    ):
+        pass
+
+
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("LOCAL_RANK", "2")

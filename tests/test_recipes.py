@@ -149,6 +149,13 @@ def test_a_section_on_a_misspelt_benchmark_is_refused(folder: Path, name: str) -
     spec_of(folder)  # a variant, which `cl-bnn search` was shown in another folder
 
 
+@pytest.mark.parametrize("name", ['"toy.toml"', '"./toy.toml"', "Toy"])
+def test_a_section_on_ones_own_benchmark_is_called_as_that(folder: Path, name: str) -> None:
+    (folder / "mine.toml").write_text(STRATEGY + f"\n[on.{name}]\nrate = 0.5\n")
+    with pytest.raises(UserError, match=r"no name of a benchmark; did you mean 'toy'\?"):
+        spec_of(folder)
+
+
 @pytest.mark.parametrize(
     ("load", "kind", "name"),
     [
@@ -166,6 +173,9 @@ def test_another_recipe_of_a_shipped_name_is_refused(
     path.write_text(path.read_text() + "# mine\n")
     with pytest.raises(UserError, match=rf"{name}\.toml: '{name}' is the name of a recipe that "):
         load(str(path))
+    with pytest.raises(UserError, match=r"a bracket in the name of a run begins what was changed"):
+        load(str(path.rename(tmp_path / f"{name}[mine].toml")))
+    path.write_text(shipped.read_text())
     if load is recipes.load_strategy:  # as an optimiser it gives a run no name
         (tmp_path / "mine.toml").write_text(
             'title = "M"\noptimizer = "./ste.toml"\nplugins = ["ewc"]\n'
@@ -403,6 +413,12 @@ def test_a_users_module_with_a_syntax_error_is_one_line(folder: Path) -> None:
         recipes.check(spec_of(folder))
 
 
+def test_a_users_module_that_ends_the_process_is_one_line(folder: Path) -> None:
+    (folder / "my_method.py").write_text("import sys\nsys.exit(0)\n")
+    with pytest.raises(UserError, match="cannot be imported: SystemExit: 0 .*my_method.py, line 2"):
+        recipes.check(spec_of(folder))
+
+
 def test_a_value_out_of_range_is_a_mistake_of_the_user(folder: Path) -> None:
     spec = spec_of(folder, lr=-1)
     with pytest.raises(
@@ -422,6 +438,11 @@ def test_a_value_out_of_range_is_a_mistake_of_the_user(folder: Path) -> None:
         ('title = 3\nbuild = "a:b"', r"title = 3: expected text"),
         ('title = "x"\nbuild = "a:b"\ndefaults = 3', r"defaults = 3: expected a table"),
         (STRATEGY.replace("[on.toy]\nsteps", "[on]\ntoy"), r"on\.toy must be a table"),
+        (
+            STRATEGY + "[on.t]\nx = [2024-01-01]",
+            r"on\.t\.x\[0\] = 2024-01-01: expected a finite num",
+        ),
+        (STRATEGY + "[on.t]\nx = nan", r"on\.t\.x = nan: expected a finite number"),
     ],
 )
 def test_a_damaged_strategy_recipe(tmp_path: Path, text: str, message: str) -> None:

@@ -1,7 +1,10 @@
 """The file of a run: bytes, when it counts as finished, and what is refused."""
 
+import errno
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -250,6 +253,23 @@ def test_links_to_folders_are_followed_and_circles_are_not(tmp_path: Path) -> No
     (disk / "split_mnist" / "latest").symlink_to(disk / "split_mnist" / "ste")
     assert results.walked(disk, "seed*.csv") == [disk / "split_mnist" / "ste" / "seed0.csv"]
     assert len(results.read(disk)) == 3
+
+
+def test_results_that_may_not_be_read_are_not_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path)
+    scan = os.scandir
+
+    def refused(path: str) -> Any:
+        if os.path.basename(path) == "ste":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(PermissionError):
+        results.read(tmp_path)
+    assert results.walked(tmp_path / "nowhere", "seed*.csv") == []
 
 
 @pytest.mark.parametrize("changed", [{"epochs": 2}, {"model": {"width": 3}}])

@@ -99,7 +99,9 @@ def read_arrays(path: Path, names: Sequence[str] = ()) -> list[Array]:
         with path.open("rb") as opened:
             file = np.load(opened)
             if isinstance(file, np.ndarray):
-                raise UserError(f"{path} holds a single array: expected {', '.join(names)}")
+                raise UserError(
+                    f"{path} holds a single array: expected {', '.join(names or ARRAYS)}"
+                )
             names = names or (ARRAYS if {*ARRAYS} <= {*file.files} else sorted(file.files))
             for name in names:
                 if name not in file:

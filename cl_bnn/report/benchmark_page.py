@@ -45,7 +45,7 @@ FIGURE_KINDS = {
     "training": "along training",
     "ensembles": "accuracy against the number of members",
     "members": "how members differ, and how samples are weighted",
-    "predictions": "predictions of one network of each strategy",
+    "predictions": "predictions of one run of each strategy",
 }
 
 

@@ -758,6 +758,9 @@ def test_a_setting_that_avalanche_cannot_work_with_is_one_line(tmp_path: Path) -
     (run,) = plan(tmp_path, "ste+replay", replay__mem_size=-1)
     with pytest.raises(UserError, match="Avalanche's ReplayPlugin broke down, .* RuntimeError:"):
         carry_out([run])
+    (run,) = plan(tmp_path, "ste+replay", replay__storage_policy="reservoir")
+    with pytest.raises(UserError, match="ReplayPlugin: 'str' object has no attribute 'max_size'"):
+        carry_out([run])
 
 
 @pytest.mark.parametrize("name", ["agem", "gem"])
