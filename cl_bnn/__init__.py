@@ -6,7 +6,6 @@ afterwards on a machine where they otherwise could not (`cl_bnn._torchvision`, `
 it may stand before `import avalanche` in any script.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from cl_bnn import _home, _torchvision
@@ -17,18 +16,17 @@ if TYPE_CHECKING:
 __all__ = ["Trainer", "__version__"]
 __version__ = "0.1.0"
 
-# What is loaded when it is first asked for, and where it is.
-LAZY = {"Trainer": "cl_bnn.trainer"}
-
 _torchvision.install()
 _home.install()
 
 
 def __getattr__(name: str) -> Any:
-    if name not in LAZY:
+    if name != "Trainer":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(LAZY[name]), name)
+    from cl_bnn.trainer import Trainer
+
+    return Trainer
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *LAZY})
+    return sorted({*globals(), *__all__})

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from cl_bnn.data.dataset import Split
 from cl_bnn.data.task import TaskView
-from cl_bnn.errors import one_line
+from cl_bnn.errors import one_line, require
 from cl_bnn.objectives import Objective
-from cl_bnn.optim.weights import evaluating, require
+from cl_bnn.optim.weights import evaluating
 
 # Samples shown to the network before anything is trained; some norms need two.
 PROBE = 2

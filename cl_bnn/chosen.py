@@ -72,7 +72,7 @@ def _text(value: Value) -> str:
 def command(search: Search, n_trials: int) -> str:
     """The line that makes these trials."""
     words = ["cl-bnn", "search", _name("benchmarks", search.benchmark.path)]
-    words += ["--strategy", _strategy(search), "--trials", str(n_trials)]
+    words += ["--strategy", "+".join(_parts(search.strategy)), "--trials", str(n_trials)]
     if search.seen != TASKS_SEEN:
         words += ["--tasks-seen", str(search.seen)]
     for key, value in search.overrides.items():
@@ -81,11 +81,6 @@ def command(search: Search, n_trials: int) -> str:
     if search.seeds != (FIRST_SEED,):
         words += ["--seeds", "".join(f"{seed}," for seed in search.seeds)]
     return shlex.join(words)
-
-
-def _strategy(search: Search) -> str:
-    """The name of a strategy, or the path of its recipe, or those of its parts."""
-    return "+".join(_parts(search.strategy))
 
 
 def _parts(recipe: recipes.StrategyRecipe) -> list[str]:

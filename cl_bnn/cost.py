@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from avalanche.benchmarks.utils import AvalancheDataset
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cl_bnn.data.task import TaskView
 
 Kind = Literal["train", "eval"]
-KINDS: tuple[Kind, ...] = ("train", "eval")
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 # Linux tells the largest resident size of a process, and forgets it when "5" is written.
 STATUS, FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")

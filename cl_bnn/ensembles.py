@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from cl_bnn.errors import UserError, near
 
 Vote = Literal["soft", "soft_outputs", "hard", "weighted"]
-VOTES: tuple[Vote, ...] = ("soft", "soft_outputs", "hard", "weighted")
+VOTES: tuple[Vote, ...] = get_args(Vote)
 # Factors by which the published code shrinks the member weight of SAMME, on CIFAR and on ImageNet.
 CIFAR_FACTOR, IMAGENET_FACTOR = 0.1, 0.001
 

@@ -1,4 +1,6 @@
-"""The one exception that a user's mistake raises, and what is said of mistakes in a line."""
+"""The one exception that a user's mistake raises, what is said of mistakes in a line, and checks of
+arguments.
+"""
 
 import traceback
 from collections.abc import Iterable
@@ -16,6 +18,18 @@ class Absent(UserError):
     """Something is not on this machine, a data set, a device or room to write: what was asked for
     may be right.
     """
+
+
+def require(holds: bool, name: str, value: object, allowed: str) -> None:
+    """Raise `ValueError` naming argument and value unless the condition `holds`."""
+    if not holds:
+        raise ValueError(f"{name} must be {allowed}, got {value!r}")
+
+
+def one_of(name: str, value: object, choices: Iterable[str]) -> None:
+    """Raise `ValueError` naming argument and value unless that is one of the choices."""
+    if value not in (known := tuple(choices)):
+        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
 
 
 def near(name: str, names: Iterable[str]) -> str:

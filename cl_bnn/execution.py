@@ -187,14 +187,9 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
 
     def _facts(self) -> dict[str, Any]:
         """What the network's builder wants to know of the stream."""
-        spec, stream = self.run.spec, self.stream
-        facts = {
-            "input_shape": stream.input_shape, "in_features": stream.in_features,
-            "out_features": stream.out_features, "n_heads": stream.n_heads,
-            "n_tasks": stream.n_tasks,
-        }  # fmt: skip
-        wanted = recipes.takes(spec.model["build"], spec.folders, facts)
-        return {name: fact for name, fact in facts.items() if name in wanted}
+        build, folders = self.run.spec.model["build"], self.run.spec.folders
+        wanted = recipes.takes(build, folders, recipes.FROM_RUNNER["model"])
+        return {name: getattr(self.stream, name) for name in wanted}
 
     # Measuring ---------------------------------------------------------------------------------
 
@@ -384,6 +379,8 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
                 "optimizer": optimizer,
                 "extra": extra,
                 "rng": rng_state(),
+                "clock": vars(self.strategy.clock) | {"train_exp_epochs": epoch},
+                "known": sorted(self.strategy.model.known_train_tasks_labels),
             },
             self.strategy.parts(),
         )
@@ -429,7 +426,22 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
                 f"{self.checkpoint.newest} was saved with other code ({one_line(error)}): delete "
                 f"{self.checkpoint.newest.name}*, and the run begins anew"
             ) from error
-        self.strategy.resume(state["epoch"], lambda: set_rng_state(state["rng"]))
+        self._go_on(state)
         if self.phase < len(self.phases):
             self._tell("resumed", epoch=state["epoch"])
         return True
+
+    def _go_on(self, state: dict[str, Any]) -> None:
+        """The next call of `train` begins where `state` was saved, also for a plugin that asks what
+        Avalanche counts, or which tasks the network has met.
+        """
+        counts, counted = vars(self.strategy.clock), state.get("clock", {})
+        counts.update(counted)
+        self.strategy.model.known_train_tasks_labels = set(state.get("known", ()))
+
+        def restore() -> None:
+            set_rng_state(state["rng"])
+            if state["epoch"]:  # within a task, for which Avalanche has just begun to count
+                counts.update(counted)
+
+        self.strategy.resume(state["epoch"], restore)

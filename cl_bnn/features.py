@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from cl_bnn import data
 from cl_bnn.atomic import atomic_write
 from cl_bnn.data.augment import crop_and_flip
+from cl_bnn.data.command import is_whole
 from cl_bnn.data.dataset import Dataset
 from cl_bnn.data.features import CONSTANTS, FEATURES, Extractor, Features
 from cl_bnn.data.own import ARRAYS
@@ -50,20 +51,12 @@ def fetch(name: str, root: str | Path | None = None) -> str:
     """Download a data set as `cl_bnn.data.fetch` does; features are made, anew if their file is
     damaged. Returns a line that says what was done.
     """
-    if name in FEATURES and not _whole(FEATURES[name], data.data_root(root)):
+    if name in FEATURES and not is_whole(FEATURES[name], data.data_root(root)):
         features, folder = FEATURES[name], data.data_root(root)
         make(features, folder, anew=True)
         features.read(folder)
         return f"{features.title} is now in {features.where(folder)}"
     return data.fetch(name, root)
-
-
-def _whole(features: Features, root: Path) -> bool:
-    try:
-        features.read(root)
-    except UserError:
-        return False
-    return True
 
 
 def make(features: Features, root: Path, *, anew: bool = False) -> None:

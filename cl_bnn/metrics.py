@@ -62,12 +62,12 @@ def ece(log_probabilities: Tensor, targets: Tensor, bins: int = N_BINS) -> float
     return (found[2] - found[1]).abs().sum().item()
 
 
-def reliability(log_probabilities: Tensor, targets: Tensor, bins: int = N_BINS) -> dict[str, float]:
+def reliability(log_probabilities: Tensor, targets: Tensor) -> dict[str, float]:
     """The reliability diagram behind the calibration error: of every bin k = 1, 2, ... that is not
     empty, `bin_share_k` of the samples, `bin_confidence_k` and `bin_accuracy_k`, means over them.
     """
     found = {}
-    columns = _calibration(log_probabilities, targets, bins).t().tolist()
+    columns = _calibration(log_probabilities, targets, N_BINS).t().tolist()
     for k, (share, confidence, hits) in enumerate(columns, 1):
         if share:
             found[f"bin_share_{k}"] = share
@@ -105,12 +105,10 @@ def auroc(inside: Tensor, outside: Tensor) -> float:
         inside: scores (n,) of what is known.
         outside: scores (m,) of what is not.
     """
-    from scipy.stats import rankdata  # takes a second, and only this needs it
+    from scipy.stats import mannwhitneyu  # takes a second, and only this needs it
 
-    both = torch.cat([outside, inside]).cpu().numpy()
-    ranks = rankdata(both)[: len(outside)].sum()
-    pairs = len(outside) * len(inside)
-    return float((ranks - len(outside) * (len(outside) + 1) / 2) / pairs)
+    test = mannwhitneyu(outside.cpu().numpy(), inside.cpu().numpy(), method="asymptotic")
+    return float(test.statistic / (len(outside) * len(inside)))
 
 
 def prediction(log_probabilities: Tensor, targets: Tensor) -> dict[str, float]:

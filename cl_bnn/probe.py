@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from cl_bnn import predictions
 from cl_bnn.objectives import BINARY, Objective
+from cl_bnn.optim.weights import evaluating
 
 # Where BatchNorm takes its statistics from: running averages of the training (eval mode), the
 # inputs at hand (train mode, as BayesBiNN's synthetic experiments were published); "none": there is
@@ -184,15 +185,12 @@ def _networks(strategy: Any, predictor: str) -> Iterator[Iterable[object]]:
 @contextmanager
 def _normalising_by(statistics: Statistics, model: nn.Module) -> Iterator[None]:
     """Inside, the model predicts with these statistics; it is then as it was."""
-    training = {module: module.training for module in model.modules()}
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    model.eval()
-    for norm in _norms(model):
-        norm.train(statistics == "batch")
-    try:
-        yield
-    finally:
-        for module, was in training.items():
-            module.training = was
-        for name, buffer in model.named_buffers():
-            buffer.copy_(buffers[name])
+    with evaluating(model):
+        for norm in _norms(model):
+            norm.train(statistics == "batch")
+        try:
+            yield
+        finally:
+            for name, buffer in model.named_buffers():
+                buffer.copy_(buffers[name])

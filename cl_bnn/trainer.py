@@ -14,10 +14,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from cl_bnn._arrays import experience, floating, outputs_of, targets_for
-from cl_bnn.errors import UserError
+from cl_bnn.errors import UserError, require
 from cl_bnn.nn import binary_parameters
 from cl_bnn.objectives import CLASSIFICATION, Objective
-from cl_bnn.optim.weights import require
 from cl_bnn.recorder import Recorder
 from cl_bnn.strategies.bayesbinn import PosteriorStrategy
 from cl_bnn.strategies.binary import BinaryStrategy

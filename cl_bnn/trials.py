@@ -193,7 +193,6 @@ def begin(
         UserError: another search is on file there, or nothing can be written.
     """
     path = search.folder / "search.json"
-    runner.make_folder(search.folder)
     spec = json.loads(json.dumps({**search.as_dict(), "proposals": proposals}))
     if path.is_file():
         found = results.difference(_json(path, "spec"), spec)

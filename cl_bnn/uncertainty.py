@@ -14,7 +14,7 @@ from cl_bnn.benchmarks.rotated import Rotation
 from cl_bnn.data.dataset import Split
 from cl_bnn.data.task import TaskView, spread
 from cl_bnn.errors import UserError
-from cl_bnn.strategies.loading import view_behind
+from cl_bnn.strategies.loading import task_view
 from cl_bnn.strategies.precision import gpu_arithmetic
 
 #: Images of a test set that are looked at, evenly spread, and as many of every other kind: the area
@@ -86,16 +86,13 @@ def measure(strategy: Any, experiences: Sequence[Any], root: Path | None) -> lis
     """
     if not strategy.objective.of_classes:
         return [{} for _ in experiences]
-    views = [view_behind(experience.dataset) for experience in experiences]
-    kinds = _kinds([view for view in views if isinstance(view, TaskView)], root)
-    found = []
+    views = [task_view(experience.dataset) for experience in experiences]
+    kinds = _kinds([view for view in views if view is not None], root)
     with asked(strategy) as ask:
-        for experience, view in zip(experiences, views, strict=True):
-            if isinstance(view, TaskView):
-                found.append(_of_task(ask, view, experience, kinds))
-            else:
-                found.append({})
-    return found
+        return [
+            {} if view is None else _of_task(ask, view, experience, kinds)
+            for experience, view in zip(experiences, views, strict=True)
+        ]
 
 
 def _kinds(views: list[TaskView], root: Path | None) -> dict[str, Raw]:

@@ -13,7 +13,7 @@ from tiny import stream
 
 from cl_bnn import cli, data, recipes, results, runner
 from cl_bnn.arguments import parse
-from cl_bnn.nn import MLP
+from cl_bnn.nn import mlp
 from cl_bnn.recorder import Recorder
 from cl_bnn.report.summary import accuracy_matrix
 from cl_bnn.strategies import TaskAware
@@ -31,7 +31,7 @@ def blocks(language: str, page: str = README) -> list[str]:
 def test_the_strategy_in_a_pipeline() -> None:
     tasks, evaluator = stream(n_experiences=2), Recorder()
     assert isinstance(evaluator, EvaluationPlugin)
-    model = TaskAware(MLP(784, 2, width=8))
+    model = TaskAware(mlp(in_features=784, out_features=2, width=8))
     code, *_ = blocks("python")
     names = {"model": model, "evaluator": evaluator, "benchmark": tasks.benchmark}
     exec(code.replace("train_epochs=5", "train_epochs=1"), names)
@@ -69,7 +69,7 @@ def test_an_optimiser_of_ones_own() -> None:
     names: dict[str, Any] = {}
     exec(code, names)
     torch.manual_seed(0)
-    model = TaskAware(MLP(784, 2, width=8, norm="none"))
+    model = TaskAware(mlp(in_features=784, out_features=2, width=8, norm="none"))
     mine = names["Mine"](model=model, train_mb_size=20, train_epochs=3, evaluator=Recorder())
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     tasks = stream(n_experiences=1)

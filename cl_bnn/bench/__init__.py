@@ -79,19 +79,13 @@ def main(
         eval_samples: networks drawn for an evaluation.
         width: hidden units of the network whose steps are compared with Adam's.
     """
-    import torch
-
     from cl_bnn.outcome import print_table
     from cl_bnn.progress import Terminal
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with _cases().threads(1):
         cases, notes = _measure(repeats, memory_tasks, eval_samples, width)
         print_table(table(cases), Terminal())
         print(*notes, machine(), sep="\n")
-    finally:
-        torch.set_num_threads(threads)
     return cases
 
 

@@ -13,11 +13,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from cl_bnn.bench import Case, interleave, peak_mib
 from cl_bnn.bench.loops import EVAL_BATCH, BareLoop, Members, Ours, StockNaive, write_mnist
-from cl_bnn.bench.steps import beside_adam
+from cl_bnn.bench.steps import beside_adam, threads
 
 __all__ = [
     "REFERENCE", "SOUND", "beside_adam", "evaluation", "members", "stock", "stream_peak",
-    "training",
+    "threads", "training",
 ]  # fmt: skip
 
 #: What is measured: the published recipe, and the default one.
@@ -67,16 +67,12 @@ def evaluation(count: int, repeats: int) -> tuple[Case, str]:
     return case, note + f"numbers for each of the {size} weights of {count} networks"
 
 
-def members(count: int, repeats: int, threads: int) -> Case:
+def members(count: int, repeats: int, n_threads: int) -> Case:
     """(f) Members of an ensemble trained one after the other beside all at once."""
     apart, beside = Members(count, side_by_side=False), Members(count, side_by_side=True)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with threads(n_threads):
         pairs = interleave(repeats, apart.seconds, beside.seconds)
-    finally:
-        torch.set_num_threads(before)
-    name = f"(f) {count} members one after the other / side by side, {threads} threads"
+    name = f"(f) {count} members one after the other / side by side, {n_threads} threads"
     return Case(name, "s", pairs, 2.0, upper=False)
 
 

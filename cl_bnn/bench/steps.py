@@ -71,18 +71,19 @@ class Steps:
 
 def beside_adam(recipe: str, repeats: int, width: int) -> tuple[Case, str]:
     """A whole training step of a recipe beside one of Adam; and a note on the update alone."""
-    with _threads(min(THREADS, os.cpu_count() or 1)) as threads:
+    with threads(min(THREADS, os.cpu_count() or 1)) as count:
         ours, adam = Steps(recipe, width), Steps(None, width)
         pairs = interleave(repeats, ours.seconds, adam.seconds)
     mine, theirs = (statistics.median(s.updating[1:]) for s in (ours, adam))
     size = sum(weights.numel() for weights in ours.network.parameters())
-    name = f"(e) training step of {recipe} / of Adam, {size:,} weights, {threads} threads"
+    name = f"(e) training step of {recipe} / of Adam, {size:,} weights, {count} threads"
     note = f"(e) the update alone, without forward and backward pass: {recipe} {1e3 * mine:.1f} ms"
     return Case(name, "s", pairs, TARGET), f"{note}, Adam {1e3 * theirs:.1f} ms"
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[int]:
+def threads(count: int) -> Iterator[int]:
+    """Inside, torch computes on so many threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

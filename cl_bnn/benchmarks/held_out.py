@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cl_bnn.optim.weights import require
+from cl_bnn.errors import require
 
 
 def held_out(

@@ -11,8 +11,8 @@ from cl_bnn.benchmarks.stream import Stream, whole_tasks
 from cl_bnn.data.dataset import Split
 from cl_bnn.data.scaling import Scaling, scaling_of
 from cl_bnn.data.task import TaskView, spread
+from cl_bnn.errors import require
 from cl_bnn.features import load
-from cl_bnn.optim.weights import require
 
 
 def permuted(

@@ -10,8 +10,8 @@ from cl_bnn.benchmarks.stream import Stream, whole_tasks
 from cl_bnn.data.dataset import Split
 from cl_bnn.data.scaling import Scaling, scaling_of
 from cl_bnn.data.task import TaskView
+from cl_bnn.errors import require
 from cl_bnn.features import load
-from cl_bnn.optim.weights import require
 
 #: Degrees over which the tasks are spread (Lopez-Paz and Ranzato 2017, arXiv:1706.08840).
 RANGE = 180.0

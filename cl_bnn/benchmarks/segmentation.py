@@ -10,8 +10,8 @@ from cl_bnn.benchmarks.stream import Stream, build_benchmark
 from cl_bnn.data import isbi
 from cl_bnn.data.dataset import Split
 from cl_bnn.data.task import TaskView
+from cl_bnn.errors import one_of, require
 from cl_bnn.objectives import SEGMENTATION
-from cl_bnn.optim.weights import require
 
 Alignment = Literal["published", "aligned"]
 
@@ -47,8 +47,7 @@ def segmentation(
         UserError: a file is missing or damaged.
     """
     require(0 <= margin < size and margin % 2 == 0, "margin", margin, f"even, in [0, {size})")
-    choices = get_args(Alignment)
-    require(alignment in choices, "alignment", alignment, f"one of {', '.join(choices)}")
+    one_of("alignment", alignment, get_args(Alignment))
 
     def view(part: Split) -> TaskView:
         maps = label_maps(part.y, size, margin, alignment)

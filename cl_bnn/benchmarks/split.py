@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -15,13 +15,12 @@ from cl_bnn.data.dataset import Split
 from cl_bnn.data.folder import View
 from cl_bnn.data.scaling import Scaling, scaling_of
 from cl_bnn.data.task import Augment, TaskView
+from cl_bnn.errors import one_of
 from cl_bnn.features import load
-from cl_bnn.optim.weights import require
 
 Scenario = Literal["task", "domain", "class"]
-SCENARIOS: tuple[Scenario, ...] = ("task", "domain", "class")
+SCENARIOS: tuple[Scenario, ...] = get_args(Scenario)
 ClassOrder = Literal["sorted", "random"]
-CLASS_ORDERS: tuple[ClassOrder, ...] = ("sorted", "random")
 
 
 class Part(NamedTuple):
@@ -88,7 +87,7 @@ def split(
 
 def check_scenario(scenario: str) -> None:
     """ValueError if there is no such scenario."""
-    require(scenario in SCENARIOS, "scenario", scenario, f"one of {', '.join(SCENARIOS)}")
+    one_of("scenario", scenario, SCENARIOS)
 
 
 def dealt(class_order: ClassOrder, n_classes: int, seed: int) -> Tensor:
@@ -97,8 +96,7 @@ def dealt(class_order: ClassOrder, n_classes: int, seed: int) -> Tensor:
     Raises:
         ValueError: an unknown order.
     """
-    known = f"one of {', '.join(CLASS_ORDERS)}"
-    require(class_order in CLASS_ORDERS, "class_order", class_order, known)
+    one_of("class_order", class_order, get_args(ClassOrder))
     if class_order == "sorted":
         return torch.arange(n_classes)
     return torch.from_numpy(np.random.RandomState(seed + 1).permutation(n_classes))

@@ -9,8 +9,8 @@ from cl_bnn.benchmarks.held_out import cut
 from cl_bnn.benchmarks.stream import Stream, whole_tasks
 from cl_bnn.data.scaling import Scaling, scaling_of
 from cl_bnn.data.task import TaskView
+from cl_bnn.errors import require
 from cl_bnn.features import load
-from cl_bnn.optim.weights import require
 
 
 def subsets(

@@ -15,6 +15,7 @@ from cl_bnn.data import synthetic
 from cl_bnn.data.dataset import Split
 from cl_bnn.data.synthetic import Standard
 from cl_bnn.data.task import TaskView
+from cl_bnn.errors import require
 from cl_bnn.objectives import BINARY, REGRESSION
 from cl_bnn.probe import Probe
 
@@ -49,9 +50,8 @@ def two_moons(
     Raises:
         ValueError: a setting out of range.
     """
-    _check_every(every)
-    if grid_step <= 0:
-        raise ValueError(f"grid_step must be > 0, got {grid_step!r}")
+    require(every >= 1, "every", every, ">= 1")
+    require(grid_step > 0, "grid_step", grid_step, "> 0")
     train = synthetic.moons(n_train, noise, random_state)
     test = synthetic.moons(n_test, noise, random_state)
     standard = Standard.of(train.x)
@@ -89,9 +89,8 @@ def snelson(
         ValueError: a setting out of range.
         UserError: a file is missing or damaged.
     """
-    _check_every(every)
-    if not 0 <= holdout < 1:
-        raise ValueError(f"holdout must be in [0, 1), got {holdout!r}")
+    require(every >= 1, "every", every, ">= 1")
+    require(0 <= holdout < 1, "holdout", holdout, "in [0, 1)")
     data = synthetic.snelson(find_data_root(data_root))
     order = torch.from_numpy(np.random.RandomState(seed).permutation(len(data.x)))
     count = round(holdout * len(order))
@@ -112,11 +111,6 @@ def snelson(
         every=every,
         probe=Probe(grid, grid, _outside(grid, x[kept]), x[kept], (x[kept], y[kept]), REGRESSION),
     )
-
-
-def _check_every(every: int) -> None:
-    if every < 1:
-        raise ValueError(f"every must be >= 1, got {every!r}")
 
 
 def _grid(x: Tensor, step: float) -> tuple[Tensor, Tensor]:

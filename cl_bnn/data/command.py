@@ -96,7 +96,7 @@ def fetch(name: str, root: str | Path | None = None) -> str:
         return f"{source.title} is whole in {where}: nothing to fetch"
     if source.torchvision is None:
         return f"{source.title} is part of cl_bnn: nothing to fetch"
-    if source.present(folder) and _whole(source, folder):
+    if source.present(folder) and is_whole(source, folder):
         return f"{source.title} is whole in {where}: nothing to fetch"
     try:
         _download(source, source.torchvision, folder)
@@ -120,7 +120,8 @@ def _fetch_class(name: str, root: Path) -> str:
     return f"torchvision's {name} is now in {root}"
 
 
-def _whole(source: Source, root: Path) -> bool:
+def is_whole(source: Known, root: Path) -> bool:
+    """Whether every file of a data set is there and undamaged."""
     try:
         source.read(root)
     except UserError:

@@ -17,7 +17,7 @@ from torch.utils import data
 
 from cl_bnn.data.crops import central_crop, random_crop
 from cl_bnn.data.task import TaskView
-from cl_bnn.errors import Absent, UserError, one_line
+from cl_bnn.errors import Absent, UserError, one_line, require
 
 # Of the pixels of ImageNet's training images, 0 to 255, red, green and blue.
 MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
@@ -71,10 +71,8 @@ class FolderView(data.Dataset[tuple[Tensor, int]]):
         self, folder: Path, *, size: int = 224, augment: bool = False, workers: int = 0,
         skip_unreadable: bool = False, notes: list[str] | None = None,
     ) -> None:  # fmt: skip
-        if size < 1:
-            raise ValueError(f"size must be >= 1, got {size!r}")
-        if workers < 0:
-            raise ValueError(f"workers must be >= 0, got {workers!r}")
+        require(size >= 1, "size", size, ">= 1")
+        require(workers >= 0, "workers", workers, ">= 0")
         self.folder = folder
         self.classes, self.paths, self.targets = _listing(folder)
         self.augment, self.workers, self.skip_unreadable = augment, workers, skip_unreadable
@@ -269,13 +267,10 @@ def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
 @contextmanager
 def _seeded(seeds: tuple[int, int]) -> Iterator[None]:
     """Inside, torch's global generator of the CPU starts at `seeds`; then it goes on as before."""
-    before = torch.get_rng_state()
-    # `torch.manual_seed` would seed the GPUs as well.
-    torch.default_generator.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
-    try:
+    seed = int(np.random.SeedSequence(seeds).generate_state(1)[0])
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # `torch.manual_seed` would seed the GPUs as well
         yield
-    finally:
-        torch.set_rng_state(before)
 
 
 def _listing(folder: Path) -> tuple[list[str], list[str], Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cl_bnn.data.dataset import Split
 from cl_bnn.data.idx import damaged
-from cl_bnn.errors import Absent, UserError
+from cl_bnn.errors import Absent, UserError, require
 
 SNELSON_FOLDER = "snelson"
 #: How many numbers each file holds, one a line.
@@ -66,10 +66,8 @@ def moons(n: int, noise: float, random_state: int) -> Split:
     """
     from sklearn.datasets import make_moons  # half a second
 
-    if n < 2:
-        raise ValueError(f"the number of points must be >= 2, got {n!r}")
-    if noise < 0:
-        raise ValueError(f"noise must be >= 0, got {noise!r}")
+    require(n >= 2, "the number of points", n, ">= 2")
+    require(noise >= 0, "noise", noise, ">= 0")
     x, y = make_moons(n, noise=noise, random_state=random_state)
     return Split(torch.from_numpy(x), torch.from_numpy(y))
 

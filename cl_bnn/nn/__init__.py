@@ -16,7 +16,7 @@ from cl_bnn.nn.layers import (
     real_parameters,
 )
 from cl_bnn.nn.lrnet import lrnet_big, lrnet_small
-from cl_bnn.nn.mlp import MLP, mlp, mnist_mlp, tanh_mlp
+from cl_bnn.nn.mlp import mlp, mnist_mlp, tanh_mlp
 from cl_bnn.nn.nin import nin
 from cl_bnn.nn.residual import birealnet18, resnet18
 from cl_bnn.nn.stacked import Stacked, vectors
@@ -24,7 +24,6 @@ from cl_bnn.nn.unet import unet
 from cl_bnn.nn.vgg import vgg
 
 __all__ = [
-    "MLP",
     "BinaryActivation",
     "BinaryConv2d",
     "BinaryConvTranspose2d",

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from cl_bnn.nn.shapes import one_of
+from cl_bnn.errors import one_of
 
 Surrogate = Literal["identity", "hard_tanh", "approx_sign"]
 # Between these sizes of its input the gate has a gradient: half a unit to both sides of its step.

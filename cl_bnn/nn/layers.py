@@ -7,8 +7,8 @@ from torch.nn import Parameter
 from torch.nn import functional as F
 from torch.nn.modules.conv import _ConvNd
 
+from cl_bnn.errors import one_of
 from cl_bnn.nn.functional import SURROGATES, Surrogate, gate, sign
-from cl_bnn.nn.shapes import one_of
 
 
 class BinaryLinear(nn.Linear):

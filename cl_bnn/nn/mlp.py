@@ -1,19 +1,18 @@
 """Multi-layer perceptrons with binary weights."""
 
 import itertools
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import nn
 
+from cl_bnn.errors import one_of, require
 from cl_bnn.nn.heads import Headed
 from cl_bnn.nn.layers import BinaryActivation, BinaryLinear, GateActivation
 from cl_bnn.nn.norm import EPS, MOMENTUM, BatchNorm, Norm, norm_layer
-from cl_bnn.nn.shapes import at_least, check_dropout, features, one_of
+from cl_bnn.nn.shapes import features
 
 Bias = Literal["binary", "real", "none"]
-BIASES: tuple[Bias, ...] = ("binary", "real", "none")
 OutputNorm = Literal["none", "shared", "batch"]
-OUTPUT_NORMS: tuple[OutputNorm, ...] = ("none", "shared", "batch")
 Activation = Literal["relu", "sign", "gate"]
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -22,7 +21,10 @@ ACTIVATIONS: dict[Activation, type[nn.Module]] = {
 }
 
 
-class MLP(Headed):
+def mlp(
+    *, in_features: int, out_features: int, n_heads: int = 1, n_tasks: int = 1,
+    width: int = 100, depth: int = 2, norm: Norm = "shared", activation: Activation = "relu",
+) -> Headed:  # fmt: skip
     """FC - norm - activation, repeated, then FC - norm (Meng et al. 2020, arXiv:2002.10778,
     appendix B.4).
 
@@ -42,52 +44,28 @@ class MLP(Headed):
         activation: `"relu"` as in that paper; `"sign"`, +-1 with the hard tanh as surrogate, as
             with synaptic metaplasticity (Laborieux et al. 2021, arXiv:2003.03533); `"gate"`, 0 or
             1, as in the BiMU study (arXiv:2605.30198), see `cl_bnn.nn.functional`.
-    """
-
-    def __init__(
-        self, in_features: int, out_features: int, *, n_heads: int = 1, n_tasks: int = 1,
-        width: int = 100, depth: int = 2, norm: Norm = "shared", activation: Activation = "relu",
-    ) -> None:  # fmt: skip
-        layers: list[nn.Module] = [nn.Flatten()]
-        bias = norm == "none"
-        for _ in range(depth):
-            layers.append(BinaryLinear(in_features, width, bias))
-            layers += [norm_layer(norm, width, n_tasks), ACTIVATIONS[activation]()]
-            in_features = width
-        # Of two numbers a LayerNorm leaves the sign of their difference, which has no gradient.
-        last: Norm = "none" if norm == "layer" and out_features <= 2 else norm
-        heads = (
-            nn.Sequential(
-                BinaryLinear(in_features, out_features, bias),
-                norm_layer(last, out_features, n_tasks),
-            )
-            for _ in range(n_heads)
-        )
-        super().__init__(nn.Sequential(*layers), heads)
-
-
-def mlp(
-    *, in_features: int, out_features: int, n_heads: int = 1, n_tasks: int = 1,
-    width: int = 100, depth: int = 2, norm: Norm = "shared", activation: Activation = "relu",
-) -> MLP:  # fmt: skip
-    """An `MLP`, after checking the values a recipe may set.
 
     Raises:
         ValueError: `width` or `depth` out of range, or an unknown `norm` or `activation`.
     """
-    at_least("width", width, 1)
-    at_least("depth", depth, 0)
-    one_of("activation", activation, tuple(ACTIVATIONS))
-    return MLP(
-        in_features,
-        out_features,
-        n_heads=n_heads,
-        n_tasks=n_tasks,
-        width=width,
-        depth=depth,
-        norm=norm,
-        activation=activation,
+    require(width >= 1, "width", width, ">= 1")
+    require(depth >= 0, "depth", depth, ">= 0")
+    one_of("activation", activation, ACTIVATIONS)
+    layers: list[nn.Module] = [nn.Flatten()]
+    bias = norm == "none"
+    for _ in range(depth):
+        layers.append(BinaryLinear(in_features, width, bias))
+        layers += [norm_layer(norm, width, n_tasks), ACTIVATIONS[activation]()]
+        in_features = width
+    # Of two numbers a LayerNorm leaves the sign of their difference, which has no gradient.
+    last: Norm = "none" if norm == "layer" and out_features <= 2 else norm
+    heads = (
+        nn.Sequential(
+            BinaryLinear(in_features, out_features, bias), norm_layer(last, out_features, n_tasks)
+        )
+        for _ in range(n_heads)
     )
+    return Headed(nn.Sequential(*layers), heads)
 
 
 def mnist_mlp(
@@ -114,9 +92,9 @@ def mnist_mlp(
     Raises:
         ValueError: a setting out of range.
     """
-    at_least("width", width, 1)
-    at_least("depth", depth, 0)
-    check_dropout(dropout)
+    require(width >= 1, "width", width, ">= 1")
+    require(depth >= 0, "depth", depth, ">= 0")
+    require(0 <= dropout < 1, "dropout", dropout, "in [0, 1)")
     units = features(input_shape)
     layers: list[nn.Module] = [nn.Flatten(), nn.Dropout(dropout)]
     for _ in range(depth):
@@ -154,10 +132,10 @@ def tanh_mlp(
     Raises:
         ValueError: a setting out of range.
     """
-    at_least("width", width, 1)
-    at_least("depth", depth, 0)
-    one_of("bias", bias, BIASES)
-    one_of("output_norm", output_norm, OUTPUT_NORMS)
+    require(width >= 1, "width", width, ">= 1")
+    require(depth >= 0, "depth", depth, ">= 0")
+    one_of("bias", bias, get_args(Bias))
+    one_of("output_norm", output_norm, get_args(OutputNorm))
     sizes = [features(input_shape), *[width] * depth, out_features]
     layers: list[nn.Module] = [nn.Flatten()]
     for units, out in itertools.pairwise(sizes):

@@ -1,18 +1,18 @@
 """Network in network with binary weights and activations, as in BENN."""
 
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import nn
 
+from cl_bnn.errors import one_of, require
 from cl_bnn.nn.functional import Surrogate
 from cl_bnn.nn.init import init_normal, initialised
 from cl_bnn.nn.layers import BinaryActivation, BinaryConv2d
 from cl_bnn.nn.norm import BatchNorm
-from cl_bnn.nn.shapes import check_dropout, image_shape, one_of, scaled
+from cl_bnn.nn.shapes import image_shape, scaled
 
 Form = Literal["all", "semi"]
-FORMS: tuple[Form, ...] = ("all", "semi")
 EPS = 1e-4
 INITIAL_STD = 0.05
 
@@ -50,8 +50,8 @@ def nin(
         ValueError: not the shape of an image, or a setting out of range.
     """
     channels, _, _ = image_shape(input_shape, "nin", minimum=1)
-    one_of("form", form, FORMS)
-    check_dropout(dropout)
+    one_of("form", form, get_args(Form))
+    require(0 <= dropout < 1, "dropout", dropout, "in [0, 1)")
     wide, narrow = scaled(192, width), scaled(96, width)
 
     def block(inputs: int, outputs: int, kernel: int, drop: float = 0.0) -> list[nn.Module]:

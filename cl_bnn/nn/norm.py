@@ -2,15 +2,17 @@
 scenario.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from cl_bnn.errors import one_of
+
 Norm = Literal["shared", "per_task", "batch", "layer", "none"]
-NORMS: tuple[Norm, ...] = ("shared", "per_task", "batch", "layer", "none")
+NORMS: tuple[Norm, ...] = get_args(Norm)
 
 # The networks of BayesBiNN (PyTorch's convention for momentum: the weight of the new batch).
 EPS = 1e-4
@@ -113,6 +115,7 @@ def norm_layer(norm: Norm, width: int, n_tasks: int) -> nn.Module:
     Raises:
         ValueError: an unknown `norm`.
     """
+    one_of("norm", norm, NORMS)
     if norm == "shared":
         return SharedBatchNorm(width)
     if norm == "per_task":
@@ -121,9 +124,7 @@ def norm_layer(norm: Norm, width: int, n_tasks: int) -> nn.Module:
         return TestBatchNorm(width)
     if norm == "layer":
         return PlainLayerNorm(width)
-    if norm == "none":
-        return nn.Identity()
-    raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}")
+    return nn.Identity()
 
 
 def by_task(task: Tensor) -> list[tuple[int, Tensor]]:

@@ -1,7 +1,8 @@
 """Sizes that the builders of networks check and compute."""
 
 import math
-from collections.abc import Sequence
+
+from cl_bnn.errors import require
 
 
 def features(input_shape: tuple[int, ...]) -> int:
@@ -40,42 +41,11 @@ def image_shape(input_shape: tuple[int, ...], network: str, minimum: int) -> tup
     return channels, height, width
 
 
-def at_least(name: str, value: float, minimum: float) -> None:
-    """Check a setting of a builder.
-
-    Raises:
-        ValueError: `value` is below `minimum`.
-    """
-    if not value >= minimum:
-        raise ValueError(f"{name} must be >= {minimum}, got {value!r}")
-
-
-def check_dropout(dropout: float) -> None:
-    """Check the probability of dropout.
-
-    Raises:
-        ValueError: `dropout` is not in [0, 1).
-    """
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be in [0, 1), got {dropout!r}")
-
-
-def one_of(name: str, value: str, allowed: Sequence[str]) -> None:
-    """Check a setting of a builder.
-
-    Raises:
-        ValueError: `value` is not among `allowed`.
-    """
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
-
-
 def scaled(units: int, factor: float) -> int:
     """`units` times `factor`, rounded, at least 1.
 
     Raises:
         ValueError: `factor` is not positive.
     """
-    if not factor > 0:
-        raise ValueError(f"width must be > 0, got {factor!r}")
+    require(factor > 0, "width", factor, "> 0")
     return max(1, round(units * factor))

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from cl_bnn.errors import require
 from cl_bnn.nn.layers import BinaryConv2d, BinaryConvTranspose2d
 from cl_bnn.nn.norm import BatchNorm
-from cl_bnn.nn.shapes import check_dropout, image_shape, scaled
+from cl_bnn.nn.shapes import image_shape, scaled
 
 LEVELS = (64, 128, 256, 512)
 BOTTLENECK = 1024
@@ -109,7 +110,7 @@ def unet(
     for name, size in (("height", height), ("width", side)):
         if size < SMALLEST or size % STEP != REMAINDER:
             raise ValueError(f"unet cannot take a {name} of {size} pixels: {_nearest(size)}")
-    check_dropout(dropout)
+    require(0 <= dropout < 1, "dropout", dropout, "in [0, 1)")
     levels = [scaled(level, width) for level in (*LEVELS, BOTTLENECK)]
     return UNet(channels, out_features, levels, dropout, momentum)
 

@@ -1,24 +1,24 @@
 """BayesBiNN: the Bayesian learning rule for binary weights (Meng et al. 2020, arXiv:2002.10778)."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
+from cl_bnn.errors import one_of, require
 from cl_bnn.optim.equations import gradient_scale, natural_step, relaxed_weights
 from cl_bnn.optim.inner import Range
 from cl_bnn.optim.inplace import blocks, move_natural, scale_gradient, scale_gradient_bounded
 from cl_bnn.optim.kronecker import Factors, grown, mean_pull, remembered
 from cl_bnn.optim.relaxed import RelaxedPosterior
-from cl_bnn.optim.weights import group_of, require
+from cl_bnn.optim.weights import group_of
 
 __all__ = ["BayesBiNN", "Mode", "gradient_scale", "natural_step", "relaxed_weights"]
 
 Mode = Literal["sound", "reference", "straight"]
-MODES: tuple[Mode, ...] = ("sound", "reference", "straight")
 
 
 class BayesBiNN(RelaxedPosterior):
@@ -132,7 +132,7 @@ class BayesBiNN(RelaxedPosterior):
         uniform: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         require(mc_samples >= 0, "mc_samples", mc_samples, ">= 0")
-        require(mode in MODES, "mode", mode, f"one of {', '.join(MODES)}")
+        one_of("mode", mode, get_args(Mode))
         super().__init__(params, dict(
             lr=lr, train_set_size=train_set_size, temperature=temperature, momentum=momentum,
             kl_weight=kl_weight, init_lambda=init_lambda, scale_bound=scale_bound,

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from cl_bnn.errors import require
 from cl_bnn.optim.inner import Range
 from cl_bnn.optim.inplace import Work, blocks
 from cl_bnn.optim.relaxed import RelaxedPosterior
-from cl_bnn.optim.weights import require
 
 
 def bounded_step(

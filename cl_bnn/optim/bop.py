@@ -4,23 +4,21 @@ arXiv:2104.05124).
 """
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
+from cl_bnn.errors import one_of
 from cl_bnn.optim.binary import BinaryOptimizer
 from cl_bnn.optim.inner import Range
 from cl_bnn.optim.inplace import Workspace, blocks
 from cl_bnn.optim.ste import signs
-from cl_bnn.optim.weights import require
 
 Start = Literal["signs", "real"]
 Ties = Literal["keep", "plus"]
-STARTS: tuple[Start, ...] = ("signs", "real")
-TIES: tuple[Ties, ...] = ("keep", "plus")
 # What the authors of the second-order variant add to the root of the second moment.
 SECOND_ORDER_EPS = 1e-10
 
@@ -42,8 +40,8 @@ class Flipping(BinaryOptimizer):
         self, params: Iterable[Any], settings: dict[str, float], start: Start, ties: Ties,
         inner: Optimizer | None,
     ) -> None:  # fmt: skip
-        require(start in STARTS, "start", start, f"one of {', '.join(STARTS)}")
-        require(ties in TIES, "ties", ties, f"one of {', '.join(TIES)}")
+        one_of("start", start, get_args(Start))
+        one_of("ties", ties, get_args(Ties))
         super().__init__(params, settings, inner)
         self.start, self.ties = start, ties
         self._work = Workspace()

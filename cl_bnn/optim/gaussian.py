@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
+from cl_bnn.errors import require
 from cl_bnn.optim.inner import Range, check
 from cl_bnn.optim.weights import (
     WeightSamples,
@@ -19,7 +20,6 @@ from cl_bnn.optim.weights import (
     group_of,
     refuse_frozen,
     replace_in_groups,
-    require,
     require_drawn,
     restored,
     sampled_loss,

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from cl_bnn.optim.weights import refuse_vectors, require, some, whole
+from cl_bnn.errors import require
+from cl_bnn.optim.weights import refuse_vectors, some, whole
 
 # What a setting of a parameter group must satisfy, as a condition and in words.
 Range = tuple[Callable[[float], bool], str]

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cl_bnn.errors import require
 from cl_bnn.optim.inplace import Work, Workspace, blocks
 from cl_bnn.optim.ste import STE
-from cl_bnn.optim.weights import require
 
 
 def metaplastic_factor(latent: Tensor, momentum: Tensor, meta: float, work: Work) -> Tensor:

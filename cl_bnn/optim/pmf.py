@@ -2,21 +2,20 @@
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
+from cl_bnn.errors import one_of, require
 from cl_bnn.optim.binary import BinaryOptimizer
 from cl_bnn.optim.inner import Range
 from cl_bnn.optim.inplace import blocks
 from cl_bnn.optim.ste import signs
-from cl_bnn.optim.weights import require
 
 Jacobian = Literal["second_softmax", "exact"]
-JACOBIANS: tuple[Jacobian, ...] = ("second_softmax", "exact")
 # The inverse temperature at the first step.
 BETA_START = 1.0
 # Standard deviation of the initial latents of a parameter that is no matrix.
@@ -165,7 +164,7 @@ class PMF(BinaryOptimizer):
         inner: Optimizer | None = None,
     ) -> None:
         require(all(0 <= b < 1 for b in betas), "betas", betas, "in [0, 1)")
-        require(jacobian in JACOBIANS, "jacobian", jacobian, f"one of {', '.join(JACOBIANS)}")
+        one_of("jacobian", jacobian, get_args(Jacobian))
         super().__init__(params, dict(
             lr=lr, betas=betas, eps=eps, rho=rho, beta_max=beta_max, beta_every=beta_every,
             lr_scale=lr_scale, lr_interval=lr_interval, weight_decay=weight_decay,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from cl_bnn.errors import require
 from cl_bnn.optim.inner import WithInner
 from cl_bnn.optim.weights import (
     WeightSamples,
@@ -15,7 +16,6 @@ from cl_bnn.optim.weights import (
     draw_signs,
     group_of,
     replace_in_groups,
-    require,
     restored,
 )
 

@@ -1,16 +1,16 @@
 """One prediction from many sampled networks."""
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cl_bnn.optim.weights import require
+from cl_bnn.errors import one_of, require
 
 Average = Literal["probabilities", "logits"]
-AVERAGES: tuple[Average, ...] = ("probabilities", "logits")
+AVERAGES: tuple[Average, ...] = get_args(Average)
 
 
 def averaged_prediction(outputs: Iterable[Tensor], average: Average = "probabilities") -> Tensor:
@@ -28,7 +28,7 @@ def averaged_prediction(outputs: Iterable[Tensor], average: Average = "probabili
     Raises:
         ValueError: an unknown `average`, or no outputs.
     """
-    require(average in AVERAGES, "average", average, f"one of {', '.join(AVERAGES)}")
+    one_of("average", average, AVERAGES)
     total, count = torch.zeros(()), 0
     for logits in outputs:
         if logits.dtype in (torch.float16, torch.bfloat16):  # too coarse for a sum of many

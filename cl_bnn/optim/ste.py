@@ -3,16 +3,16 @@
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.optim import Adam
 
-from cl_bnn.optim.weights import asked, refuse_vectors, require, restored, some, whole
+from cl_bnn.errors import one_of, require
+from cl_bnn.optim.weights import asked, refuse_vectors, restored, some, whole
 
 Backward = Literal["identity", "hard_tanh"]
-BACKWARDS: tuple[Backward, ...] = ("identity", "hard_tanh")
 
 
 def signs(latent: Tensor, out: Tensor | None = None) -> Tensor:
@@ -69,7 +69,7 @@ class STE(Adam):
         grad_clip: float | None = None,
     ) -> None:
         require(lr > 0, "lr", lr, "> 0")
-        require(backward in BACKWARDS, "backward", backward, f"one of {', '.join(BACKWARDS)}")
+        one_of("backward", backward, get_args(Backward))
         require(clamp is None or clamp > 0, "clamp", clamp, "> 0 or None")
         require(grad_clip is None or grad_clip > 0, "grad_clip", grad_clip, "> 0 or None")
         require(weight_decay >= 0, "weight_decay", weight_decay, ">= 0")

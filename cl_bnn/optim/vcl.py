@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
+from cl_bnn.errors import require
 from cl_bnn.optim.gaussian import GaussianPosterior
 from cl_bnn.optim.inner import Range
-from cl_bnn.optim.weights import require
 
 
 def gaussian_kl(

@@ -1,4 +1,4 @@
-"""What the optimisers here share: swapping weights in for a while, checking values."""
+"""What the optimisers here share: swapping weights in for a while, checking parameters."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -9,11 +9,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-
-def require(holds: bool, name: str, value: object, allowed: str) -> None:
-    """Raise `ValueError` naming argument and value unless the condition `holds`."""
-    if not holds:
-        raise ValueError(f"{name} must be {allowed}, got {value!r}")
+from cl_bnn.errors import require
 
 
 def some(params: Iterable[Any]) -> list[Any]:

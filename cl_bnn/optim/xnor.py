@@ -3,15 +3,14 @@ arXiv:1603.05279), as BENN trains its members.
 """
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import Tensor
 
+from cl_bnn.errors import one_of
 from cl_bnn.optim.ste import STE, signs
-from cl_bnn.optim.weights import require
 
 Derivative = Literal["published", "exact"]
-DERIVATIVES: tuple[Derivative, ...] = ("published", "exact")
 
 
 def centre(latent: Tensor) -> Tensor:
@@ -84,9 +83,7 @@ class XNOR(STE):
         betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 1e-5,
         derivative: Derivative = "published",
     ) -> None:  # fmt: skip
-        require(
-            derivative in DERIVATIVES, "derivative", derivative, f"one of {', '.join(DERIVATIVES)}"
-        )
+        one_of("derivative", derivative, get_args(Derivative))
         super().__init__(
             params, lr, betas=betas, eps=eps, weight_decay=weight_decay, clamp=None
         )  # fmt: skip

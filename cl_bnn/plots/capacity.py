@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,6 +12,7 @@ from cl_bnn.plots.figures import (
     MOST_MARKERS,
     PAGE,
     SPREAD,
+    Panel,
     along,
     legend,
     line_over_seeds,
@@ -25,15 +25,6 @@ from cl_bnn.report.capacity import EXPLAINED, layers_of
 from cl_bnn.report.order import MOST_COLUMNS, by_strategy, shown_tasks
 from cl_bnn.report.summary import at_task_ends
 from cl_bnn.report.tables import FORMATS
-
-
-class Panel(NamedTuple):
-    """A metric, its name with the unit, and the factor from the CSV."""
-
-    metric: str
-    title: str
-    factor: float
-
 
 PANELS = tuple(Panel(m, FORMATS[m].heading, FORMATS[m].factor) for m in EXPLAINED)
 #: Width and height of a panel in inches.

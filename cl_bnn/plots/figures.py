@@ -10,7 +10,7 @@ import io
 import math
 import re
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -81,6 +81,14 @@ class Line(NamedTuple):
     half: Array
 
 
+class Panel(NamedTuple):
+    """A metric, the title of its panel with the unit, and the factor from the CSV."""
+
+    metric: str
+    title: str
+    factor: float = 1
+
+
 @contextmanager
 def style() -> Iterator[None]:
     """Matplotlib's defaults with our sizes, for as long as the context lasts."""
@@ -139,6 +147,11 @@ def wrapped(text: str, width: float, points: float) -> str:
     return joined.replace("\0 ", "").replace("\0", "")
 
 
+def text_width(texts: Iterable[str]) -> float:
+    """The width in inches of the longest line of some small texts."""
+    return max(len(line) for text in texts for line in text.split("\n")) * CHARACTER * SMALL / 72
+
+
 def legend(figure: Figure, looks: Mapping[str, Look]) -> None:
     """Labels with their colours, dashes and markers, below all panels."""
     width, before = figure.get_figwidth(), 0.55  # inches; the line before the text
@@ -147,11 +160,10 @@ def legend(figure: Figure, looks: Mapping[str, Look]) -> None:
         Line2D([], [], label=text, **drawn(look))
         for text, look in zip(texts, looks.values(), strict=True)
     ]
-    lines = [line for text in texts for line in text.split("\n")]
-    widest = max(map(len, lines)) * CHARACTER * SMALL / 72 + before
-    rows = math.ceil(len(looks) / max(1, int(width / widest)))
+    rows = math.ceil(len(looks) / max(1, int(width / (text_width(texts) + before))))
     columns = math.ceil(len(looks) / rows)
-    height = LINE * (rows + len(lines) - len(texts)) + 0.1  # 0.1: the margin around it
+    broken = sum(text.count("\n") for text in texts)
+    height = LINE * (rows + broken) + 0.1  # 0.1: the margin around it
     figure.set_figheight(figure.get_figheight() + height)
     figure.legend(
         handles=handles, loc="outside lower center", ncols=columns, frameon=False, handlelength=3

@@ -19,7 +19,6 @@ from matplotlib.figure import Figure
 from scipy.optimize import isotonic_regression
 
 from cl_bnn.plots.figures import (
-    CHARACTER,
     LARGE,
     LINE,
     MOST_MARKERS,
@@ -35,6 +34,7 @@ from cl_bnn.plots.figures import (
     panels,
     style,
     task_ticks,
+    text_width,
     wrapped,
 )
 from cl_bnn.plots.heat import seeds_title
@@ -137,15 +137,13 @@ def _end_bars(axis: Axes, lines: dict[str, Line], known: dict[str, Look], n_task
 
 def _beside_labels(title: str, texts: Sequence[str]) -> tuple[Figure, Axes]:
     """A figure of the width of a page with one panel, and room for these labels right of it."""
-    parts = [text.split("\n") for text in texts]
-    widest = max(len(part) for lines in parts for part in lines) * CHARACTER * SMALL / 72
-    height = max(LEAST_HEIGHT, LINE * sum(map(len, parts)))
+    height = max(LEAST_HEIGHT, LINE * sum(text.count("\n") + 1 for text in texts))
     heading = wrapped(title, PAGE, LARGE)
     top = LINE * (heading.count("\n") + 2)
     figure = Figure((PAGE, BOTTOM + height + top))
     FigureCanvasAgg(figure)
     figure.suptitle(heading, y=1 - 0.05 / figure.get_figheight(), va="top")
-    right = LEFT + LABEL_GAP + widest + 0.1
+    right = LEFT + LABEL_GAP + text_width(texts) + 0.1
     whole = figure.get_figheight()
     place = (LEFT / PAGE, BOTTOM / whole, 1 - right / PAGE, height / whole)
     return figure, figure.add_axes(place)

@@ -16,7 +16,6 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from cl_bnn.plots.figures import (
-    CHARACTER,
     COLUMN,
     LARGE,
     LINE,
@@ -26,6 +25,7 @@ from cl_bnn.plots.figures import (
     panels,
     style,
     task_ticks,
+    text_width,
     wrapped,
 )
 from cl_bnn.report.order import by_strategy, ordered
@@ -90,7 +90,7 @@ def acc_map(runs: pd.DataFrame, name: str) -> Figure | None:
     if len(benchmarks) < 2:
         return None
     names = {name: wrapped(name, NAME_WIDTH, SMALL) for name in ordered(runs["strategy"])}
-    left = _width([*names.values()]) + 0.15  # inches; 0.15: the margins
+    left = text_width(names.values()) + 0.15  # inches; 0.15: the margins
     blocks = math.ceil(len(benchmarks) / int((PAGE - left) / CELL_WIDTH))
     columns = math.ceil(len(benchmarks) / blocks)
     width = min(COLUMN_WIDTH, (PAGE - left) / columns)
@@ -184,11 +184,6 @@ def _blocks(
     figure.suptitle(heading)
     axes = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)
     return figure, list(axes.flat)
-
-
-def _width(texts: Sequence[str]) -> float:
-    """The width in inches of the longest line of these small texts."""
-    return max(len(line) for text in texts for line in text.split("\n")) * CHARACTER * SMALL / 72
 
 
 def _height(rows: Sequence[str], heads: Sequence[str]) -> float:

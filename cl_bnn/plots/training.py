@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from cl_bnn.plots.figures import SPREAD, legend, line_over_seeds, marked, panels, style
+from cl_bnn.plots.figures import SPREAD, Panel, legend, line_over_seeds, marked, panels, style
 from cl_bnn.plots.looks import looks
 
 PERCENT = 100
 #: The first digits of the numbers on a logarithmic axis that spans less than a factor; beyond, 1.
 LABELLED = {10: range(1, 10), 300: (1, 2, 5)}
-
-
-class Panel(NamedTuple):
-    """A metric, the title of its panel with the unit, and the factor from the CSV."""
-
-    metric: str
-    title: str
-    factor: int = 1
 
 
 #: What is shown, in this order, of what was measured.

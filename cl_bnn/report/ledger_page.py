@@ -30,7 +30,6 @@ SHOWN = {
     "accuracy_best_val": Format("test accuracy at best validation [%]"),
     "val_accuracy_best_val": Format("best validation accuracy [%]"),
     "train_accuracy_best_val": Format("training accuracy at best validation [%]"),
-    "val_accuracy": Format("validation accuracy [%]"),
     "accuracy_member": Format("accuracy of one member [%]"),
     "ACC_last5": Format("mean accuracy on the last 5 tasks [%]"),
     "ACC_last20": Format("mean accuracy on the last 20 tasks [%]"),

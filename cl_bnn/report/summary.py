@@ -187,12 +187,11 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
     measured; the mode of a strategy without a posterior.
     """
     rows = []
-    for (benchmark, strategy, seed), run in frame.groupby(["benchmark", "strategy", "seed"]):
-        row = {"benchmark": benchmark, "strategy": strategy, "seed": seed} | measures(run)
+    for key, run in frame.groupby(RUN):
+        row = dict(zip(RUN, key, strict=True)) | measures(run)
         means = at_end(run).groupby("metric")["value"].mean()
         rows.append(row | {metric: means.get(metric, math.nan) for metric in FINAL_MEANS})
-    columns = ["benchmark", "strategy", "seed", *MEASURES, *FINAL_MEANS]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=[*RUN, *MEASURES, *FINAL_MEANS])
 
 
 def _mean(values: NDArray[np.float64]) -> float:

@@ -34,19 +34,13 @@ def _count(least: int) -> Key:
     return Key(words, lambda value: type(value) is int and value >= least)
 
 
-def _positive() -> Key:
-    return Key("a number > 0", lambda value: _number(value) and value > 0)
-
-
 def _one_of(*choices: str) -> Key:
     return Key(f"one of {', '.join(choices)}", lambda value: value in choices)
 
 
-def _share() -> Key:
-    return Key("a number in [0, 1)", lambda value: _number(value) and 0 <= value < 1)
-
-
 FLAG = Key("true or false", lambda value: type(value) is bool)
+POSITIVE = Key("a number > 0", lambda value: _number(value) and value > 0)
+SHARE = Key("a number in [0, 1)", lambda value: _number(value) and 0 <= value < 1)
 
 # Every key of the published files.
 KEYS: dict[str, Key] = {
@@ -56,21 +50,21 @@ KEYS: dict[str, Key] = {
     "data_augmentation": FLAG,
     "epochs": _count(1),
     "criterion": _one_of("crossentropy"),
-    "validation_split": _share(),
+    "validation_split": SHARE,
     "lr_scheduler": _one_of("cosine"),
     "batch_size": _count(1),
-    "lr_init": _positive(),
+    "lr_init": POSITIVE,
     "lr_final": Key("a number >= 0", lambda value: _number(value) and value >= 0),
-    "drop_prob": _share(),
+    "drop_prob": SHARE,
     "batch_affine": FLAG,
     "model_architecture": _one_of("BinaryConnect", "VGGBinaryConnect", "LRNetSmall", "LRNetBig"),
     "momentum": Key("a number in (0, 1]", lambda value: _number(value) and 0 < value <= 1),
     "mc_steps": _count(0),
-    "temperature": _positive(),
+    "temperature": POSITIVE,
     "evaluate_steps": _count(0),
-    "grad_clip_value": _positive(),
-    "weight_clip_value": _positive(),
-    "eps": _positive(),
+    "grad_clip_value": POSITIVE,
+    "weight_clip_value": POSITIVE,
+    "eps": POSITIVE,
 }
 # What no run can do without; the other keys have published values to fall back on.
 REQUIRED = ("dataset", "epochs", "batch_size", "lr_init")

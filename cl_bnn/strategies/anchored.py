@@ -9,6 +9,7 @@ from avalanche.models.utils import avalanche_forward
 from torch import Tensor, nn
 
 from cl_bnn.objectives import require_classes
+from cl_bnn.optim.weights import evaluating
 from cl_bnn.strategies.following import trained
 from cl_bnn.strategies.loading import samples_of
 
@@ -123,21 +124,20 @@ def mean_over_samples(
     named = trained(model)
     total: dict[Tensor, Tensor] = {}
     rows = torch.randperm(len(data))[:n_samples]
-    model.eval()
     parameters = list(named.values())
-    together = _layer_by_layer(strategy, rows[:1], parameters, size)
-    for batch in torch.split(rows, BATCH if together else 1):
-        outputs, labels, seen = _forward(strategy, batch)
-        for weights, scalars in terms(outputs, labels):
-            share = weights.detach() / len(rows)
-            found = (
-                _of_layers(seen, scalars, share, size)
-                if together
-                else _of_one(parameters, scalars, share, size)
-            )
-            for parameter, value in found:
-                total[parameter] = total[parameter] + value if parameter in total else value
-    model.train()
+    with evaluating(model):
+        together = _layer_by_layer(strategy, rows[:1], parameters, size)
+        for batch in torch.split(rows, BATCH if together else 1):
+            outputs, labels, seen = _forward(strategy, batch)
+            for weights, scalars in terms(outputs, labels):
+                share = weights.detach() / len(rows)
+                found = (
+                    _of_layers(seen, scalars, share, size)
+                    if together
+                    else _of_one(parameters, scalars, share, size)
+                )
+                for parameter, value in found:
+                    total[parameter] = total[parameter] + value if parameter in total else value
     return {name: total[p] for name, p in named.items() if p in total}
 
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from avalanche.core import SupervisedPlugin
 from torch import Tensor, nn
 
-from cl_bnn.errors import UserError
+from cl_bnn.errors import UserError, one_of, require
 from cl_bnn.nn import binary_group
 from cl_bnn.objectives import CLASSIFICATION
 from cl_bnn.optim import BayesBiNN
@@ -25,9 +25,7 @@ from cl_bnn.strategies.task_aware import grows
 from cl_bnn.strategies.template import Template
 
 Likelihood = Literal["task", "batch"]
-LIKELIHOODS: tuple[Likelihood, ...] = ("task", "batch")
 Prior = Literal["independent", "kronecker"]
-PRIORS: tuple[Prior, ...] = ("independent", "kronecker")
 
 
 # Losses of outputs that are no logits of one class among several.
@@ -136,10 +134,8 @@ class PosteriorStrategy(GrowsBesideInner, Template):
         self, *, model: nn.Module, optimizer: Any, eval_samples: int = 100,
         average: Average = "probabilities", eval_seed: int = 0, **template: Any,
     ) -> None:  # fmt: skip
-        if eval_samples < 0:
-            raise ValueError(f"eval_samples must be >= 0, got {eval_samples!r}")
-        if average not in AVERAGES:
-            raise ValueError(f"average must be one of {', '.join(AVERAGES)}, got {average!r}")
+        require(eval_samples >= 0, "eval_samples", eval_samples, ">= 0")
+        one_of("average", average, AVERAGES)
         loss, objective = template.get("criterion"), template.get("objective", CLASSIFICATION)
         if eval_samples and objective is CLASSIFICATION and isinstance(loss, NO_CLASSES):
             other = (
@@ -214,17 +210,13 @@ class PosteriorStrategy(GrowsBesideInner, Template):
     def forward(self) -> Tensor:
         """Logits; in evaluation, the logarithm of the averaged prediction (eq. 26)."""
         if self.is_training or self._samples is None:
-            return self._plain_forward()
+            return super().forward()
         return self.objective.average(self.each_output(), self.average)
 
     def each_output(self) -> Iterator[Tensor]:
         """In an evaluation, the outputs of every sampled network, or of the mode."""
         for _ in self._samples or (None,):
-            yield self._plain_forward()
-
-    def _plain_forward(self) -> Tensor:
-        logits: Tensor = super().forward()
-        return logits
+            yield super().forward()
 
     def naturals(self) -> list[Tensor] | None:
         """The natural parameters lambda of all binary parameters; None if there are none."""
@@ -304,14 +296,10 @@ class BayesBiNNStrategy(PosteriorStrategy):
         eval_seed: int = 0,
         **template: Any,
     ) -> None:
-        if trainset_scale <= 0:
-            raise ValueError(f"trainset_scale must be > 0, got {trainset_scale!r}")
+        require(trainset_scale > 0, "trainset_scale", trainset_scale, "> 0")
         known = 1 if train_set_size is None else train_set_size  # until a task says it
-        if likelihood not in LIKELIHOODS:
-            allowed = ", ".join(LIKELIHOODS)
-            raise ValueError(f"likelihood must be one of {allowed}, got {likelihood!r}")
-        if prior not in PRIORS:
-            raise ValueError(f"prior must be one of {', '.join(PRIORS)}, got {prior!r}")
+        one_of("likelihood", likelihood, get_args(Likelihood))
+        one_of("prior", prior, get_args(Prior))
         optimizer = BayesBiNN(
             [binary_group(model)], lr, train_set_size=known,
             temperature=temperature, momentum=momentum, mc_samples=mc_samples, kl_weight=kl_weight,

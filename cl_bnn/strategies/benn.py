@@ -1,16 +1,17 @@
 """The strategy `benn`: an ensemble of a rule, a mode and the strategy that trains a member."""
 
 from functools import cache
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from torch import nn
 
 from cl_bnn._builders import import_target
 from cl_bnn.ensembles import Vote, rule_of
+from cl_bnn.errors import one_of
 from cl_bnn.strategies.beside import SideBySideEnsemble
 from cl_bnn.strategies.composed import keeps_nothing, own_classes, says_itself
 from cl_bnn.strategies.constant import ConstantStrategy
-from cl_bnn.strategies.ensemble import MODES, Ensemble, Mode, PosteriorEnsemble
+from cl_bnn.strategies.ensemble import Ensemble, Mode, PosteriorEnsemble
 from cl_bnn.strategies.joint import AllAtOnce
 from cl_bnn.strategies.rounds import RoundEnsemble
 from cl_bnn.strategies.template import Template
@@ -37,8 +38,7 @@ def ensemble_of(
     """
     if issubclass(kind, AllAtOnce | ConstantStrategy):
         raise ValueError(f"member must learn task after task, and {kind.__name__} does not")
-    if mode not in MODES:
-        raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
+    one_of("mode", mode, get_args(Mode))
     if mode != "posterior" and not keeps_nothing(kind):
         raise ValueError(
             f"member: {kind.__name__} does not say that its network and optimiser are all that it "

@@ -1,15 +1,14 @@
 """What strategies share whose optimiser has binary weights of its own and an inner optimiser."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 from torch import nn
 from torch.optim import Adam
 
+from cl_bnn.errors import require
 from cl_bnn.nn import real_parameters, vectors
-from cl_bnn.optim.binary import BinaryOptimizer
-from cl_bnn.optim.weights import replace_in_groups, require
+from cl_bnn.optim.weights import replace_in_groups
 from cl_bnn.strategies.mixin import Mixin
 from cl_bnn.strategies.template import Template
 
@@ -71,19 +70,17 @@ class DrawingStrategy(Template):
         found: AbstractContextManager[None] = self.optimizer.mode()
         return found
 
-    @contextmanager
-    def evaluation_weights(self) -> Iterator[None]:
+    def evaluation_weights(self) -> AbstractContextManager[None]:
         """Inside, the binary weights."""
-        with self.network_weights():
-            yield
+        return self.network_weights()
 
 
 class LatentStrategy(DrawingStrategy):
-    """Trains an optimiser with latent weights: its first group is binary, its second one real."""
+    """Trains an optimiser with latent weights: its last group is real, those before are binary."""
 
     def add_parameter(self, parameter: nn.Parameter, *, binary: bool) -> None:
-        """A new weight matrix becomes binary, anything else real."""
-        self.optimizer.param_groups[0 if binary else 1]["params"].append(parameter)
+        """A new weight matrix becomes binary, in the last of these; anything else is real."""
+        self.optimizer.param_groups[-2 if binary else -1]["params"].append(parameter)
 
 
 class BinaryStrategy(GrowsBesideInner, DrawingStrategy):
@@ -94,13 +91,8 @@ class BinaryStrategy(GrowsBesideInner, DrawingStrategy):
     grows keeps what the optimiser knows about it.
 
     Args:
-        model: the network.
-        optimizer: the optimiser of its binary weights.
         template: every keyword of `Template`.
     """
-
-    def __init__(self, *, model: nn.Module, optimizer: BinaryOptimizer, **template: Any) -> None:
-        super().__init__(model=model, optimizer=optimizer, **template)
 
 
 def inner_adam(model: nn.Module, lr: float, weight_decay: float = 0.0) -> Adam | None:

@@ -4,11 +4,11 @@ from typing import Any
 
 from torch import nn
 
+from cl_bnn.errors import require
 from cl_bnn.nn import binary_group
 from cl_bnn.nn.init import on_the_processor
 from cl_bnn.optim import Bop, Bop2ndOrder
 from cl_bnn.optim.bop import Flipping, Start, Ties
-from cl_bnn.optim.weights import require
 from cl_bnn.strategies.binary import BinaryStrategy, inner_adam
 from cl_bnn.strategies.schedules import Course, Setting
 

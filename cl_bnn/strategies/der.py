@@ -10,8 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cl_bnn import distributed
-from cl_bnn.errors import UserError
-from cl_bnn.optim.weights import require
+from cl_bnn.errors import UserError, require
 from cl_bnn.strategies.loading import Batches
 
 

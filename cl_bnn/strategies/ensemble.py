@@ -4,7 +4,7 @@ arXiv:1806.07550), one ensemble carried through the stream.
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cl_bnn import distributed, metrics
 from cl_bnn.ensembles import VOTES, Vote, bootstrap, disagreement, rule_of, vote
-from cl_bnn.errors import UserError
+from cl_bnn.errors import UserError, one_of, require
 from cl_bnn.strategies.composed import asks_weights, bare
 from cl_bnn.strategies.der import DER
 from cl_bnn.strategies.loading import Batches, StreamedBatches, view_behind
@@ -21,7 +21,6 @@ from cl_bnn.strategies.task_aware import grows
 from cl_bnn.strategies.template import Template
 
 Mode = Literal["independent", "sequential", "posterior"]
-MODES: tuple[Mode, ...] = ("independent", "sequential", "posterior")
 
 
 class Ensemble(Mixin):
@@ -50,10 +49,8 @@ class Ensemble(Mixin):
         self, *, model: nn.Module, rule: str = "bagging", size: int = 8, vote: Vote = "soft",
         **member: Any,
     ) -> None:  # fmt: skip
-        if size < 1:
-            raise ValueError(f"size must be >= 1, got {size!r}")
-        if vote not in VOTES:
-            raise ValueError(f"vote must be one of {', '.join(VOTES)}, got {vote!r}")
+        require(size >= 1, "size", size, ">= 1")
+        one_of("vote", vote, VOTES)
         if distributed.size() > 1:
             raise UserError("an ensemble is trained by a single process")
         if self.mode == "independent" and member.get("start") == "real":
@@ -131,11 +128,9 @@ class Ensemble(Mixin):
 
     # Evaluation ----------------------------------------------------------------------------------
 
-    @contextmanager
-    def evaluation_weights(self) -> Iterator[None]:
+    def evaluation_weights(self) -> AbstractContextManager[None]:
         """Inside, the members can be asked."""
-        with self.member_weights():
-            yield
+        return self.member_weights()
 
     def _before_eval_exp(self, **kwargs: Any) -> None:
         self._gathered = []

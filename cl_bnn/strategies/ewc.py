@@ -1,15 +1,14 @@
 """Elastic weight consolidation: what mattered to old tasks is held where it was."""
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from cl_bnn.optim.weights import require
+from cl_bnn.errors import one_of, require
 from cl_bnn.strategies.anchored import Anchored, State, mean_over_samples
 
 Labels = Literal["all", "sampled", "true"]
-LABELS: tuple[Labels, ...] = ("all", "sampled", "true")
 
 
 class EWC(Anchored):
@@ -48,7 +47,7 @@ class EWC(Anchored):
         require(strength >= 0, "strength", strength, ">= 0")
         require(0 < decay <= 1, "decay", decay, "in (0, 1]")
         require(samples >= 1, "samples", samples, ">= 1")
-        require(labels in LABELS, "labels", labels, f"one of {', '.join(LABELS)}")
+        one_of("labels", labels, get_args(Labels))
         super().__init__(strength / 2)
         self.online, self.decay, self.samples, self.labels = online, decay, samples, labels
 

@@ -15,7 +15,3 @@ class GaussianStrategy(PosteriorStrategy):
     def add_parameter(self, parameter: nn.Parameter, *, binary: bool) -> None:
         """A new parameter gets a posterior like all others."""
         self.optimizer.param_groups[0]["params"].append(parameter)
-
-    def replace_parameter(self, old: nn.Parameter, new: nn.Parameter) -> None:
-        """A parameter that grew keeps the posterior and the prior of what it was."""
-        self.optimizer.grow(old, new)

@@ -5,8 +5,8 @@ from typing import Any
 from avalanche.core import SupervisedPlugin
 from torch import Tensor
 
+from cl_bnn.errors import require
 from cl_bnn.optim.kronecker import Factors, owners, remembered
-from cl_bnn.optim.weights import require
 from cl_bnn.strategies.anchored import reached, within
 from cl_bnn.strategies.following import trained
 from cl_bnn.strategies.priors import measured

@@ -150,7 +150,7 @@ class Batches:
             self._whole = x.to(self.device), y.to(self.device)
         x, y = (values.index_select(0, index) for values in self._whole)
         if view.augment is not None:
-            x = view.finish(view.augment(x, self._generator))
+            x = self.augmented(x)
         return [x, y, torch.full((len(index),), label, device=self.device)]
 
     def _mixed(self, index: Tensor) -> list[Tensor]:

@@ -7,7 +7,7 @@ from typing import Any
 from avalanche.training.plugins import LwFPlugin
 from torch import nn
 
-from cl_bnn.optim.weights import require
+from cl_bnn.errors import require
 
 
 class LwF(LwFPlugin):

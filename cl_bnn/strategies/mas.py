@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cl_bnn.optim.weights import require
+from cl_bnn.errors import require
 from cl_bnn.strategies.anchored import Anchored, State, mean_over_samples
 
 

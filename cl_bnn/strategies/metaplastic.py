@@ -55,12 +55,6 @@ class MetaplasticStrategy(LatentStrategy):
         """Initial latent weights U(-0.05, 0.05), as published."""
         init_uniform(model, LATENT_BOUND)
 
-    def add_parameter(self, parameter: nn.Parameter, *, binary: bool) -> None:
-        """A new weight matrix becomes binary, with the metaplasticity of the last layer; anything
-        else is real.
-        """
-        self.optimizer.param_groups[-2 if binary else -1]["params"].append(parameter)
-
 
 def _layers(model: nn.Module, meta: float | list[float]) -> list[dict[str, Any]]:
     """The binary weights as one group, or as one for each layer with a value of its own.

@@ -1,7 +1,6 @@
 """PMF as an Avalanche strategy, annealed anew for every task."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 from torch import nn
@@ -74,9 +73,7 @@ class PMFStrategy(BinaryStrategy):
         super().__init__(model=model, optimizer=optimizer, **template)
         self.restart, self.real_lr = restart, real_lr
 
-    @contextmanager
-    def evaluation_weights(self) -> Iterator[None]:
+    def evaluation_weights(self) -> AbstractContextManager[None]:
         """Inside, the binary weights, or those between -1 and 1."""
         optimizer: PMF = self.optimizer
-        with optimizer.fractional() if self.predictor == "fractional" else optimizer.mode():
-            yield
+        return optimizer.fractional() if self.predictor == "fractional" else optimizer.mode()

@@ -9,7 +9,7 @@ from avalanche.core import SupervisedPlugin
 from avalanche.models.utils import avalanche_forward
 from torch import Tensor
 
-from cl_bnn.errors import UserError
+from cl_bnn.errors import UserError, require
 from cl_bnn.objectives import require_classes
 from cl_bnn.optim.kronecker import (
     BATCH,
@@ -68,8 +68,7 @@ class KroneckerPrior(PosteriorAsPrior):
 
     def __init__(self, samples: int = 2000) -> None:
         super().__init__()
-        if samples < 1:
-            raise ValueError(f"prior_samples must be >= 1, got {samples!r}")
+        require(samples >= 1, "prior_samples", samples, ">= 1")
         self.samples = samples
 
     def before_training(self, strategy: Any, *args: Any, **kwargs: Any) -> None:

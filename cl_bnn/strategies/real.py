@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cl_bnn.optim.weights import require
+from cl_bnn.errors import require
 from cl_bnn.strategies.schedules import Schedule
 from cl_bnn.strategies.template import Template
 

@@ -5,7 +5,9 @@ e of E, and other settings as values.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
+
+from cl_bnn.errors import one_of, require
 
 Schedule = Literal["cosine", "cosine_early", "constant", "two_drops", "geometric"]
 # The smallest factor of the reference's cosine: it ends at a learning rate of 1e-16, from 1e-3.
@@ -40,7 +42,6 @@ SCHEDULES: dict[Schedule, Callable[[int, int], float]] = {
 
 
 Course = Literal["constant", "linear", "exponential", "steps"]
-COURSES: tuple[Course, ...] = ("constant", "linear", "exponential", "steps")
 # A staircase falls to a tenth, in the papers that use one (arXiv:1906.02107, arXiv:2104.05124).
 STEP_FACTOR = 0.1
 
@@ -76,9 +77,7 @@ class Setting:
     every: int = 100
 
     def __post_init__(self) -> None:
-        if self.course not in COURSES:
-            courses = ", ".join(COURSES)
-            raise ValueError(f"{self.name}_schedule must be one of {courses}, got {self.course!r}")
+        one_of(f"{self.name}_schedule", self.course, get_args(Course))
         if self.course in ("linear", "exponential") and self.end is None:
             raise ValueError(
                 f"{self.name}_end must be given with {self.name}_schedule = {self.course!r}"
@@ -88,8 +87,7 @@ class Setting:
                 f"{self.name} and {self.name}_end must be > 0 with an exponential schedule, "
                 f"got {self.start!r} and {self.end!r}"
             )
-        if self.every < 1:
-            raise ValueError(f"steps_every must be >= 1, got {self.every!r}")
+        require(self.every >= 1, "steps_every", self.every, ">= 1")
 
     def at(self, time: float, epochs: int) -> float:
         """The value after `time` epochs of a task of `epochs`; 2.5 in the middle of the third."""

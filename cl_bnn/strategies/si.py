@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from cl_bnn.optim.weights import require
+from cl_bnn.errors import require
 from cl_bnn.strategies.anchored import Anchored, State, within
 from cl_bnn.strategies.following import trained
 

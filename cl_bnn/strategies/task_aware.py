@@ -9,6 +9,7 @@ from avalanche.models.utils import avalanche_model_adaptation
 from torch import Tensor, nn
 
 from cl_bnn.nn.labels import asks_labels
+from cl_bnn.optim.weights import evaluating
 
 
 class TaskAware(MultiTaskModule):
@@ -50,10 +51,7 @@ def adapt(model: nn.Module, experiences: Any, device: torch.device) -> None:
 
     Whether a module is in training or evaluation mode stays as it is.
     """
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    for experience in [experiences] if isinstance(experiences, CLExperience) else experiences:
-        avalanche_model_adaptation(model, experience)
+    with evaluating(model):
+        for experience in [experiences] if isinstance(experiences, CLExperience) else experiences:
+            avalanche_model_adaptation(model, experience)
     model.to(device)
-    for module, training in modes.items():
-        module.training = training

@@ -14,11 +14,10 @@ from torch import Tensor, nn
 
 from cl_bnn import distributed
 from cl_bnn.data.folder import View
-from cl_bnn.errors import UserError
+from cl_bnn.errors import UserError, one_of
 from cl_bnn.objectives import CLASSIFICATION, Objective
 from cl_bnn.optim.gaussian import GaussianPosterior
 from cl_bnn.optim.inner import WithInner
-from cl_bnn.optim.weights import require
 from cl_bnn.strategies.composed import (
     REWRITERS,
     Composed,
@@ -93,11 +92,11 @@ class Template(FollowsModel, SupervisedTemplate):
         stop_after: int | None = None, precision: Precision = "float32",
         channels_last: bool = False, **template: Any,
     ) -> None:  # fmt: skip
-        require(schedule in SCHEDULES, "schedule", schedule, f"one of {', '.join(SCHEDULES)}")
+        one_of("schedule", schedule, SCHEDULES)
         if schedule == "cosine_early" and template.get("train_epochs", 1) < 2:
             reason = "learns nothing in the last epoch of a task: it needs at least 2 epochs"
             raise ValueError(f"schedule 'cosine_early' {reason}")
-        require(precision in PRECISIONS, "precision", precision, f"one of {', '.join(PRECISIONS)}")
+        one_of("precision", precision, PRECISIONS)
         # A loss of its own: Avalanche's MIR sets its reduction for a while.
         template.setdefault("criterion", copy.copy(objective.loss))
         if schedule != "constant" and not any("lr" in group for group in optimizer.param_groups):

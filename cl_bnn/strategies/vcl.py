@@ -10,11 +10,10 @@ import torch
 from avalanche.models.utils import avalanche_forward
 from torch import Tensor, nn
 
-from cl_bnn.errors import UserError
+from cl_bnn.errors import UserError, require
 from cl_bnn.optim import VCL
 from cl_bnn.optim.gaussian import Held
 from cl_bnn.optim.prediction import Average
-from cl_bnn.optim.weights import require
 from cl_bnn.strategies.following import trained
 from cl_bnn.strategies.gaussian import GaussianStrategy
 from cl_bnn.strategies.loading import Batches, StreamedBatches, samples_of

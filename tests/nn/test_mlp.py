@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cl_bnn.nn import (
-    MLP,
+    Headed,
     binary_parameters,
     gate,
     init_latent,
@@ -24,7 +24,7 @@ TASKS = 3
 SETTINGS = list(itertools.product(NORMS, [1, TASKS]))  # norm, number of heads
 
 
-def network(norm: Norm, n_heads: int, seed: int = 0) -> MLP:
+def network(norm: Norm, n_heads: int, seed: int = 0) -> Headed:
     """A small network that has seen samples of every task, each task with its own scale."""
     torch.manual_seed(seed)
     model = mlp(in_features=6, out_features=4, n_heads=n_heads, n_tasks=TASKS, width=5, norm=norm)

@@ -695,6 +695,37 @@ def test_an_interrupted_run_with_ours_ends_with_the_same_bytes(tmp_path: Path, n
     assert pieces.path.read_bytes() == whole.path.read_bytes()
 
 
+CLOCKED = """
+from avalanche.core import SupervisedPlugin
+
+class Clocked(SupervisedPlugin):
+    def before_backward(self, strategy, **kwargs):
+        clock, known = strategy.clock, strategy.model.known_train_tasks_labels
+        strategy.loss *= 1 + clock.train_exp_counter + clock.train_iterations + len(known)
+        strategy.loss *= 1 + clock.train_exp_epochs + clock.train_exp_iterations
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        pass
+"""
+
+
+def test_what_avalanche_counts_goes_on_after_an_interruption(tmp_path: Path) -> None:
+    (tmp_path / "clocked.py").write_text(CLOCKED)
+    path = tmp_path / "clocked.toml"
+    path.write_text('title = "C"\noptimizer = "ste"\nplugin = "clocked:Clocked"\n')
+    (whole,) = plan(tmp_path, f"ste+{path}", out="whole", stream__heads=True)
+    carry_out([whole])
+    (pieces,) = plan(tmp_path, f"ste+{path}", out="pieces", stream__heads=True)
+    for kind, count in [("epoch", 3), ("task", 1), ("epoch", 1)]:
+        with pytest.raises(Stop):
+            carry_out([pieces], stop_at(kind, count))
+    carry_out([pieces])
+    assert pieces.path.read_bytes() == whole.path.read_bytes()
+
+
 def test_what_a_plugin_keeps_is_moved_wherever_it_lies() -> None:
     kept = {"anchor": [torch.zeros(2), (torch.zeros(3), 4)], "name": "mine"}
     moved = composed._moved(kept, torch.device("meta"))
