@@ -41,7 +41,7 @@ def require_own_name(kind: Kind, path: Path) -> None:
     """Refuse a file that has the name of another recipe that comes with the package, or one like
     a variant's: by the labels of runs, pages and published numbers would take it for that one.
     """
-    if "[" in path.stem:
+    if "[" in path.stem and path.is_file():
         raise UserError(
             f"{path}: a bracket in the name of a run begins what was changed: give the file a name "
             "without one"

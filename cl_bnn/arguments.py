@@ -1,6 +1,7 @@
 """The arguments of `cl-bnn`: what each command takes, and errors that are one line."""
 
 import argparse
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -198,7 +199,8 @@ def _fill_compare(parser: argparse.ArgumentParser) -> None:
     _fill_directory(parser)
     add = parser.add_argument
     names_help = "the strategies to compare (variants too); default: all"
-    add("--strategies", metavar="A,B", type=_names, default=[], help=names_help)
+    several: dict[str, Any] = {"metavar": "A,B", "type": _names, "action": "extend"}
+    add("--strategies", default=[], help=names_help, **several)
     against_help = "the one that the others are compared with (default: the first of A,B)"
     add("--against", metavar="NAME", default="", help=against_help)
     add("--benchmark", metavar="NAME", default="", help="only this one, all variants of the name")
@@ -212,7 +214,8 @@ def _fill_plot(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--benchmark", metavar="NAME", default="", help="only this one, all variants of the name")
     strategies_help = "only these (variants too); needs --out"
-    add("--strategies", metavar="A,B", type=_names, default=[], help=strategies_help)
+    several: dict[str, Any] = {"metavar": "A,B", "type": _names, "action": "extend"}
+    add("--strategies", default=[], help=strategies_help, **several)
     add("--out", metavar="DIR", type=_folder, help="where the figures go (default: DIR/figures)")
 
 
@@ -282,7 +285,7 @@ def _names(text: str) -> list[str]:
     """Names with commas between them; those in brackets belong to a label, those of a file to its
     name.
     """
-    if text.endswith(".toml") and Path(text).is_file():
+    if text.endswith(".toml") and os.path.isfile(text):
         return [text]
     return [name for name in COMMA.split(text) if name]
 

@@ -59,14 +59,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _tell(error: OSError) -> None:
-    """A line about a file that the system refuses, or about what is printed if there is no room;
-    another error is raised.
+    """A line about a file that the system refuses, or about a lack of room; another error is
+    raised.
     """
-    if error.filename is None:
+    place = error.filename
+    if place is None:
         if error.errno not in NO_ROOM:
             raise error
-        drop_output()
-    print(f"cl-bnn: error: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
+        try:
+            print(end="", flush=True)
+            place = "a temporary file or shared memory"
+        except OSError:
+            drop_output()
+            place = "output"
+    print(f"cl-bnn: error: {place}: {error.strerror}", file=sys.stderr)
 
 
 def _run(arguments: argparse.Namespace) -> None:

@@ -380,7 +380,7 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
                 "extra": extra,
                 "rng": rng_state(),
                 "clock": vars(self.strategy.clock) | {"train_exp_epochs": epoch},
-                "known": sorted(self.strategy.model.known_train_tasks_labels),
+                "known": sorted(getattr(self.strategy.model, "known_train_tasks_labels", ())),
             },
             self.strategy.parts(),
         )

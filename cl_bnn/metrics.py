@@ -107,7 +107,9 @@ def auroc(inside: Tensor, outside: Tensor) -> float:
     """
     from scipy.stats import mannwhitneyu  # takes a second, and only this needs it
 
-    test = mannwhitneyu(outside.cpu().numpy(), inside.cpu().numpy(), method="asymptotic")
+    test = mannwhitneyu(
+        outside.double().cpu().numpy(), inside.double().cpu().numpy(), method="asymptotic"
+    )
     return float(test.statistic / (len(outside) * len(inside)))
 
 

@@ -165,17 +165,19 @@ def resolve(
 
 def _judge_sections(strategy: StrategyRecipe, benchmark: BenchmarkRecipe) -> None:
     """Refuse `[on.split_mnst]`, which nothing would ever read."""
-    known = [*names("benchmarks"), benchmark.name]
+    known = names("benchmarks")
     parts: list[StrategyRecipe | PluginRecipe] = [strategy, *strategy.plugins]
     for recipe in parts:
         mine = recipe.path.parent
         folders = mine, mine.parent / "benchmarks", benchmark.path.parent, Path()
-        for name in recipe.on.keys() - {*known}:
+        for name in recipe.on.keys() - {*known, benchmark.name}:
             if any((folder / f"{name}.toml").is_file() for folder in folders):
                 continue
             base = Path(name).stem if name.endswith(".toml") else name_of(name)
             close = get_close_matches(base.lower(), known, n=1, cutoff=0.9)
-            if close and base.startswith(close[0]):  # a variant of the user's own, from elsewhere
+            if base.lower() == benchmark.name.lower():
+                close = [benchmark.name]
+            elif close and base.startswith(close[0]):  # a variant of the user's own, from elsewhere
                 close = []
             if base != name or close:
                 raise UserError(

@@ -12,7 +12,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -239,7 +239,7 @@ def _of_trial(path: Path) -> bool:
 
 def _files(directory: Path, trials: bool) -> Iterator[tuple[Path, dict[str, dict[str, object]]]]:
     """The CSV of every run below a directory, or trial too, and what its JSON holds, if any."""
-    for path in walked(directory, "seed*.csv"):
+    for path in walked(directory, "seed*.csv", _require_readable):
         record = _checked_record(path) if _json_path(path).is_file() else {}
         if trials or TRIAL not in record.get("spec", {}):
             yield path, record
@@ -319,12 +319,15 @@ def _flat(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{key}", value
 
 
-def walked(directory: Path, pattern: str) -> list[Path]:
+def walked(
+    directory: Path, pattern: str, onerror: Callable[[OSError], None] | None = None
+) -> list[Path]:
     """What has a name that fits a pattern below a folder, in order; links to folders are followed,
-    each folder once, and hidden ones, as editors make them, left out.
+    each folder once, and hidden ones, as editors make them, left out. `onerror` is told of folders
+    that cannot be read.
     """
     found, seen = [], set()
-    for folder, inner, files in os.walk(directory, onerror=_require_readable, followlinks=True):
+    for folder, inner, files in os.walk(directory, onerror=onerror, followlinks=True):
         here = os.path.realpath(folder)
         if here in seen:
             inner.clear()

@@ -457,6 +457,7 @@ def test_commas_in_the_name_of_a_file_belong_to_it(tmp_path: Path) -> None:
     assert _names(f"{path}") == [str(tmp_path / "s"), " t.toml"]
     path.touch()
     assert _names(f"{path}") == [str(path)]
+    assert len(_names(",".join(["ste"] * 100 + ["mine.toml"]))) == 101
 
 
 def test_lists_of_a_sweep_by_comma_and_by_repetition() -> None:
@@ -475,6 +476,9 @@ def test_lists_of_a_sweep_by_comma_and_by_repetition() -> None:
     assert (found.strategies, found.benchmarks) == (["ste", "bop", "adam"], ["a", "b"])
     assert found.scenarios == ["task", "class"]
     assert parse(words, COMMANDS).scenarios == []
+    for command in ("compare", "plot"):
+        words = [command, "runs", "--strategies", "ste,bop", "--strategies", "adam"]
+        assert parse(words, COMMANDS).strategies == ["ste", "bop", "adam"]
 
 
 def test_a_tilde_is_the_home(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -555,6 +555,32 @@ def test_own_code_continues_where_it_says_what_it_remembers(
     assert next(e.kind for e in events if e.kind != "note") == then
 
 
+OWN_NETWORK = """
+from torch import nn, optim
+
+from cl_bnn.strategies import Template
+
+
+class Mine(Template):
+    stateless = True
+
+    def __init__(self, *, model, lr, **template):
+        own = nn.Sequential(nn.Flatten(), nn.Linear(784, 2))
+        super().__init__(model=own, optimizer=optim.SGD(own.parameters(), lr), **template)
+"""
+
+
+def test_a_network_that_a_strategy_makes_itself_continues(tmp_path: Path) -> None:
+    """It is none of Avalanche's that knows tasks."""
+    mine = own_code(tmp_path / "mine", "module_network", OWN_NETWORK)
+    (whole,), (run,) = plan(tmp_path, mine, out="whole"), plan(tmp_path, mine)
+    carry_out([whole])
+    with pytest.raises(Stop):
+        carry_out([run], stop_at("epoch", 2))
+    carry_out([run])
+    assert run.path.read_bytes() == whole.path.read_bytes()
+
+
 @pytest.mark.parametrize(
     ("name", "state", "what"),
     [

@@ -154,6 +154,8 @@ def test_a_section_on_ones_own_benchmark_is_called_as_that(folder: Path, name: s
     (folder / "mine.toml").write_text(STRATEGY + f"\n[on.{name}]\nrate = 0.5\n")
     with pytest.raises(UserError, match=r"no name of a benchmark; did you mean 'toy'\?"):
         spec_of(folder)
+    (folder / "mine.toml").write_text(STRATEGY + "\n[on.toys]\nrate = 0.5\n")
+    spec_of(folder)  # another of the user's own, from elsewhere
 
 
 @pytest.mark.parametrize(
