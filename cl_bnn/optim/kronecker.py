@@ -136,7 +136,8 @@ class FactorMeter:
         factors = meter.factors(len(x))
 
     A convolution sees every place of an image as an input: A is their mean, G the sum over places
-    (Grosse and Martens 2016, arXiv:1602.01407, theorem 1). In evaluation a sample must not depend
+    (Grosse and Martens 2016, arXiv:1602.01407, theorem 1); so it is with a layer that a pass uses
+    more than once. In evaluation a sample must not depend
     on the others, as it does with the norm `"batch"`.
 
     Args:
@@ -147,6 +148,8 @@ class FactorMeter:
         self.layers = layers
         self._inputs: dict[Tensor, Tensor] = {}
         self._outputs: dict[Tensor, Tensor] = {}
+        self._uses: Counter[Tensor] = Counter()  # of a layer in the pass under way
+        self._answered: set[Tensor] = set()  # whose pass is on its way back
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -162,11 +165,17 @@ class FactorMeter:
         def forward(_: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
             if not output.requires_grad:  # frozen, and nothing before it learns
                 return
+            if weight in self._answered:  # another pass
+                self._answered.remove(weight)
+                del self._uses[weight]
+            self._uses[weight] += 1
             patches = _patches(layer, given[0].detach()).to(weight.dtype)  # also under autocast
 
             def backward(gradient: Tensor) -> None:
+                self._answered.add(weight)
                 places = _rows(layer, gradient).to(weight.dtype)
-                share = len(gradient) / len(patches)  # a mean over places, a sum over samples
+                # A mean over places and uses, a sum over samples.
+                share = len(gradient) / len(patches) / self._uses[weight]
                 with torch.autocast(weight.device.type, enabled=False):
                     self._add(self._inputs, weight, patches.t() @ patches * share)
                     self._add(self._outputs, weight, places.t() @ places)

@@ -131,6 +131,23 @@ def test_factors_of_a_convolution_are_a_mean_and_a_sum_over_places() -> None:
     torch.testing.assert_close(found.outputs, g)
 
 
+def test_factors_of_a_layer_used_twice_are_a_mean_and_a_sum_over_its_uses() -> None:
+    layer = nn.Linear(3, 3, bias=False).double()
+    meter = FactorMeter(layers_of(layer, [layer.weight]))
+    a = g = torch.zeros(3, 3, dtype=torch.float64)
+    for x in torch.randn(2, 5, 3, dtype=torch.float64):
+        once = layer(x)
+        twice = layer(once)
+        d_once, d_twice = torch.autograd.grad(twice.pow(2).sum(), [once, twice])
+        a = a + (x.T @ x + once.T @ once).detach() / 2
+        g = g + d_once.T @ d_once + d_twice.T @ d_twice
+        with meter.listening():
+            layer(layer(x)).pow(2).sum().backward()
+    found = meter.factors(10)[layer.weight]
+    torch.testing.assert_close(found.inputs, a / 10)
+    torch.testing.assert_close(found.outputs, g / 10)
+
+
 def test_layers_without_factors_are_refused() -> None:
     class Signed(nn.Linear):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
