@@ -66,9 +66,7 @@ def _fill_run(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("benchmark", metavar="BENCHMARK", help="a name from 'cl-bnn list', or a TOML file")
     strategy_help = "a name from 'cl-bnn list', or a TOML file; several with commas"
-    add(
-        "--strategy", metavar="NAME", action="extend", type=_names, default=[], help=strategy_help
-    )  # fmt: skip
+    _add_names(parser, "--strategy", "NAME", default=[], help=strategy_help)
     add("--scenario", help="task, domain or class: what is known at test time")
     add("--tasks", metavar="N", type=_count, help="short for --set stream.n_experiences=N")
     add("--epochs", metavar="N", type=_count, help="epochs per task")
@@ -78,11 +76,10 @@ def _fill_run(parser: argparse.ArgumentParser) -> None:
 def _fill_sweep(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     names = "names from 'cl-bnn list', or TOML files, with commas"
-    several: dict[str, Any] = {"metavar": "NAMES", "type": _names, "action": "extend"}
-    add("--strategies", required=True, help=names, **several)
-    add("--benchmarks", required=True, help=names, **several)
+    _add_names(parser, "--strategies", "NAMES", required=True, help=names)
+    _add_names(parser, "--benchmarks", "NAMES", required=True, help=names)
     scenarios_help = "task,domain,class or some of them, for benchmarks that have scenarios"
-    add("--scenarios", default=[], help=scenarios_help, **several)
+    _add_names(parser, "--scenarios", "NAMES", default=[], help=scenarios_help)
     add("--tasks", metavar="N", type=_count, help="short for --set stream.n_experiences=N")
     add("--epochs", metavar="N", type=_count, help="epochs per task")
     grid_help = "as --set, with several values; given more than once: all combinations"
@@ -199,8 +196,7 @@ def _fill_compare(parser: argparse.ArgumentParser) -> None:
     _fill_directory(parser)
     add = parser.add_argument
     names_help = "the strategies to compare (variants too); default: all"
-    several: dict[str, Any] = {"metavar": "A,B", "type": _names, "action": "extend"}
-    add("--strategies", default=[], help=names_help, **several)
+    _add_names(parser, "--strategies", "A,B", default=[], help=names_help)
     against_help = "the one that the others are compared with (default: the first of A,B)"
     add("--against", metavar="NAME", default="", help=against_help)
     add("--benchmark", metavar="NAME", default="", help="only this one, all variants of the name")
@@ -214,8 +210,7 @@ def _fill_plot(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--benchmark", metavar="NAME", default="", help="only this one, all variants of the name")
     strategies_help = "only these (variants too); needs --out"
-    several: dict[str, Any] = {"metavar": "A,B", "type": _names, "action": "extend"}
-    add("--strategies", default=[], help=strategies_help, **several)
+    _add_names(parser, "--strategies", "A,B", default=[], help=strategies_help)
     add("--out", metavar="DIR", type=_folder, help="where the figures go (default: DIR/figures)")
 
 
@@ -279,6 +274,11 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of at least 1")
     return int(text)
+
+
+def _add_names(parser: argparse.ArgumentParser, option: str, metavar: str, **settings: Any) -> None:
+    """An option that takes names with commas between them, and may be given more than once."""
+    parser.add_argument(option, metavar=metavar, action="extend", type=_names, **settings)
 
 
 def _names(text: str) -> list[str]:
