@@ -18,7 +18,8 @@ from cl_bnn._strategy_recipes import PART
 FAMILIES = {
     "bayesian": (
         "bayesbinn", "bayesbinn_searched", "bayesbinn_tuned", "bayesbinn_reference",
-        "bayesbinn_fixed_prior", "bayesbinn_bimu", "bayesbinn_bimu_searched", "bimu", "bimu_searched",
+        "bayesbinn_fixed_prior", "bayesbinn_bimu", "bayesbinn_bimu_searched", "bimu",
+        "bimu_searched",
     ),
     "binary": (
         "ste", "ste_searched", "bop", "bop2", "bop2_unbiased", "pmf", "pmf_mended", "xnor",
@@ -27,9 +28,9 @@ FAMILIES = {
     "ensemble": ("benn",),
     "beside": (),
     "real": (
-        "adam", "adam_searched", "sgd", "mesu", "mesu_searched", "vcl", "vcl_searched", "vcl_coreset",
-        "kfl", "ewc", "online_ewc", "ewc_avalanche", "si", "si_avalanche", "mas", "mas_avalanche",
-        "lwf", "er", "der", "der++", "der_avalanche", "replay", "agem", "gem",
+        "adam", "adam_searched", "sgd", "mesu", "mesu_searched", "vcl", "vcl_searched",
+        "vcl_coreset", "kfl", "ewc", "online_ewc", "ewc_avalanche", "si", "si_avalanche", "mas",
+        "mas_avalanche", "lwf", "er", "der", "der++", "der_avalanche", "replay", "agem", "gem",
     ),
     "yardstick": ("constant", "joint", "ste_joint", "adam_joint"),
     "other": (),
