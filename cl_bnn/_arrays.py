@@ -123,12 +123,13 @@ def _labels(values: Any, n: int, outputs: Tensor, name: str) -> Tensor:
             "regression give loss=cl_bnn.objectives.REGRESSION"
         )
     _check_shape(targets, (n, *outputs.shape[2:]), name)
+    targets = targets.long()  # torch compares few of the unsigned types
     last = outputs.shape[1] - 1
     low, high = int(targets.min()), int(targets.max())
     allowed = f"labels from 0 to {last}, as the network has {last + 1} classes"
     require(low >= 0, name, low, allowed)
     require(high <= last, name, high, allowed)
-    return targets.long()
+    return targets
 
 
 def _check_shape(values: Tensor, wanted: tuple[int, ...], name: str) -> None:

@@ -30,7 +30,11 @@ def importable(folders: Sequence[str]) -> Iterator[None]:
 
 
 def import_target(target: str, folders: Sequence[str]) -> Callable[..., Any]:
-    """The function or class that "module:name" stands for."""
+    """The function or class that "module:name" stands for.
+
+    Raises:
+        UserError: there is none that can be imported.
+    """
     if not isinstance(target, str) or not re.fullmatch(r"[\w.]+:[\w.]+", target):
         raise UserError(f"build = {target!r}: expected 'module:function' or 'module:Class'")
     try:
@@ -85,6 +89,9 @@ def bind(
 ) -> None:
     """Hold settings against a signature: unknown keys, wrong types, missing keys; those `beside`
     are known as well, elsewhere.
+
+    Raises:
+        UserError: one of these.
     """
     parameters = {name: p for name, p in keywords(builder).items() if name not in given}
     for key, value in settings.items():

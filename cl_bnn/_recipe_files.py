@@ -27,7 +27,11 @@ def names(kind: Kind) -> list[str]:
 
 
 def find(kind: Kind, name_or_path: str) -> Path:
-    """The file that a name or a path stands for."""
+    """The file that a name or a path stands for.
+
+    Raises:
+        UserError: an unknown name.
+    """
     if "/" in name_or_path or name_or_path.endswith(".toml"):
         return Path(name_or_path)
     known = names(kind)
@@ -55,7 +59,11 @@ def require_own_name(kind: Kind, path: Path) -> None:
 
 
 def read(path: Path, keys: Mapping[str, type], required: set[str]) -> dict[str, Any]:
-    """The table in a recipe file, its top-level keys judged."""
+    """The table in a recipe file, its top-level keys judged.
+
+    Raises:
+        UserError: a file that cannot be read, is no TOML, or has an unknown, wrong or missing key.
+    """
     table = _parse(path)
     for key, value in table.items():
         if key not in keys:

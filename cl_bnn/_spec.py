@@ -37,21 +37,19 @@ class Spec:
     folders: tuple[str, ...] = ()
 
     @property
-    def targets(self) -> list[str]:
-        """The builders, "module:name", parts and plugins included."""
-        parts = [value for value in self.settings.values() if isinstance(value, dict)]
-        tables = [self.stream, self.model, *parts, *self.plugins.values()]
-        return [self.build, *(table["build"] for table in tables if "build" in table)]
-
-    @property
     def data(self) -> list[str]:
         """The data sets that the stream names."""
         named = self.stream.get("data", [])
         return [str(name) for name in (named if isinstance(named, list) else [named])]
 
     def own_files(self) -> list[Path]:
-        """The Python files of the user's own that hold the builders; not what these import."""
-        found = (own_file(target, self.folders) for target in self.targets)
+        """The Python files of the user's own that hold the builders, those of parts and plugins
+        too; not what these import.
+        """
+        parts = [value for value in self.settings.values() if isinstance(value, dict)]
+        tables = [self.stream, self.model, *parts, *self.plugins.values()]
+        targets = [self.build, *(table["build"] for table in tables if "build" in table)]
+        found = (own_file(target, self.folders) for target in targets)
         return [path for path in dict.fromkeys(found) if path is not None]
 
     def as_dict(self) -> dict[str, Any]:

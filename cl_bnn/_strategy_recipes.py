@@ -204,6 +204,8 @@ def _read(path: Path) -> dict[str, Any]:
         )
     if "part" in table and "build" not in table:
         raise UserError(f"{path}: part: only a recipe with build has one")
+    if table.get("part") in TABLES:
+        raise UserError(f"{path}: part = {table['part']!r} names another part of a run")
     for benchmark, section in table.get("on", {}).items():
         if not isinstance(section, dict):
             raise UserError(f"{path}: on.{benchmark} must be a table, as in [on.{benchmark}]")

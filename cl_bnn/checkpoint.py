@@ -29,16 +29,11 @@ def rng_state() -> dict[str, Any]:
     data and tensors.
     """
     name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    words = torch.from_numpy(np.asarray(keys).astype(np.int64))
     return {
         "torch": torch.get_rng_state(),
         "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
-        "numpy": (
-            name,
-            torch.from_numpy(np.asarray(keys).astype(np.int64)),
-            position,
-            has_gauss,
-            gauss,
-        ),
+        "numpy": (name, words, position, has_gauss, gauss),
         "python": random.getstate(),
     }
 

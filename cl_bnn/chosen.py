@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from cl_bnn import recipes
-from cl_bnn._recipe_files import names, root, value_of
+from cl_bnn._recipe_files import root, value_of
 from cl_bnn._search_space import FIRST_SEED, TASKS_SEEN, Value
 from cl_bnn.atomic import atomic_write
 from cl_bnn.errors import UserError
@@ -91,8 +91,7 @@ def _parts(recipe: recipes.StrategyRecipe) -> list[str]:
 
 def _name(kind: recipes.Kind, path: Path) -> str:
     """The name of a recipe that comes with the package, else its path."""
-    shipped = path.stem in names(kind) and path == root() / kind / path.name
-    return path.stem if shipped else str(path)
+    return path.stem if path == root() / kind / f"{path.stem}.toml" else str(path)
 
 
 # Recipes -----------------------------------------------------------------------------------------

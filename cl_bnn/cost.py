@@ -109,7 +109,8 @@ def state_bits(strategy: Any) -> float:
     Args:
         strategy: a `cl_bnn.strategies.Template` between two tasks.
     """
-    drawn = {id(p) for p in strategy.model.parameters() if "natural" in _state_of(strategy, p)}
+    state = strategy.optimizer.state
+    drawn = {id(p) for p in strategy.model.parameters() if "natural" in state.get(p, {})}
     network = [p for p in strategy.model.parameters() if id(p) not in drawn]
     plugins = [vars(p.plugin) for p in strategy.plugins if hasattr(p, "plugin")]
     learner = strategy.optimizer.state_dict()
@@ -119,10 +120,6 @@ def state_bits(strategy: Any) -> float:
     seen: set[tuple[str, int]] = set()
     n_weights: int = strategy.n_weights
     return (_bits(learner, seen, signs=False) + _bits(others, seen)) / n_weights
-
-
-def _state_of(strategy: Any, parameter: Tensor) -> Any:
-    return strategy.optimizer.state.get(parameter, {})
 
 
 def _bits(value: Any, seen: set[tuple[str, int]], signs: bool = True) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from cl_bnn.errors import Absent, UserError, reason
+from cl_bnn.errors import Absent, UserError, out_of_memory, reason
 from cl_bnn.results import Row
 
 Kind = Literal["skipped", "started", "resumed", "epoch", "task", "finished", "failed", "note"]
@@ -17,15 +17,15 @@ class Event:
     `run` is the run's name. Kinds: "skipped" (already on file), "started", "resumed" (from a
     checkpoint; `task` and `epoch` are the next to be trained), "epoch" (one training epoch is
     done), "task" (the evaluation at a task's end is done), "finished" (the files are written),
-    "failed" (the run broke down, `text` says why; others go on; `wanting` if it was a
-    file or a device that may be there another time), "note" (something the user should
-    read, in `text`).
+    "failed" (the run broke down, `text` says why; others go on; `wanting` if it was a file, a
+    device or memory that may be there another time), "note" (something the user should read, in
+    `text`).
 
     `task` and `epoch` count from 0, `epoch` within its task. `loss` is the mean training loss of
     the epoch in nats, `accuracy` the share of the training data that was predicted rightly, if that
     can be told. After a task `value` is the mean of the metric `score` over the test sets of the
-    tasks seen. `rows` is what was measured since the last event of the run; with "resumed", all
-    that was measured before.
+    tasks seen (the held-out data where there are no test sets). `rows` is what was measured since
+    the last event of the run; with "resumed", all that was measured before.
     """
 
     run: str
@@ -45,7 +45,7 @@ class Event:
 
 def failed(run: str, error: Exception) -> Event:
     """The news that a run broke down with an exception."""
-    wanting = isinstance(error, OSError | Absent)
+    wanting = isinstance(error, OSError | Absent) or out_of_memory(error)
     return Event(run, "failed", text=reason(error), wanting=wanting)
 
 

@@ -86,7 +86,7 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
         try:
             self.strategy.train(self.phases[self.phase], eval_streams=[])
         except (RuntimeError, ArithmeticError) as error:
-            if self.run.tasks_seen is None or isinstance(error, torch.OutOfMemoryError):
+            if self.run.tasks_seen is None or out_of_memory(error):
                 raise
             raise UserError(f"{self.run.name}: {one_line(error)}") from error
 
@@ -239,7 +239,11 @@ class Execution(SupervisedPlugin, supports_distributed=True):  # type: ignore[ca
             return {}
 
     def after_training_epoch(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
-        """Avalanche calls this after every epoch: measure what is wanted, save, tell."""
+        """Avalanche calls this after every epoch: measure what is wanted, save, tell.
+
+        Raises:
+            UserError: the training loss is not finite.
+        """
         epoch = strategy.progress
         if (epoch + 1) % self.stream.every and epoch + 1 < strategy.n_epochs:
             return

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PREFIX = "predictions_"
-#: The predictor of the rows that hold the training data, and their column `statistics`.
-DATA, NO_STATISTICS = "data", "none"
+#: The predictor of the rows that hold the training data.
+DATA = "data"
 #: Columns after those of the coordinates.
 COLUMNS = ("predictor", "statistics", "value")
 #: Digits after the point of coordinates and values: finer than any figure, and short.

@@ -65,24 +65,12 @@ OWN = ("", *TABLES)
 FROM_RUNNER = {
     "stream": frozenset({"seed", "data_root"}),
     "model": frozenset({"input_shape", "in_features", "out_features", "n_tasks", "n_heads"}),
-    "strategy": frozenset(
-        (
-            "model",
-            "train_set_size",
-            "eval_seed",
-            "device",
-            "evaluator",
-            "plugins",
-            "objective",
-            "train_epochs",
-            "train_mb_size",
-            "eval_mb_size",
-            "stop_after",
-            *ARITHMETIC,
-        )
-    ),  # fmt: skip
+    "strategy": frozenset({
+        "model", "train_set_size", "eval_seed", "device", "evaluator", "plugins", "objective",
+        "train_epochs", "train_mb_size", "eval_mb_size", "stop_after", *ARITHMETIC,
+    }),
     "plugin": frozenset(),
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -236,6 +224,8 @@ def check(spec: Spec) -> None:
             wrong type.
     """
     _check_numbers(spec)
+    if "build" in spec.settings:
+        raise UserError("build is no setting of a strategy; write a recipe file of your own")
     parts = [(key, value) for key, value in spec.settings.items() if isinstance(value, dict)]
     of_plugins = [
         f"{name}.{k}" for name, table in spec.plugins.items() for k in table if k != "build"
@@ -248,8 +238,6 @@ def check(spec: Spec) -> None:
         *(("plugin", f"{name}.", table) for name, table in spec.plugins.items()),
     ):
         settings = {key: value for key, value in table.items() if key != "build"}
-        if section == "strategy" and "build" in spec.settings:
-            raise UserError("build is no setting of a strategy; write a recipe file of your own")
         builder = import_target(table["build"], spec.folders)
         beside = of_plugins if (section, prefix) == ("strategy", "") else ()
         bind(builder, settings, FROM_RUNNER[section], prefix, table["build"], beside)

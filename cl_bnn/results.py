@@ -194,7 +194,9 @@ def read(directory: Path, *, alike: bool = True, trials: bool = False) -> pd.Dat
 def some(
     frame: pd.DataFrame, benchmark: str, strategies: Sequence[str], directory: Path
 ) -> pd.DataFrame:
-    """The rows of a frame read from `directory` that are `called` so; no name stands for all."""
+    """The rows of a frame read from `directory` that are `called` so, which raises alike; no name
+    stands for all.
+    """
     frame = called(frame, "benchmark", [benchmark] if benchmark else [], directory)
     return called(
         frame, "strategy", strategies, f"{directory}{' on ' * bool(benchmark)}{benchmark}"

@@ -87,6 +87,9 @@ def waiting_of(
 ) -> list[Run]:  # fmt: skip
     """The runs that are not on file yet, their folders made; with `keep_going` a file that belongs
     to another run, was made of other data, or was edited, is an event "failed".
+
+    Raises:
+        UserError: a folder cannot be made; without `keep_going`, such a file.
     """
     waiting = []
     for run in runs:
@@ -112,7 +115,11 @@ def _only_notes(on_event: Callable[[Event], None], event: Event) -> None:
 def execute(
     run: Run, device: "torch.device", data_root: Path | None, on_event: Callable[[Event], None]
 ) -> None:
-    """Carry out one run, from its checkpoint if there is one, and write its files."""
+    """Carry out one run, from its checkpoint if there is one, and write its files.
+
+    Raises:
+        UserError: as `Execution` does, or another process is at this run.
+    """
     import torch
 
     from cl_bnn import distributed

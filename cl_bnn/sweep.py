@@ -31,7 +31,7 @@ def plan(
     """The runs of all strategies on all benchmarks, in every scenario where a benchmark has some,
     with every combination of the values in `grid`, which go by the keys of `overrides`.
 
-    All runs of the first seed come first, so that every pair has a number early.
+    All runs of the lowest seed come first, so that every pair has a number early.
 
     Raises:
         UserError: an unknown name, key or value, a setting that is given twice, scenarios that no

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from numbers import Integral
 from typing import Any
 
 import pandas as pd
@@ -287,5 +288,5 @@ def _check_parameters(model: nn.Module, optimizer: Any) -> None:
 
 
 def _whole(name: str, value: Any, least: int) -> None:
-    whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
+    whole = isinstance(value, Integral) and not isinstance(value, bool) and value >= least
     require(whole, name, value, f"a whole number >= {least}")

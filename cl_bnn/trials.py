@@ -208,7 +208,11 @@ def begin(
 
 
 def on_file(search: Search) -> list[Trial]:
-    """The trials that have been made, in order, up to the first that is missing."""
+    """The trials that have been made, in order, up to the first that is missing.
+
+    Raises:
+        UserError: a file of theirs is damaged.
+    """
     found: list[Trial] = []
     while (path := _path(search, len(found))).is_file():
         fields = {key: _json(path, key) for key in ("number", "settings", "accuracies", "message")}
@@ -244,8 +248,8 @@ def carry_out(
 
     Raises:
         UserError: a device that is not there, a file on the way, settings that a label cannot tell
-            apart, or runs that wanted data, a file or a device: that says nothing of their
-            settings, and no trial is written.
+            apart, or runs that wanted data, a file, a device or memory: that says nothing of
+            their settings, and no trial is written.
     """
     failures = Failures(on_event)
     runs = {number: search.runs(settings) for number, settings in proposed.items()}

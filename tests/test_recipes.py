@@ -107,6 +107,7 @@ def test_what_the_runner_gives_is_no_setting(folder: Path) -> None:
         ('build = "m:Mine"\nplugins = ["ewc"]', "build, plugins together: expected build, or"),
         ('optimizer = "ste"\nplugin = "m:P"\nplugins = ["ewc"]', "optimizer, plugin, plugins to"),
         ('optimizer = "ste"\nplugins = ["ewc"]\npart = "x"', "part: only a recipe with build has"),
+        ('build = "m:Mine"\npart = "strategy"', "part = 'strategy' names another part of a run"),
         ('optimizer = "ste+ewc"\nplugins = ["ewc"]', "the plugin 'ewc' stands there twice"),
         ('paper = "none"', "the key 'build' is missing"),
     ],

@@ -371,15 +371,23 @@ def test_a_trial_that_diverges_has_failed_and_the_others_go_on(
     assert len({t.value for t in done}) == 1 and done[0].value > 0.5  # type: ignore[operator]
 
 
+@pytest.mark.parametrize(
+    ("lack", "said"),
+    [
+        (OSError("the network drive is away"), "the network drive is away"),
+        (MemoryError("no room"), "no room"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "CUDA out of memory"),
+    ],
+)
 def test_what_is_no_fault_of_the_settings_is_no_trial(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch, lack: Exception, said: str
 ) -> None:
     def execute(*given: Any) -> None:
-        raise OSError("the network drive is away")
+        raise lack
 
     with monkeypatch.context() as patched:
         patched.setattr(runner, "execute", execute)
-        with pytest.raises(UserError, match="the network drive is away.*the same command goes on"):
+        with pytest.raises(UserError, match=f"{said}.*the same command goes on"):
             make(plan(), 2)
     assert files("out") == {}
     assert [trial.message for trial in make(plan(), 2)] == ["", ""]

@@ -232,11 +232,17 @@ def test_arrays_and_other_types_of_numbers() -> None:
     frozen.flags.writeable = False
     turned = np.asfortranarray(x.numpy())
     for inputs in (x, x.double(), x.numpy(), frozen, turned, turned[::-1][::-1], x.tolist()):
-        for targets in (y, y.int(), y.numpy().astype(np.uint8), y.tolist()):
+        for targets in (
+            y,
+            y.int(),
+            y.numpy().astype(np.uint8),
+            y.numpy().astype(np.uint16),
+            y.tolist(),
+        ):
             model = network()
             trainer = Trainer(model, adam(model))
             torch.manual_seed(5)
-            trainer.fit(inputs, targets, batch_size=60)
+            trainer.fit(inputs, targets, epochs=np.int64(1), batch_size=60)
             expected = model[0].weight.clone() if expected is None else expected
             assert torch.equal(model[0].weight, expected)
 
