@@ -288,5 +288,5 @@ def _check_parameters(model: nn.Module, optimizer: Any) -> None:
 
 
 def _whole(name: str, value: Any, least: int) -> None:
-    whole = isinstance(value, Integral) and not isinstance(value, bool) and value >= least
+    whole = isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
     require(whole, name, value, f"a whole number >= {least}")
