@@ -107,7 +107,8 @@ def state_bits(strategy: Any) -> float:
     that are drawn anew from a posterior before every use are not held.
 
     Args:
-        strategy: a `cl_bnn.strategies.Template` between two tasks.
+        strategy: a `cl_bnn.strategies.Template` between two tasks; of its plugins those count that
+            are `Composed`, as all of a recipe's are.
     """
     state = strategy.optimizer.state
     drawn = {id(p) for p in strategy.model.parameters() if "natural" in state.get(p, {})}

@@ -93,7 +93,8 @@ def entropies(outputs: Tensor) -> tuple[Tensor, Tensor]:
     log_p = outputs.double().log_softmax(-1)
     mean = log_p.exp().mean(0)
     total = -torch.xlogy(mean, mean).sum(-1)
-    aleatoric = -(log_p.exp() * log_p).sum(-1).mean(0)
+    # A class that is ruled out has log p = -inf, and p log p is 0.
+    aleatoric = -(log_p.exp() * log_p.clamp_min(torch.finfo(log_p.dtype).min)).sum(-1).mean(0)
     return total, (total - aleatoric).clamp_min(0)
 
 

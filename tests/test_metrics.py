@@ -113,6 +113,11 @@ def test_entropy_splits_into_what_networks_say_and_what_they_disagree_on() -> No
     log2 = math.log(2)
     assert total.tolist() == pytest.approx([log2, log2, 0], abs=1e-9)
     assert epistemic.tolist() == pytest.approx([log2, 0, 0], abs=1e-9)
+    ruled_out = torch.cat([torch.randn(3, 4, 2), torch.full((3, 4, 1), -torch.inf)], -1)
+    for found, wanted in zip(
+        metrics.entropies(ruled_out), metrics.entropies(ruled_out[..., :2]), strict=True
+    ):
+        torch.testing.assert_close(found, wanted)
     alone, disagreement = metrics.entropies(torch.randn(1, 4, 3))
     assert (alone > 0).all() and disagreement.tolist() == pytest.approx([0] * 4, abs=1e-12)
 

@@ -105,7 +105,7 @@ def load_saturated(
     noise = torch.rand_like(rest).logit_()
     rest = torch.add(rest, noise, alpha=0.5).div_(temperature)
     torch.div(natural, temperature, out=argument)[open_] = rest
-    torch.sign(argument, out=weights)[open_] = rest.tanh_()
+    torch.clamp(argument, -1, 1, out=weights)[open_] = rest.tanh_()  # a sign, but NaN stays NaN
 
 
 def scale_gradient(

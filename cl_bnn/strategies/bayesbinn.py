@@ -14,7 +14,6 @@ from cl_bnn.objectives import CLASSIFICATION
 from cl_bnn.optim import BayesBiNN
 from cl_bnn.optim.bayesbinn import Mode
 from cl_bnn.optim.gaussian import GaussianPosterior
-from cl_bnn.optim.inner import WithInner
 from cl_bnn.optim.prediction import AVERAGES, Average
 from cl_bnn.optim.weights import WeightSamples, refuse_vectors
 from cl_bnn.strategies.binary import GrowsBesideInner, inner_adam
@@ -59,8 +58,7 @@ class DrawWeights(SupervisedPlugin):
         require_verbs(self, strategy, "draw", "mode")
         if getattr(strategy.optimizer, "mc_samples", 1) > 1:
             raise ValueError("a stock strategy draws once a step: take mc_samples = 1")
-        apart = isinstance(strategy.optimizer, WithInner | GaussianPosterior)
-        if apart and grows(strategy.model):  # what is learned is not in the parameters
+        if grows(strategy.model):  # in an evaluation, from what predicts and not from what learns
             raise UserError(
                 "DrawWeights cannot keep what a network that grows has learned: take the strategy "
                 "of the optimiser, such as STEStrategy or BayesBiNNStrategy"
@@ -72,6 +70,8 @@ class DrawWeights(SupervisedPlugin):
                     "last sample, between two steps: take the strategy of the optimiser, such as "
                     "STEStrategy or BayesBiNNStrategy"
                 )
+        if strategy.optimized_param_id is None:  # else Avalanche would wipe what is learned already
+            strategy.optimized_param_id = {}
 
     def before_training_exp(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         """Avalanche calls this when it has made the optimiser ready for a task."""
@@ -87,6 +87,9 @@ class DrawWeights(SupervisedPlugin):
             if group.get("binary", True):  # what was frozen after it had learned stays binary
                 learning = [p for p in group["params"] if p.requires_grad]
                 refuse_vectors({**group, "params": learning})
+        held = {p for group in optimizer.param_groups for p in group["params"]}
+        for parameter in optimizer.state.keys() - held:  # Avalanche noted what it gave
+            del optimizer.state[parameter]
 
     def before_forward(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         """Avalanche calls this before a forward pass of training."""

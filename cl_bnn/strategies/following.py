@@ -74,7 +74,7 @@ class FollowsModel:
                 self.add_parameter(parameter, binary=id(parameter) in binary)
             elif before is not None and before is not parameter:
                 self.replace_parameter(before, parameter)
-        self._named = self.optimized_param_id = named
+        self._named = self.optimized_param_id = self._named | named  # frozen ones are known still
 
     def add_parameter(self, parameter: nn.Parameter, *, binary: bool) -> None:
         """Optimise a parameter that the model did not have before, in the first group."""

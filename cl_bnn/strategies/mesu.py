@@ -31,7 +31,7 @@ class MESUStrategy(GaussianStrategy):
     multiplied by the batch size. A head whose task is not trained forgets nothing meanwhile.
 
     Args:
-        model: the network.
+        model: the network; its linear and convolutional layers begin anew, see `initialise`.
         lr: alpha, in the first epoch of every task.
         sigma_factor: b, how much faster sigma learns.
         memory: N, the number of mini-batches remembered.

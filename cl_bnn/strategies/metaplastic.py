@@ -23,7 +23,7 @@ class MetaplasticStrategy(LatentStrategy):
     belongs to a task (`model.norm = "per_task"` here), which is picked by the task label at test.
 
     Args:
-        model: the network.
+        model: the network; its binary weights begin anew, see `initialise`.
         lr: Adam's learning rate, in the first epoch of every task.
         meta: how fast a weight hardens as its latent weight grows; a list has one value for each
             layer with binary weights, in the order of the network.

@@ -20,7 +20,7 @@ class STEStrategy(LatentStrategy):
     Adam.
 
     Args:
-        model: the network.
+        model: the network; its linear layers with binary weights begin anew, see `initialise`.
         lr: Adam's learning rate on the latent weights, in the first epoch of every task.
         backward: `"identity"` or `"hard_tanh"`, which differ with a clamp above 1 only.
         clamp: latent weights stay within plus or minus this value.

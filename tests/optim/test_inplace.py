@@ -175,6 +175,10 @@ def test_saturated_weights_draw_only_what_the_noise_can_turn() -> None:
     expected = torch.sigmoid(2 * torch.tensor([0.3, -0.3]))
     assert (share - expected).abs().max() < 4 * 0.5 / 20_000**0.5
     state = torch.get_rng_state()
+    broken = torch.tensor([torch.nan, 9.0])
+    loaded = torch.empty_like(broken)
+    inplace.load_saturated(loaded, loaded, broken, 1e-10, inplace.Workspace().like(broken))
+    assert loaded.isnan().tolist() == [True, False], "a network that broke down looks healthy"
     inplace.load_saturated(
         weights[:, :4].contiguous(), argument[:, :4].contiguous(), natural[:, :4].contiguous(),
         1e-10, inplace.Workspace().like(natural[:, :4]),

@@ -144,14 +144,50 @@ def test_draw_weights_leaves_frozen_weights_alone() -> None:
         assert all(bool((p.abs() == 1).all()) for p in model.parameters())
 
 
-def test_draw_weights_does_not_take_a_head_that_grows() -> None:
+def test_draw_weights_forgets_nothing_that_was_learned_before() -> None:
+    """Avalanche would wipe the state before the first task, and note what it cannot keep."""
+    model = nn.Sequential(nn.Linear(10, 30, bias=False), nn.ReLU(), nn.Linear(30, 6))
+    inner = torch.optim.Adam([model[2].bias], 1e-3)
+    chosen = BayesBiNN(binary_parameters(model), 1e-2, train_set_size=60, inner=inner)
+    seen: list[Tensor] = []
+    look = At(lambda _: seen.append(chosen.naturals()[0].clone()))
+    for _ in range(2):  # as in another process
+        strategy = Naive(
+            model=model, optimizer=chosen, plugins=[DrawWeights(), look], evaluator=quiet(),
+            **settings(),
+        )  # fmt: skip
+        strategy.train(two_blobs.benchmark(2, new_classes=True).train_stream, eval_streams=[])
+        learned = chosen.naturals()[0].clone()
+        seen.append(learned)
+        chosen.load_state_dict(chosen.state_dict())
+    assert torch.equal(seen[9], seen[8])  # the first epoch of the second begins where one ended
+
+
+@pytest.mark.parametrize("kind", [STE, BayesBiNN])
+def test_draw_weights_does_not_take_a_head_that_grows(kind: Any) -> None:
     model = nn.Sequential(nn.Linear(10, 8, bias=False), IncrementalClassifier(8, 2))
+    given = {"train_set_size": 60} if kind is BayesBiNN else {}
     strategy = Naive(
-        model=model, optimizer=BayesBiNN([model[0].weight], train_set_size=60),
+        model=model, optimizer=kind([model[0].weight], **given),
         plugins=[DrawWeights()], evaluator=quiet(), **settings(),
     )  # fmt: skip
     with pytest.raises(UserError, match="DrawWeights cannot keep what a network that grows has"):
         strategy.train(two_blobs.benchmark(2, new_classes=True).train_stream, eval_streams=[])
+
+
+def test_a_head_that_grows_while_it_is_frozen_keeps_what_it_knows() -> None:
+    model, benchmark = Growing(), two_blobs.benchmark(2, new_classes=True)
+    strategy = BayesBiNNStrategy(
+        model=model, lr=1e-2, eval_samples=0, evaluator=quiet(), **settings()
+    )
+    strategy.train(benchmark.train_stream[0], eval_streams=[])
+    before = strategy.optimizer.state[model.head.classifier.weight]["natural"].clone()
+    model.head.requires_grad_(False)
+    strategy.eval(benchmark.test_stream[:1])
+    strategy.eval(benchmark.test_stream)
+    grown = strategy.optimizer.state[model.head.classifier.weight]["natural"]
+    assert grown.shape == (4, 20) and torch.equal(grown[:2], before)
+    assert len(strategy.optimizer.param_groups[0]["params"]) == 2
 
 
 def test_an_evaluation_that_breaks_down_costs_no_training() -> None:
