@@ -16,6 +16,8 @@ from cl_bnn.report.summary import Interval, at_end, interval, summary
 
 #: Width and height of the panel in inches.
 SIZE = (5.2, 3.0)
+#: Bits that differ by less than this share are the same: those of biases, gains and counters.
+SAME = 1e-3
 #: Points with the same bits stand side by side, this factor apart, and all within the other one.
 APART, WITHIN = 1.07, 1.3
 
@@ -40,7 +42,8 @@ def state(frame: pd.DataFrame) -> Figure | None:
         axis.set_xticks([2.0**power for power in powers], [f"{2.0**power:g}" for power in powers])
         axis.minorticks_off()
         axis.set_xlim(2.0 ** powers[0], 2.0 ** powers[-1])
-        axis.set(xlabel="bits held per weight, equal ones side by side", ylabel="ACC [%]")
+        xlabel = "bits held per weight (equal ones side by side, up to 14 % off)"
+        axis.set(xlabel=xlabel, ylabel="ACC [%]")
         axis.grid(alpha=0.3, linewidth=0.4)
         legend(figure, {name: look._replace(dash="") for name, look in known.items()})
     return figure
@@ -59,6 +62,6 @@ def _places(frame: pd.DataFrame) -> dict[str, tuple[float, Interval]]:
 def _aside(name: str, found: dict[str, tuple[float, Interval]]) -> float:
     """The bits of a strategy, times a factor so that those with as many are centred there."""
     bits = found[name][0]
-    equal = [other for other, (theirs, _) in found.items() if math.isclose(theirs, bits)]
+    equal = [n for n, (theirs, _) in found.items() if math.isclose(theirs, bits, rel_tol=SAME)]
     step = min(APART, WITHIN ** (1 / max(1, len(equal) - 1)))
     return bits * float(step ** (equal.index(name) - (len(equal) - 1) / 2))

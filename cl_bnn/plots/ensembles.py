@@ -23,9 +23,9 @@ from cl_bnn.report.summary import at_end
 #: are within what is drawn.
 FLOOR = 0.5
 TICKS = (*range(10, 90, 10), 90, 95, 97, 98, 99, 99.5)
-#: The share of samples whose weight is nearest to a power of 2, times the mean weight; the least
-#: power and the greatest stand for all beyond them as well.
-POWER = re.compile(r"sample_weight_2\^(-?\d+)")
+#: The share of samples whose weight is nearest to a power of 2, times the mean weight; the last
+#: power and its negative stand for all beyond them as well.
+POWER, LAST_POWER = re.compile(r"sample_weight_2\^(-?\d+)"), 8
 #: The smallest share that has a colour of its own.
 LEAST_SHARE = 1e-4
 
@@ -136,7 +136,8 @@ def _histograms(axis: Axes, rows: pd.DataFrame) -> None:
         extent=(0.5, rounds + 0.5, lowest - 0.5, highest + 0.5),
     )  # fmt: skip
     axis.set_xlabel("after round")
-    axis.set_ylabel("weight / mean, log2\n(±8: or beyond)")
+    axis.set_ylim(-LAST_POWER - 0.5, LAST_POWER + 0.5)
+    axis.set_ylabel(f"weight / mean, log2\n(±{LAST_POWER}: or beyond)")
     axis.locator_params(integer=True)
     bar = axis.figure.colorbar(image, ax=axis)
     bar.set_label("share of samples")

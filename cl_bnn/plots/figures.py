@@ -138,13 +138,15 @@ def wrapped(text: str, width: float, points: float) -> str:
 
     def broken(match: re.Match[str]) -> str:
         word = match.group()
-        return word if len(word) <= characters else re.sub(r"(?<=[_=+])(?=\w)", "\0 ", word)
+        return word if len(word) <= characters else re.sub(r"(?<=[_=+])(?=\w)", "\t", word)
 
-    spaced = re.sub(r",(?=\S)", ",\0 ", text)  # a space to break at, which is taken out again
-    spaced = re.sub(r"[^\s\0]+", broken, spaced)
-    lines = [textwrap.wrap(line, characters, break_on_hyphens=False) for line in spaced.split("\n")]
-    joined = "\n".join(part for line in lines for part in line)
-    return joined.replace("\0 ", "").replace("\0", "")
+    spaced = re.sub(r",(?=\S)", ",\t", text)  # a place to break at, which is taken out again
+    spaced = re.sub(r"\S+", broken, spaced)
+    wrapper = textwrap.TextWrapper(
+        characters, break_on_hyphens=False, expand_tabs=False, replace_whitespace=False
+    )
+    lines = [part for line in spaced.split("\n") for part in wrapper.wrap(line)]
+    return "\n".join(lines).replace("\t", "")
 
 
 def text_width(texts: Iterable[str]) -> float:

@@ -283,3 +283,6 @@ def test_titles_break_after_commas() -> None:
     assert all(len(line) <= 31 for line in broken.split("\n"))
     assert broken.replace(",\n", ",").replace("\n", " ") == label
     assert "30,\nsize" in broken
+    twelve = 12.5 * figures.CHARACTER * figures.SMALL / 72
+    narrow = figures.wrapped("epochs=1,limit=10000,n_tasks=10", twelve, figures.SMALL)
+    assert narrow.split("\n") == ["epochs=1,", "limit=10000,", "n_tasks=10"]
