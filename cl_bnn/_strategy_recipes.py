@@ -18,7 +18,7 @@ KEYS = {
 # optimiser with plugins.
 FORMS = ({"build"}, {"plugin", "optimizer"}, {"plugins", "optimizer"})
 
-# What a plugin cannot be called: its settings would pass for those of these.
+# What neither a plugin nor a part can be called: its settings would pass for those of these.
 TABLES = ("stream", "model", "strategy")
 
 # A name in `ste+der++`, or a path in `ste+./mine++.toml`.

@@ -70,7 +70,7 @@ class Trainer:
         samples: int = 100, seed: int = 0,
     ) -> None:  # fmt: skip
         _check_parameters(model, optimizer)
-        _whole("samples", samples, 0)
+        samples = _whole("samples", samples, 0)
         self.model, self.optimizer, self.objective = model, optimizer, _objective(loss)
         self.samples, self.seed = samples, seed
         self._rows: list[dict[str, float]] = []
@@ -103,8 +103,7 @@ class Trainer:
             ValueError: data that do not fit each other or the network, or a setting out of range.
             UserError: the loss is not finite any more.
         """
-        _whole("epochs", epochs, 1)
-        _whole("batch_size", batch_size, 1)
+        epochs, batch_size = _whole("epochs", epochs, 1), _whole("batch_size", batch_size, 1)
         if batch_size == 1 and any(isinstance(m, _BatchNorm) for m in self.model.modules()):
             raise ValueError("batch_size must be >= 2 for a BatchNorm to learn from, got 1")
         training, held_out = self._experience(x, y), None
@@ -180,7 +179,7 @@ class Trainer:
         self, evaluator: Recorder, samples: int | None, batch_size: int, **settings: Any
     ) -> Template:
         """What drives an optimiser that has a posterior, draws weights, or does neither."""
-        _whole("batch_size", batch_size, 1)
+        batch_size = _whole("batch_size", batch_size, 1)
         n_samples = self._n_samples(samples)
         settings |= dict(
             model=self.model, optimizer=self.optimizer, objective=self.objective,
@@ -194,7 +193,7 @@ class Trainer:
         posterior = hasattr(self.optimizer, "posterior_samples")
         if samples is None:
             return self.samples if posterior else 0
-        _whole("samples", samples, 0)
+        samples = _whole("samples", samples, 0)
         name = type(self.optimizer).__name__
         require(posterior or not samples, "samples", samples, f"0, as {name} has no posterior")
         return samples
@@ -287,6 +286,7 @@ def _check_parameters(model: nn.Module, optimizer: Any) -> None:
                 )
 
 
-def _whole(name: str, value: Any, least: int) -> None:
+def _whole(name: str, value: Any, least: int) -> int:
     whole = isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
     require(whole, name, value, f"a whole number >= {least}")
+    return int(value)  # torch takes few of the types of NumPy

@@ -242,7 +242,7 @@ def test_arrays_and_other_types_of_numbers() -> None:
             model = network()
             trainer = Trainer(model, adam(model))
             torch.manual_seed(5)
-            trainer.fit(inputs, targets, epochs=np.int64(1), batch_size=60)
+            trainer.fit(inputs, targets, epochs=np.int64(1), batch_size=np.int64(60))
             expected = model[0].weight.clone() if expected is None else expected
             assert torch.equal(model[0].weight, expected)
 
