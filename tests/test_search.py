@@ -22,6 +22,7 @@ from cl_bnn.events import Event
 from cl_bnn.execution import Execution
 from cl_bnn.run import Run, digest_of_code
 from cl_bnn.strategies.loading import task_view
+from cl_bnn.strategies.template import Template
 from cl_bnn.trials import Search, Trial
 
 STREAM = {
@@ -377,16 +378,17 @@ def test_a_trial_that_diverges_has_failed_and_the_others_go_on(
         (OSError("the network drive is away"), "the network drive is away"),
         (MemoryError("no room"), "no room"),
         (torch.OutOfMemoryError("CUDA out of memory"), "CUDA out of memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "can't allocate memory"),
     ],
 )
 def test_what_is_no_fault_of_the_settings_is_no_trial(
     folder: Path, monkeypatch: pytest.MonkeyPatch, lack: Exception, said: str
 ) -> None:
-    def execute(*given: Any) -> None:
+    def train(*given: Any, **named: Any) -> None:
         raise lack
 
     with monkeypatch.context() as patched:
-        patched.setattr(runner, "execute", execute)
+        patched.setattr(Template, "train", train)
         with pytest.raises(UserError, match=f"{said}.*the same command goes on"):
             make(plan(), 2)
     assert files("out") == {}
