@@ -66,6 +66,7 @@ def matrices(frame: pd.DataFrame) -> Figure:
             figure.set_figheight(figure.get_figheight() + 0.5)
             bar = figure.colorbar(mesh, ax=axes, location="bottom", shrink=0.6, aspect=40)
             bar.set_label("accuracy [%]")
+        figure.draw_without_rendering()  # the layout learns of square cells in a first pass
     return figure
 
 

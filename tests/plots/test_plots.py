@@ -256,7 +256,13 @@ FRAMES = {
     ),
     "ten tasks": plausible(strategies=["bayesbinn", "ste"], seeds=[0, 1], tasks=10),
     "one task": plausible(strategies=["bayesbinn"], seeds=[0, 1], tasks=1),
-}
+    "heads of several heights": plausible(
+        "split_mnist[batch_size=128,class_order=random,epochs=21,norm=none,scaling=unit,width=400]",
+        ["bayesbinn", "ewc[ewc.labels=all,ewc.samples=60000,ewc.strength=100000.0,lr=0.001]", "ste",
+         "adam"],
+        tasks=5,
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("make", FIGURES)
